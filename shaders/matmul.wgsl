@@ -1,0 +1,135 @@
+// matmul: C [M, N] = (C +) op(A) [M, K] . op(B) [K, N] (+ one or two biases on each row).
+//
+//   c[m][n] = (c[m][n] +) sum_k a[m][k] * b[k][n] + bias_1[n] + bias_2[n]
+//
+// | binding | name   | shape                      | access     | may alias |
+// |---------|--------|----------------------------|------------|-----------|
+// | 0       | params | Params                     | uniform    |           |
+// | 1       | a      | [M, K], or [K, M] transposed | read     | b, biases |
+// | 2       | b      | [K, N], or [N, K] transposed | read     | a, biases |
+// | 3       | bias_1 | [N]                        | read       | a, b      |
+// | 4       | bias_2 | [N]                        | read       | a, b      |
+// | 5       | c      | [M, N]                     | read_write | nothing   |
+//
+// Grid: ceil(N / 64) x ceil(M / 64). Workgroup: 16 x 16 invocations, 8 KiB of memory.
+// Twin: reference::matmul. Sums run over k in order, so the result depends on shapes alone.
+//
+// Version 1: a tile of 64 x 64 through workgroup memory, K by 16, 4 x 4 results an invocation
+// held in registers; both tiles are stored as vec4 along the direction that a thread reads, so
+// that 16 multiply-adds cost two loads.
+
+override TRANSPOSE_A: bool = false;
+override TRANSPOSE_B: bool = false;
+override BIASES: u32 = 0u;
+override ACCUMULATE: bool = false;
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    lda: u32,
+    ldb: u32,
+    ldc: u32,
+    a_start: u32,
+    b_start: u32,
+    c_start: u32,
+    bias_1_start: u32,
+    bias_2_start: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;           // [M, K]
+@group(0) @binding(2) var<storage, read> b: array<f32>;           // [K, N]
+@group(0) @binding(3) var<storage, read> bias_1: array<f32>;      // [N]
+@group(0) @binding(4) var<storage, read> bias_2: array<f32>;      // [N]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;     // [M, N]
+
+const TILE = 64u;
+const TILE_K = 16u;
+const QUADS = TILE / 4u;
+
+var<workgroup> a_tile: array<vec4<f32>, 256>;  // [TILE_K, QUADS], four rows of A each
+var<workgroup> b_tile: array<vec4<f32>, 256>;  // [TILE_K, QUADS], four columns of B each
+
+fn a_at(m: u32, k: u32) -> f32 {
+    if m >= params.m || k >= params.k {
+        return 0.0;
+    }
+    return a[params.a_start + select(m * params.lda + k, k * params.lda + m, TRANSPOSE_A)];
+}
+
+fn b_at(k: u32, n: u32) -> f32 {
+    if k >= params.k || n >= params.n {
+        return 0.0;
+    }
+    return b[params.b_start + select(k * params.ldb + n, n * params.ldb + k, TRANSPOSE_B)];
+}
+
+@compute @workgroup_size(16, 16)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.y * TILE;
+    let column = group.x * TILE;
+
+    // Which vec4 of each tile this invocation fills: neighbours read neighbouring addresses.
+    let a_k = select(lane % TILE_K, lane / QUADS, TRANSPOSE_A);
+    let a_quad = select(lane / TILE_K, lane % QUADS, TRANSPOSE_A);
+    let b_k = select(lane / QUADS, lane % TILE_K, TRANSPOSE_B);
+    let b_quad = select(lane % QUADS, lane / TILE_K, TRANSPOSE_B);
+    let a_row = row + 4u * a_quad;
+    let b_column = column + 4u * b_quad;
+
+    var sum_0 = vec4(0.0);
+    var sum_1 = vec4(0.0);
+    var sum_2 = vec4(0.0);
+    var sum_3 = vec4(0.0);
+    for (var k = 0u; k < params.k; k += TILE_K) {
+        a_tile[a_k * QUADS + a_quad] = vec4(
+            a_at(a_row, k + a_k),
+            a_at(a_row + 1u, k + a_k),
+            a_at(a_row + 2u, k + a_k),
+            a_at(a_row + 3u, k + a_k),
+        );
+        b_tile[b_k * QUADS + b_quad] = vec4(
+            b_at(k + b_k, b_column),
+            b_at(k + b_k, b_column + 1u),
+            b_at(k + b_k, b_column + 2u),
+            b_at(k + b_k, b_column + 3u),
+        );
+        workgroupBarrier();
+        for (var i = 0u; i < TILE_K; i++) {
+            let a_quad_i = a_tile[i * QUADS + local.y];
+            let b_quad_i = b_tile[i * QUADS + local.x];
+            sum_0 += a_quad_i.x * b_quad_i;
+            sum_1 += a_quad_i.y * b_quad_i;
+            sum_2 += a_quad_i.z * b_quad_i;
+            sum_3 += a_quad_i.w * b_quad_i;
+        }
+        workgroupBarrier();
+    }
+
+    let sums = array(sum_0, sum_1, sum_2, sum_3);
+    for (var i = 0u; i < 4u; i++) {
+        let m = row + 4u * local.y + i;
+        for (var j = 0u; j < 4u; j++) {
+            let n = column + 4u * local.x + j;
+            if m < params.m && n < params.n {
+                var sum = sums[i][j];
+                if BIASES >= 1u {
+                    sum += bias_1[params.bias_1_start + n];
+                }
+                if BIASES >= 2u {
+                    sum += bias_2[params.bias_2_start + n];
+                }
+                let at = params.c_start + m * params.ldc + n;
+                if ACCUMULATE {
+                    sum += c[at];
+                }
+                c[at] = sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! What an executor runs, as plain data: kernels, commands and the buffers that they name.
+//!
+//! Nothing here knows a graphics API or a network. A [`Program`] can be built, printed and
+//! checked on a machine without any device; the [`gpu`](crate::gpu) and [`cpu`](crate::cpu)
+//! executors run it.
+
+mod call;
+mod listing;
+
+pub use call::{Arg, Call, CpuForm};
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::reference::Tolerance;
+
+/// The position of a kernel in the [`KernelTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KernelId(pub u16);
+
+/// The position of a buffer in [`Program::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// Some elements (f32) of a buffer; in a ring, of the run's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Range {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The first element.
+    pub start: usize,
+    /// How many elements.
+    pub len: usize,
+}
+
+/// How a kernel uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    ReadWrite,
+}
+
+/// One storage binding of a kernel. Binding 0 is always the uniform block of constants, so
+/// binding `n` of this list is `@binding(n + 1)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// The variable's name in the shader.
+    pub name: &'static str,
+    /// Its shape in the project's notation.
+    pub shape: &'static str,
+    /// How it is used.
+    pub access: Access,
+}
+
+/// A field of a kernel's block of constants, for the test that compares both layouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The field's name, the same in Rust and WGSL.
+    pub name: &'static str,
+    /// Its offset in bytes.
+    pub offset: usize,
+    /// Its size in bytes.
+    pub size: usize,
+}
+
+/// One WGSL implementation of a kernel.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The variant's name, the stem of its file where a kernel has several.
+    pub name: &'static str,
+    /// The whole module.
+    pub source: Cow<'static, str>,
+    /// Invocations in a workgroup.
+    pub workgroup: [u32; 3],
+}
+
+/// A row of the table: everything that there is to know of one kernel.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The name that its three files share.
+    pub name: &'static str,
+    /// The storage bindings.
+    pub bindings: &'static [Binding],
+    /// The fields of the block of constants.
+    pub fields: &'static [Field],
+    /// The size of the block of constants in bytes.
+    pub params_size: usize,
+    /// The WGSL implementations.
+    pub variants: Vec<Variant>,
+    /// The twin in the precision of the device.
+    pub twin: CpuForm<f32>,
+    /// The twin in double precision, which results are compared with.
+    pub twin_f64: CpuForm<f64>,
+    /// A faster CPU implementation than the twin, where there is one.
+    pub fast: Option<CpuForm<f32>>,
+    /// How far a result may be from the f64 twin's, given the command.
+    pub tolerance: fn(&Dispatch) -> Tolerance,
+}
+
+/// The kernels that an executor can run.
+#[derive(Clone, Debug)]
+pub struct KernelTable(pub Vec<Kernel>);
+
+impl std::ops::Index<KernelId> for KernelTable {
+    type Output = Kernel;
+
+    fn index(&self, id: KernelId) -> &Kernel {
+        &self.0[id.0 as usize]
+    }
+}
+
+/// One launch of a kernel.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// Which of its [`Kernel::variants`].
+    pub variant: usize,
+    /// Pipeline constants (WGSL `override`), by name.
+    pub constants: Vec<(&'static str, f64)>,
+    /// The block of constants, as bytes.
+    pub params: Vec<u8>,
+    /// One range a binding.
+    pub bindings: Vec<Range>,
+    /// Workgroups.
+    pub grid: [u32; 3],
+}
+
+impl Dispatch {
+    /// The value of a pipeline constant, zero where it is not given.
+    pub fn constant(&self, name: &str) -> f64 {
+        self.constants.iter().find(|(n, _)| *n == name).map_or(0.0, |(_, value)| *value)
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// A kernel is launched.
+    Dispatch(Dispatch),
+    /// Elements are copied between two buffers.
+    Copy {
+        /// What is read.
+        from: Range,
+        /// What is written, of the same length.
+        to: Range,
+    },
+    /// Elements become +0.0.
+    Zero(Range),
+}
+
+/// One line of a program.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// What it is for, such as `layer 0, t = 3`.
+    pub label: String,
+    /// What is done.
+    pub operation: Operation,
+}
+
+/// Who provides a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The session allocates it, zeroed.
+    Workspace,
+    /// The caller binds it.
+    Caller,
+}
+
+/// A buffer that a program names.
+#[derive(Clone, Debug)]
+pub struct BufferSpec {
+    /// Its name in listings and in [`Program::buffer`].
+    pub name: String,
+    /// Its shape in words, such as `[T+1, B, H] = [5, 2, 8]`.
+    pub shape: String,
+    /// Elements (f32) in a slot.
+    pub len: usize,
+    /// How many slots. Where there are several, run `n` of a session uses slot `n % slots`.
+    pub slots: usize,
+    /// Who provides it.
+    pub owner: Owner,
+}
+
+/// Buffers and the commands over them, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// The buffers.
+    pub buffers: Vec<BufferSpec>,
+    /// The commands.
+    pub commands: Vec<Command>,
+}
+
+/// What a plan has to keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most elements that one binding may hold.
+    pub max_binding: usize,
+    /// The most elements that one buffer may hold.
+    pub max_buffer: usize,
+    /// A binding starts at a multiple of so many elements.
+    pub alignment: usize,
+    /// The most workgroups in one dimension of a grid.
+    pub max_workgroups: u32,
+    /// The most loop iterations that one invocation may run, where the driver stops loops.
+    pub loop_budget: Option<u32>,
+}
+
+impl Limits {
+    /// Those of the CPU executor. Kernels count elements in u32, here as on a GPU.
+    pub const CPU: Limits = Limits {
+        max_binding: u32::MAX as usize,
+        max_buffer: u32::MAX as usize,
+        alignment: 1,
+        max_workgroups: u32::MAX,
+        loop_budget: None,
+    };
+
+    /// What every WebGPU device offers (128 MiB a binding, 256 MiB a buffer).
+    pub const WEBGPU: Limits = Limits {
+        max_binding: (128 << 20) / 4,
+        max_buffer: (256 << 20) / 4,
+        alignment: 64,
+        max_workgroups: 65_535,
+        loop_budget: None,
+    };
+}
+
+impl Program {
+    /// Adds a buffer.
+    pub fn add(&mut self, spec: BufferSpec) -> BufferId {
+        self.buffers.push(spec);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// The buffer of that name.
+    pub fn buffer(&self, name: &str) -> Option<BufferId> {
+        self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
+    }
+
+    /// The description of a buffer.
+    pub fn spec(&self, id: BufferId) -> &BufferSpec {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// All of a buffer, or of one of its slots.
+    pub fn whole(&self, buffer: BufferId) -> Range {
+        Range { buffer, start: 0, len: self.spec(buffer).len }
+    }
+
+    /// The launches of a program, in order.
+    pub fn dispatches(&self) -> impl Iterator<Item = (&Command, &Dispatch)> {
+        self.commands.iter().filter_map(|command| match &command.operation {
+            Operation::Dispatch(dispatch) => Some((command, dispatch)),
+            _ => None,
+        })
+    }
+
+    /// Bytes of the buffers that a session allocates.
+    pub fn workspace_bytes(&self) -> u64 {
+        let of = |b: &BufferSpec| b.len as u64 * b.slots as u64 * 4;
+        self.buffers.iter().filter(|b| b.owner == Owner::Workspace).map(of).sum()
+    }
+
+    /// Checks what both executors rely on: every range lies in its buffer and starts where a
+    /// binding may, a buffer that a command writes is bound once in it, grids and bindings keep
+    /// to the limits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where the device has too little of something, [`Error::Value`] where the
+    /// program contradicts itself.
+    pub fn check(&self, table: &KernelTable, limits: &Limits) -> Result<()> {
+        for spec in &self.buffers {
+            let needed = spec.len.saturating_mul(spec.slots);
+            if needed > limits.max_buffer {
+                return Err(limit(
+                    &spec.name,
+                    needed,
+                    "largest buffer (f32 elements)",
+                    limits.max_buffer,
+                ));
+            }
+        }
+        for command in &self.commands {
+            self.check_command(command, table, limits)?;
+        }
+        Ok(())
+    }
+
+    fn check_command(&self, command: &Command, table: &KernelTable, limits: &Limits) -> Result<()> {
+        let bad = |what: String| Error::Value {
+            operation: "Program::check",
+            name: format!("command {:?}", command.label),
+            expected: "consistent".to_owned(),
+            got: what,
+        };
+        let inside = |range: &Range| {
+            let spec = self.buffers.get(range.buffer.0 as usize);
+            match spec.and_then(|s| Some((s, range.start.checked_add(range.len)?))) {
+                Some((spec, end)) if range.len > 0 && end <= spec.len => Ok(spec),
+                _ => Err(bad(format!("the range {range:?}, which its buffer lacks"))),
+            }
+        };
+        match &command.operation {
+            Operation::Zero(range) => inside(range).map(|_| ()),
+            Operation::Copy { from, to } => {
+                inside(from)?;
+                inside(to)?;
+                if from.len != to.len || from.buffer == to.buffer {
+                    return Err(bad("a copy of two lengths or inside one buffer".to_owned()));
+                }
+                Ok(())
+            }
+            Operation::Dispatch(d) => {
+                let Some(kernel) = table.0.get(d.kernel.0 as usize) else {
+                    return Err(bad(format!("{:?}, which the table lacks", d.kernel)));
+                };
+                if d.bindings.len() != kernel.bindings.len()
+                    || d.params.len() != kernel.params_size
+                    || d.variant >= kernel.variants.len()
+                {
+                    return Err(bad(format!("not what `{}` takes", kernel.name)));
+                }
+                for (range, binding) in d.bindings.iter().zip(kernel.bindings) {
+                    if inside(range)?.slots != 1 {
+                        return Err(bad(format!("`{}` bound to a ring", binding.name)));
+                    }
+                    if range.start % limits.alignment != 0 {
+                        return Err(bad(format!("`{}` bound at an odd offset", binding.name)));
+                    }
+                    if range.len > limits.max_binding {
+                        let what = format!("`{}` of {}", binding.name, command.label);
+                        return Err(limit(
+                            &what,
+                            range.len,
+                            "largest binding (f32 elements)",
+                            limits.max_binding,
+                        ));
+                    }
+                    let times = d.bindings.iter().filter(|r| r.buffer == range.buffer).count();
+                    if binding.access == Access::ReadWrite && times > 1 {
+                        return Err(bad(format!("`{}` bound a second time", binding.name)));
+                    }
+                }
+                if let Some(&groups) = d.grid.iter().find(|&&n| n == 0 || n > limits.max_workgroups)
+                {
+                    let what = format!("the grid of {}", command.label);
+                    return Err(limit(
+                        &what,
+                        groups as usize,
+                        "workgroups a dimension",
+                        limits.max_workgroups as usize,
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// One buffer for each of [`Program::buffers`]: created for the workspace, the caller's
+    /// otherwise.
+    pub(crate) fn resolve<B: Clone>(
+        &self,
+        caller: &[(BufferId, B)],
+        create: impl Fn(&str, usize) -> Result<B>,
+        len: impl Fn(&B) -> usize,
+        same: impl Fn(&B, &B) -> bool,
+    ) -> Result<Vec<B>> {
+        let mut buffers: Vec<B> = Vec::new();
+        for (index, spec) in self.buffers.iter().enumerate() {
+            let refused = |expected: String, got: String| Error::Value {
+                operation: "session",
+                name: format!("buffer `{}`", spec.name),
+                expected,
+                got,
+            };
+            let needed = spec.len * spec.slots;
+            let given = caller.iter().find(|(id, _)| id.0 as usize == index).map(|(_, b)| b);
+            let buffer = match (spec.owner, given) {
+                (Owner::Workspace, _) => create(&spec.name, needed)?,
+                (Owner::Caller, Some(buffer)) if len(buffer) >= needed => buffer.clone(),
+                (Owner::Caller, given) => {
+                    let got = given.map_or("none".to_owned(), |b| format!("{} elements", len(b)));
+                    return Err(refused(format!("given, with at least {needed} elements"), got));
+                }
+            };
+            if buffers.iter().any(|other| same(other, &buffer)) {
+                let got = "one that the program already uses".to_owned();
+                return Err(refused("of its own".to_owned(), got));
+            }
+            buffers.push(buffer);
+        }
+        Ok(buffers)
+    }
+
+    /// The elements of a range in the slot that a run has in the range's buffer.
+    pub(crate) fn elements(&self, range: &Range, run: usize) -> std::ops::Range<usize> {
+        let spec = self.spec(range.buffer);
+        let start = range.start + run % spec.slots * spec.len;
+        start..start + range.len
+    }
+}
+
+fn limit(what: &str, needed: usize, limit: &'static str, available: usize) -> Error {
+    Error::Limit {
+        operation: "Program::check",
+        what: what.to_owned(),
+        needed: needed as u64,
+        limit,
+        available: available as u64,
+    }
+}
+
+/// Declares a kernel's block of constants once for Rust, with the field table that the layout
+/// test compares with the shader's `struct Params`.
+macro_rules! params {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name { $($(#[$doc])* pub $field: $ty,)* }
+
+        impl $name {
+            /// The fields with their offsets, in the order of the shader's `struct Params`.
+            pub const FIELDS: &'static [$crate::command::Field] = &[$($crate::command::Field {
+                name: stringify!($field),
+                offset: std::mem::offset_of!($name, $field),
+                size: std::mem::size_of::<$ty>(),
+            },)*];
+        }
+    };
+}
+pub(crate) use params;

@@ -1,0 +1,101 @@
+//! The CPU executor: runs a [`Program`] with the kernels' CPU forms.
+//!
+//! It knows commands and a kernel table, nothing of what they compute. Large products are split
+//! over threads by their shape alone, so that results don't depend on how many threads there are.
+
+mod executor;
+mod matmul;
+
+pub use executor::{Buffer, Session};
+pub use matmul::matmul;
+
+use std::sync::Arc;
+
+use crate::command::{KernelTable, Program};
+use crate::counters::{Counters, Counts};
+use crate::error::{Error, Result};
+use crate::reference::Real;
+
+/// The CPU as a device.
+#[derive(Debug)]
+pub struct Cpu {
+    pool: Option<rayon::ThreadPool>,
+    counters: Counters,
+}
+
+impl Cpu {
+    /// All of the processor's threads.
+    pub fn new() -> Cpu {
+        Cpu { pool: None, counters: Counters::default() }
+    }
+
+    /// So many threads of its own.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for zero threads, or where the system starts none.
+    pub fn with_threads(threads: usize) -> Result<Cpu> {
+        let refused = |got: String| Error::Value {
+            operation: "Cpu::with_threads",
+            name: "threads".to_owned(),
+            expected: "at least 1, and no more than the system starts".to_owned(),
+            got,
+        };
+        if threads == 0 {
+            return Err(refused("0".to_owned()));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|e| refused(format!("{threads} ({e})")))?;
+        Ok(Cpu { pool: Some(pool), counters: Counters::default() })
+    }
+
+    /// How many threads work.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or_else(rayon::current_num_threads, |p| p.current_num_threads())
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.counters.counts()
+    }
+
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn create_buffer<R: Real>(&self, name: &str, len: usize) -> Result<Buffer<R>> {
+        self.counters.buffers.add(1);
+        Buffer::zeros(len).ok_or_else(|| Error::OutOfMemory {
+            adapter: "the CPU".to_owned(),
+            what: name.to_owned(),
+            bytes: (len * size_of::<R>()) as u64,
+        })
+    }
+
+    /// Makes a program ready to run. `caller` gives the buffers of [`Owner::Caller`](crate::command::Owner::Caller).
+    ///
+    /// # Errors
+    /// As [`Program::check`], and [`Error::Value`] where a buffer is missing or too small.
+    pub fn session(
+        self: &Arc<Self>,
+        table: Arc<KernelTable>,
+        program: Arc<Program>,
+        caller: &[(crate::command::BufferId, Buffer)],
+    ) -> Result<Session> {
+        Session::new(self.clone(), table, program, caller)
+    }
+
+    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}

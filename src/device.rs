@@ -1,0 +1,490 @@
+//! Where a model lives: one of wgpu's adapters, or the CPU.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::command::{BufferId, KernelTable, Limits, Program};
+use crate::counters::Counts;
+#[cfg(feature = "cpu")]
+use crate::cpu::{self, Cpu};
+use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::{self, Adapter, Gpu};
+use crate::kernels;
+
+#[cfg(not(any(feature = "cpu", feature = "gpu")))]
+compile_error!("gatefold needs the feature `cpu`, the feature `gpu`, or both");
+
+/// The environment variable that chooses a device.
+pub const DEVICE_VARIABLE: &str = "GATEFOLD_DEVICE";
+
+/// A device that models run on; its clones are the same device.
+#[derive(Clone)]
+pub struct Device {
+    kind: Kind,
+    table: Arc<KernelTable>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<Gpu>),
+    #[cfg(feature = "cpu")]
+    Cpu(Arc<Cpu>),
+}
+
+/// Runs an expression on whichever executor there is.
+macro_rules! on {
+    ($kind:expr, $inner:pat => $value:expr) => {
+        match $kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu($inner) => $value,
+            #[cfg(feature = "cpu")]
+            Kind::Cpu($inner) => $value,
+        }
+    };
+}
+
+impl Device {
+    /// The device that `GATEFOLD_DEVICE` names (see [`Device::named`]); without it, the best
+    /// hardware GPU, else the CPU.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] where no device answers to the name; [`Error::Gpu`] where the driver
+    /// refuses.
+    pub fn from_env() -> Result<Device> {
+        match std::env::var(DEVICE_VARIABLE) {
+            Ok(name) if !name.trim().is_empty() => Device::named(name.trim()),
+            _ => Device::best(),
+        }
+    }
+
+    /// The best hardware GPU, else the CPU. A driver that computes in software is never chosen.
+    ///
+    /// # Errors
+    /// As [`Device::from_env`].
+    pub fn best() -> Result<Device> {
+        #[cfg(feature = "gpu")]
+        if let Some(adapter) = Adapter::all().iter().find(|a| !a.is_software()) {
+            return Ok(Device::from_gpu(adapter.open()?));
+        }
+        #[cfg(feature = "cpu")]
+        return Ok(Device::cpu());
+        #[cfg(not(feature = "cpu"))]
+        Err(no_device("gpu"))
+    }
+
+    /// `cpu`; `gpu`, the best hardware GPU; or the first adapter whose name contains `name`,
+    /// whatever the case, such as `llvmpipe`.
+    ///
+    /// # Errors
+    /// As [`Device::from_env`].
+    pub fn named(name: &str) -> Result<Device> {
+        let wanted = name.to_lowercase();
+        #[cfg(feature = "cpu")]
+        if wanted == "cpu" {
+            return Ok(Device::cpu());
+        }
+        #[cfg(feature = "gpu")]
+        for adapter in Adapter::all() {
+            let matches = match wanted.as_str() {
+                "gpu" => !adapter.is_software(),
+                part => adapter.name().to_lowercase().contains(part),
+            };
+            if matches {
+                return Ok(Device::from_gpu(adapter.open()?));
+            }
+        }
+        let _ = wanted;
+        Err(no_device(name))
+    }
+
+    /// The CPU, with all its threads.
+    #[cfg(feature = "cpu")]
+    pub fn cpu() -> Device {
+        Device::from_cpu(Cpu::new())
+    }
+
+    /// A CPU executor with settings of its own.
+    #[cfg(feature = "cpu")]
+    pub fn from_cpu(cpu: Cpu) -> Device {
+        Device { kind: Kind::Cpu(Arc::new(cpu)), table: Arc::new(kernels::table()) }
+    }
+
+    /// A GPU that was opened by hand.
+    #[cfg(feature = "gpu")]
+    pub fn from_gpu(gpu: Gpu) -> Device {
+        Device { kind: Kind::Gpu(Arc::new(gpu)), table: Arc::new(kernels::table()) }
+    }
+
+    /// The GPU behind the device, where it is one.
+    #[cfg(feature = "gpu")]
+    pub fn as_gpu(&self) -> Option<&Arc<Gpu>> {
+        match &self.kind {
+            Kind::Gpu(gpu) => Some(gpu),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => None,
+        }
+    }
+
+    /// The same device with other kernels, to try one or to break one.
+    pub fn with_table(self, table: KernelTable) -> Device {
+        Device { table: Arc::new(table), ..self }
+    }
+
+    /// The kernels that it runs.
+    pub fn table(&self) -> &KernelTable {
+        &self.table
+    }
+
+    /// What plans for this device keep to.
+    pub fn limits(&self) -> Limits {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.limits(),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => Limits::CPU,
+        }
+    }
+
+    /// What the device has done so far.
+    pub fn counts(&self) -> Counts {
+        on!(&self.kind, device => device.counts())
+    }
+
+    /// Whether both are the same device.
+    pub fn is(&self, other: &Device) -> bool {
+        match (&self.kind, &other.kind) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(a), Kind::Gpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(feature = "cpu")]
+            (Kind::Cpu(a), Kind::Cpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => false,
+        }
+    }
+
+    /// A buffer of `len` zeros.
+    pub(crate) fn create_buffer(&self, name: &str, len: usize) -> Result<Buffer> {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => Ok(Buffer::Gpu(gpu.create_buffer(name, len)?)),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(cpu) => Ok(Buffer::Cpu(cpu.create_buffer(name, len)?)),
+        }
+    }
+
+    pub(crate) fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) {
+        match (&self.kind, buffer) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.write(buffer, start, values),
+            #[cfg(feature = "cpu")]
+            (Kind::Cpu(_), Buffer::Cpu(buffer)) => {
+                buffer.write()[start..start + values.len()].copy_from_slice(values);
+            }
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a buffer of another executor"),
+        }
+    }
+
+    pub(crate) fn read(&self, buffer: &Buffer, start: usize, len: usize) -> Result<Vec<f32>> {
+        match (&self.kind, buffer) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.read(buffer, start, len),
+            #[cfg(feature = "cpu")]
+            (Kind::Cpu(_), Buffer::Cpu(buffer)) => Ok(buffer.read()[start..start + len].to_vec()),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a buffer of another executor"),
+        }
+    }
+
+    pub(crate) async fn read_async(
+        &self,
+        buffer: &Buffer,
+        start: usize,
+        len: usize,
+    ) -> Result<Vec<f32>> {
+        #[cfg(feature = "gpu")]
+        #[allow(irrefutable_let_patterns, reason = "refutable with the feature `cpu`")]
+        if let (Kind::Gpu(gpu), Buffer::Gpu(buffer)) = (&self.kind, buffer) {
+            return gpu.read_async(buffer, start, len).await;
+        }
+        self.read(buffer, start, len)
+    }
+
+    /// Makes a program ready to run; `caller` gives the buffers that belong to the caller.
+    pub(crate) fn bind(
+        &self,
+        program: &Arc<Program>,
+        caller: &[(&str, &Buffer)],
+    ) -> Result<Session> {
+        let ids = caller
+            .iter()
+            .filter_map(|(name, buffer)| program.buffer(name).map(|id| (id, (*buffer).clone())));
+        let kind = match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => {
+                let caller: Vec<_> =
+                    ids.filter_map(|(id, b)| b.into_gpu().map(|b| (id, b))).collect();
+                SessionKind::Gpu(gpu::Session::new(gpu, &self.table, program.clone(), &caller)?)
+            }
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(cpu) => {
+                let caller: Vec<_> =
+                    ids.filter_map(|(id, b)| b.into_cpu().map(|b| (id, b))).collect();
+                SessionKind::Cpu(cpu.session(self.table.clone(), program.clone(), &caller)?)
+            }
+        };
+        Ok(Session { device: self.clone(), program: program.clone(), kind })
+    }
+
+    /// A program with all its buffers, the caller's included, to write, run and read by name.
+    ///
+    /// # Errors
+    /// As [`Program::check`]; [`Error::OutOfMemory`]; [`Error::Gpu`] where the driver refuses.
+    pub fn session(&self, program: &Arc<Program>) -> Result<Session> {
+        let mut owned = Vec::new();
+        for spec in program.buffers.iter().filter(|b| b.owner == crate::command::Owner::Caller) {
+            owned
+                .push((spec.name.as_str(), self.create_buffer(&spec.name, spec.len * spec.slots)?));
+        }
+        let caller: Vec<_> = owned.iter().map(|(name, buffer)| (*name, buffer)).collect();
+        self.bind(program, &caller)
+    }
+
+    pub(crate) fn recorder(&self) -> Recorder {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => Recorder::Gpu(gpu::Recorder::new(gpu)),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => Recorder::Cpu,
+        }
+    }
+}
+
+/// One line that says what it is.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => write!(f, "GPU: {}", gpu.name()),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(cpu) => write!(f, "CPU ({} threads)", cpu.threads()),
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({self})")
+    }
+}
+
+fn no_device(wanted: &str) -> Error {
+    #[cfg(feature = "gpu")]
+    let adapters = Adapter::all().iter().map(|a| a.name().to_owned()).collect();
+    #[cfg(not(feature = "gpu"))]
+    let adapters = Vec::new();
+    Error::NoDevice { wanted: wanted.to_owned(), adapters }
+}
+
+/// A buffer of either executor.
+#[derive(Clone, Debug)]
+pub(crate) enum Buffer {
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Buffer),
+    #[cfg(feature = "cpu")]
+    Cpu(cpu::Buffer),
+}
+
+impl Buffer {
+    #[cfg(feature = "gpu")]
+    fn into_gpu(self) -> Option<gpu::Buffer> {
+        match self {
+            Buffer::Gpu(buffer) => Some(buffer),
+            #[cfg(feature = "cpu")]
+            Buffer::Cpu(_) => None,
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    fn into_cpu(self) -> Option<cpu::Buffer> {
+        match self {
+            Buffer::Cpu(buffer) => Some(buffer),
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => None,
+        }
+    }
+}
+
+/// A program with its buffers on a device, ready to run as often as wanted.
+///
+/// ```
+/// use gatefold::Device;
+/// use gatefold::plan::{Plan, StackShape};
+///
+/// let device = Device::cpu();
+/// let plan = Plan::forward(&StackShape::lstm(1, 1), 2, 1, &device.limits())?;
+/// let session = device.session(&plan.program)?;
+/// session.write("x", &[0.5, -0.5])?;
+/// session.run()?;
+/// assert_eq!(session.read("h_l0")?, [0.0; 3]); // all weights are still zero
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub struct Session {
+    device: Device,
+    program: Arc<Program>,
+    kind: SessionKind,
+}
+
+enum SessionKind {
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Session),
+    #[cfg(feature = "cpu")]
+    Cpu(cpu::Session),
+}
+
+impl Session {
+    /// What it runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn id(&self, operation: &'static str, name: &str) -> Result<BufferId> {
+        self.program.buffer(name).ok_or_else(|| Error::Value {
+            operation,
+            name: "name".to_owned(),
+            expected: format!(
+                "one of {}",
+                self.program.buffers.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+            got: format!("{name:?}"),
+        })
+    }
+
+    /// Writes a buffer, from its first element on.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for an unknown name, [`Error::Shape`] for more values than it holds.
+    pub fn write(&self, name: &str, values: &[f32]) -> Result<()> {
+        let id = self.id("Session::write", name)?;
+        let spec = self.program.spec(id);
+        if values.len() > spec.len * spec.slots {
+            return Err(Error::Shape {
+                operation: "Session::write",
+                tensor: name.to_owned(),
+                expected: spec.shape.clone(),
+                got: format!("{} values", values.len()),
+            });
+        }
+        self.device.write(&self.buffer(id), 0, values);
+        Ok(())
+    }
+
+    /// Reads a buffer, all slots of a ring.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for an unknown name, [`Error::Gpu`] where the device fails.
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let id = self.id("Session::read", name)?;
+        let spec = self.program.spec(id);
+        self.device.read(&self.buffer(id), 0, spec.len * spec.slots)
+    }
+
+    /// Runs all commands once, with slot 0 of every ring, and submits them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails.
+    pub fn run(&self) -> Result<()> {
+        let mut recorder = self.device.recorder();
+        recorder.run(self, 0);
+        recorder.submit()
+    }
+
+    pub(crate) fn buffer(&self, id: BufferId) -> Buffer {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            SessionKind::Gpu(session) => Buffer::Gpu(session.buffer(id).clone()),
+            #[cfg(feature = "cpu")]
+            SessionKind::Cpu(session) => Buffer::Cpu(session.buffer(id).clone()),
+        }
+    }
+
+    /// The buffer of that name, which the plan is known to have.
+    pub(crate) fn known(&self, name: &str) -> Buffer {
+        let id = self.program.buffer(name);
+        self.buffer(id.unwrap_or_else(|| panic!("the plan has no buffer `{name}`")))
+    }
+}
+
+/// Collects work for one submission; the CPU does it at once.
+pub(crate) enum Recorder {
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Recorder),
+    #[cfg(feature = "cpu")]
+    Cpu,
+}
+
+impl Recorder {
+    /// Runs a session, for the `run`th time where rings count.
+    pub(crate) fn run(&mut self, session: &Session, run: usize) {
+        self.run_commands(session, 0..session.program.commands.len(), run);
+    }
+
+    /// Runs some of a session's commands.
+    pub(crate) fn run_commands(
+        &mut self,
+        session: &Session,
+        commands: std::ops::Range<usize>,
+        run: usize,
+    ) {
+        match (self, &session.kind) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), SessionKind::Gpu(session)) => {
+                recorder.run_commands(session, commands, run);
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, SessionKind::Cpu(session)) => session.run_commands(commands, run),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a session of another executor"),
+        }
+    }
+
+    /// Copies `len` elements between two different buffers.
+    pub(crate) fn copy(&mut self, from: (&Buffer, usize), to: (&Buffer, usize), len: usize) {
+        match (self, from.0, to.0) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Buffer::Gpu(source), Buffer::Gpu(target)) => {
+                recorder.copy((source, from.1), (target, to.1), len);
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, Buffer::Cpu(source), Buffer::Cpu(target)) => {
+                let source = source.read();
+                target.write()[to.1..to.1 + len].copy_from_slice(&source[from.1..from.1 + len]);
+            }
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("buffers of another executor"),
+        }
+    }
+
+    /// Sets `len` elements to zero.
+    pub(crate) fn zero(&mut self, to: (&Buffer, usize), len: usize) {
+        match (self, to.0) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Buffer::Gpu(target)) => recorder.zero((target, to.1), len),
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, Buffer::Cpu(target)) => target.write()[to.1..to.1 + len].fill(0.0),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a buffer of another executor"),
+        }
+    }
+
+    pub(crate) fn submit(&mut self) -> Result<()> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Recorder::Gpu(recorder) => recorder.submit(),
+            #[cfg(feature = "cpu")]
+            Recorder::Cpu => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The device, how it is chosen, and the guard around every call that it may refuse.
+
+use std::sync::Mutex;
+
+use super::executor::Buffer;
+use super::pipeline::Pipelines;
+use crate::command::Limits;
+use crate::counters::{Counters, Counts};
+use crate::error::{Error, Result};
+
+/// llvmpipe runs at most 65,535 loop iterations in one invocation and then falls through every
+/// loop without a word (Mesa's `lp_bld_ir_common.c`, LP_MAX_TGSI_LOOP_ITERATIONS).
+const LLVMPIPE_LOOP_BUDGET: u32 = 65_000;
+
+/// An adapter that wgpu reaches on this machine.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    inner: wgpu::Adapter,
+    info: wgpu::AdapterInfo,
+}
+
+impl Adapter {
+    /// Every adapter, the most capable kind first.
+    pub fn all() -> Vec<Adapter> {
+        // Set by hand: the defaults of a debug build validate every call at a high price.
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::PRIMARY;
+        descriptor.flags = wgpu::InstanceFlags::empty().with_env();
+        let instance = wgpu::Instance::new(descriptor);
+        let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+        let mut adapters: Vec<Adapter> =
+            found.into_iter().map(|inner| Adapter { info: inner.get_info(), inner }).collect();
+        adapters.sort_by_key(|adapter| match adapter.info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        });
+        adapters
+    }
+
+    /// The name that the driver gives, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// Whether the adapter is a driver that computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Opens the device with all that the adapter offers.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the driver refuses.
+    pub fn open(&self) -> Result<Gpu> {
+        self.open_with(self.inner.limits())
+    }
+
+    /// Opens the device with the limits that every WebGPU device has, and no optional feature.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the driver refuses.
+    pub fn open_with_defaults(&self) -> Result<Gpu> {
+        self.open_with(wgpu::Limits::default())
+    }
+
+    fn open_with(&self, required_limits: wgpu::Limits) -> Result<Gpu> {
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("gatefold"),
+            required_limits,
+            ..Default::default()
+        };
+        let (device, queue) =
+            pollster::block_on(self.inner.request_device(&descriptor)).map_err(|e| Error::Gpu {
+                operation: "opening the device".to_owned(),
+                adapter: self.info.name.clone(),
+                message: e.to_string(),
+            })?;
+        Ok(Gpu { polls: true, ..Gpu::from_wgpu(device, queue) })
+    }
+}
+
+/// A wgpu device and what is kept for it: pipelines, a staging buffer, counters.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) info: wgpu::AdapterInfo,
+    pub(super) limits: Limits,
+    pub(super) uniform_alignment: usize,
+    pub(super) polls: bool,
+    pub(super) pipelines: Mutex<Pipelines>,
+    pub(super) staging: Mutex<Option<wgpu::Buffer>>,
+    pub(super) counters: Counters,
+}
+
+impl Gpu {
+    /// Uses the caller's device. Asynchronous reads leave polling to the caller; none of the
+    /// device's callbacks is replaced.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        let info = device.adapter_info();
+        let offered = device.limits();
+        let elements = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(usize::MAX);
+        let llvmpipe = info.name.contains("llvmpipe");
+        let limits = Limits {
+            max_binding: elements(offered.max_storage_buffer_binding_size),
+            // Offsets inside a binding are u32 in the shaders.
+            max_buffer: elements(offered.max_buffer_size).min(u32::MAX as usize),
+            alignment: (offered.min_storage_buffer_offset_alignment as usize / 4).max(64),
+            max_workgroups: offered.max_compute_workgroups_per_dimension,
+            loop_budget: llvmpipe.then_some(LLVMPIPE_LOOP_BUDGET),
+        };
+        let uniform_alignment = (offered.min_uniform_buffer_offset_alignment as usize).max(16);
+        Gpu {
+            device,
+            queue,
+            info,
+            limits,
+            uniform_alignment,
+            polls: false,
+            pipelines: Mutex::default(),
+            staging: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The adapter's name and driver, in one line.
+    pub fn name(&self) -> String {
+        let info = &self.info;
+        let driver = format!("{} {}", info.driver, info.driver_info);
+        format!("{} ({:?}, {})", info.name, info.backend, driver.trim())
+    }
+
+    /// The device as wgpu knows it.
+    pub fn wgpu_device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue as wgpu knows it.
+    pub fn wgpu_queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// What plans for this device keep to.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.counters.counts()
+    }
+
+    /// A buffer of `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] beyond the device's largest buffer, [`Error::OutOfMemory`].
+    pub fn create_buffer(&self, name: &str, len: usize) -> Result<Buffer> {
+        if len > self.limits.max_buffer {
+            return Err(Error::Limit {
+                operation: "Gpu::create_buffer",
+                what: name.to_owned(),
+                needed: len as u64,
+                limit: "largest buffer (f32 elements)",
+                available: self.limits.max_buffer as u64,
+            });
+        }
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        Ok(Buffer { inner: self.allocate(name, 4 * len as u64, usage)?, len })
+    }
+
+    /// The one place where device memory is allocated.
+    pub(super) fn allocate(
+        &self,
+        name: &str,
+        size: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer> {
+        self.counters.buffers.add(1);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        let buffer = self.guarded(&format!("creating buffer `{name}`"), || {
+            self.device.create_buffer(&descriptor)
+        });
+        match pollster::block_on(memory.pop()) {
+            None => buffer,
+            Some(_) => Err(Error::OutOfMemory {
+                adapter: self.info.name.clone(),
+                what: name.to_owned(),
+                bytes: size,
+            }),
+        }
+    }
+
+    /// Runs calls of the API and turns what it reports into an error.
+    pub(super) fn guarded<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> Result<T> {
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = calls();
+        let refused = pollster::block_on(validation.pop());
+        let failed = pollster::block_on(internal.pop());
+        match refused.or(failed) {
+            None => Ok(value),
+            Some(error) => Err(self.error(operation, &error)),
+        }
+    }
+
+    pub(super) fn error(&self, operation: &str, error: &dyn std::fmt::Display) -> Error {
+        Error::Gpu {
+            operation: operation.to_owned(),
+            adapter: self.info.name.clone(),
+            message: error.to_string(),
+        }
+    }
+}

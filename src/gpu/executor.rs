@@ -1,0 +1,312 @@
+//! Bind groups made once, commands encoded in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Gpu;
+use super::pipeline::Pipeline;
+use crate::command::{BufferId, KernelId, KernelTable, Operation, Program, Range};
+use crate::error::Result;
+
+/// A buffer on the device, shared by its clones.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub(super) inner: wgpu::Buffer,
+    pub(super) len: usize,
+}
+
+impl Buffer {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The buffer as wgpu knows it.
+    pub fn as_wgpu(&self) -> &wgpu::Buffer {
+        &self.inner
+    }
+}
+
+/// A launch as the encoder needs it.
+struct Launch {
+    pipeline: Arc<Pipeline>,
+    bind_group: Arc<wgpu::BindGroup>,
+    uniform_offset: u32,
+    grid: [u32; 3],
+}
+
+enum Step {
+    Launch(Launch),
+    Copy(Range, Range),
+    Zero(Range),
+}
+
+/// A program with its buffers, pipelines and bind groups, ready to run.
+pub struct Session {
+    program: Arc<Program>,
+    buffers: Vec<Buffer>,
+    steps: Vec<Step>,
+}
+
+/// What tells one bind group of a session from another.
+type Bound = (KernelId, usize, Vec<Range>);
+
+impl Session {
+    /// Makes a program ready to run. `caller` gives the buffers of [`Owner::Caller`](crate::command::Owner::Caller).
+    ///
+    /// # Errors
+    /// As [`Program::check`]; [`Error::Value`](crate::Error::Value) where a buffer is missing or too small;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory);
+    /// [`Error::Gpu`](crate::Error::Gpu) where the driver refuses a kernel.
+    pub fn new(
+        gpu: &Gpu,
+        table: &KernelTable,
+        program: Arc<Program>,
+        caller: &[(BufferId, Buffer)],
+    ) -> Result<Session> {
+        program.check(table, &gpu.limits)?;
+        let buffers = program.resolve(
+            caller,
+            |name, len| gpu.create_buffer(name, len),
+            Buffer::len,
+            |a, b| a.inner == b.inner,
+        )?;
+        let mut session = Session { program, buffers, steps: Vec::new() };
+        session.prepare(gpu, table)?;
+        Ok(session)
+    }
+
+    /// Writes all constants into one uniform buffer and makes each bind group once.
+    fn prepare(&mut self, gpu: &Gpu, table: &KernelTable) -> Result<()> {
+        let program = self.program.clone();
+        let mut constants: Vec<u8> = Vec::new();
+        let mut offsets = Vec::new();
+        for (_, dispatch) in program.dispatches() {
+            constants.resize(constants.len().next_multiple_of(gpu.uniform_alignment), 0);
+            offsets.push(constants.len());
+            constants.extend_from_slice(&dispatch.params);
+        }
+        // The last window must lie inside the buffer as well.
+        constants.resize(constants.len().next_multiple_of(gpu.uniform_alignment) + 256, 0);
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniform = gpu.allocate("constants", constants.len() as u64, usage)?;
+        gpu.queue.write_buffer(&uniform, 0, &constants);
+
+        let mut pipelines = HashMap::new();
+        let mut groups: HashMap<Bound, Arc<wgpu::BindGroup>> = HashMap::new();
+        let mut offsets = offsets.into_iter();
+        for command in &program.commands {
+            let dispatch = match &command.operation {
+                Operation::Zero(range) => {
+                    self.steps.push(Step::Zero(*range));
+                    continue;
+                }
+                Operation::Copy { from, to } => {
+                    self.steps.push(Step::Copy(*from, *to));
+                    continue;
+                }
+                Operation::Dispatch(dispatch) => dispatch,
+            };
+            let kernel = &table[dispatch.kernel];
+            let constants: Vec<u64> = dispatch.constants.iter().map(|(_, v)| v.to_bits()).collect();
+            let pipeline: Arc<Pipeline> =
+                match pipelines.entry((dispatch.kernel, dispatch.variant, constants)) {
+                    std::collections::hash_map::Entry::Occupied(known) => Arc::clone(known.get()),
+                    std::collections::hash_map::Entry::Vacant(new) => {
+                        new.insert(gpu.pipeline(kernel, dispatch)?).clone()
+                    }
+                };
+            let bound = (dispatch.kernel, dispatch.variant, dispatch.bindings.clone());
+            let bind_group = match groups.entry(bound) {
+                std::collections::hash_map::Entry::Occupied(known) => Arc::clone(known.get()),
+                std::collections::hash_map::Entry::Vacant(new) => {
+                    gpu.counters.bind_groups.add(1);
+                    let operation = format!("binding the buffers of `{}`", kernel.name);
+                    let size = kernel.params_size;
+                    let group = gpu.guarded(&operation, || {
+                        self.bind(gpu, &pipeline, &uniform, size, &dispatch.bindings)
+                    })?;
+                    new.insert(Arc::new(group)).clone()
+                }
+            };
+            self.steps.push(Step::Launch(Launch {
+                pipeline,
+                bind_group,
+                uniform_offset: offsets.next().unwrap_or(0) as u32,
+                grid: dispatch.grid,
+            }));
+        }
+        Ok(())
+    }
+
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        pipeline: &Pipeline,
+        uniform: &wgpu::Buffer,
+        params_size: usize,
+        ranges: &[Range],
+    ) -> wgpu::BindGroup {
+        let resource = |buffer, offset: usize, size: usize| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: offset as u64,
+                size: std::num::NonZeroU64::new(size as u64),
+            })
+        };
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: resource(uniform, 0, params_size) }];
+        entries.extend(ranges.iter().zip(1..).map(|(range, binding)| wgpu::BindGroupEntry {
+            binding,
+            resource: resource(&self.buffer(range.buffer).inner, 4 * range.start, 4 * range.len),
+        }));
+        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        })
+    }
+
+    /// The buffer behind a name of the program.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    fn place(&self, range: &Range, run: usize) -> (&wgpu::Buffer, u64, u64) {
+        let start = self.program.elements(range, run).start;
+        (&self.buffer(range.buffer).inner, 4 * start as u64, 4 * range.len as u64)
+    }
+
+    /// Encodes some of the commands, for the `run`th time where rings count.
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        commands: std::ops::Range<usize>,
+        run: usize,
+    ) {
+        let mut steps = self.steps[commands].iter().peekable();
+        while let Some(step) = steps.next() {
+            match step {
+                Step::Zero(range) => {
+                    let (buffer, offset, size) = self.place(range, run);
+                    encoder.clear_buffer(buffer, offset, Some(size));
+                }
+                Step::Copy(from, to) => {
+                    let (source, source_offset, size) = self.place(from, run);
+                    let (target, target_offset, _) = self.place(to, run);
+                    encoder.copy_buffer_to_buffer(
+                        source,
+                        source_offset,
+                        target,
+                        target_offset,
+                        size,
+                    );
+                }
+                Step::Launch(first) => {
+                    let mut pass = encoder.begin_compute_pass(&Default::default());
+                    let mut launch = first;
+                    let mut bound: Option<&Arc<Pipeline>> = None;
+                    loop {
+                        if !bound.is_some_and(|p| Arc::ptr_eq(p, &launch.pipeline)) {
+                            pass.set_pipeline(&launch.pipeline.pipeline);
+                            bound = Some(&launch.pipeline);
+                        }
+                        pass.set_bind_group(
+                            0,
+                            launch.bind_group.as_ref(),
+                            &[launch.uniform_offset],
+                        );
+                        let [x, y, z] = launch.grid;
+                        pass.dispatch_workgroups(x, y, z);
+                        match steps.next_if(|step| matches!(step, Step::Launch(_))) {
+                            Some(Step::Launch(next)) => launch = next,
+                            _ => break,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Collects runs of sessions into one submission.
+pub struct Recorder {
+    gpu: Arc<Gpu>,
+    encoder: Option<wgpu::CommandEncoder>,
+}
+
+impl Recorder {
+    /// An empty recorder.
+    pub fn new(gpu: &Arc<Gpu>) -> Recorder {
+        Recorder { gpu: gpu.clone(), encoder: None }
+    }
+
+    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        let device = &self.gpu.device;
+        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
+    }
+
+    /// Records one run of a session, its `run`th where rings count.
+    pub fn run(&mut self, session: &Session, run: usize) {
+        self.run_commands(session, 0..session.steps.len(), run);
+    }
+
+    /// Records some of a session's commands.
+    ///
+    /// # Panics
+    /// Where the session has fewer.
+    pub fn run_commands(
+        &mut self,
+        session: &Session,
+        commands: std::ops::Range<usize>,
+        run: usize,
+    ) {
+        let launch = |step: &&Step| matches!(step, Step::Launch(_));
+        let launches = session.steps[commands.clone()].iter().filter(launch).count();
+        session.encode(self.encoder(), commands, run);
+        self.gpu.counters.dispatches.add(launches as u64);
+    }
+
+    /// Records a copy of `len` elements between two buffers.
+    ///
+    /// # Panics
+    /// Where a buffer has fewer elements: the callers of this crate have checked.
+    pub fn copy(&mut self, from: (&Buffer, usize), to: (&Buffer, usize), len: usize) {
+        assert!(from.1 + len <= from.0.len && to.1 + len <= to.0.len, "copy outside a buffer");
+        self.encoder().copy_buffer_to_buffer(
+            &from.0.inner,
+            4 * from.1 as u64,
+            &to.0.inner,
+            4 * to.1 as u64,
+            Some(4 * len as u64),
+        );
+    }
+
+    /// Records that `len` elements become +0.0.
+    ///
+    /// # Panics
+    /// Where the buffer has fewer elements: the callers of this crate have checked.
+    pub fn zero(&mut self, to: (&Buffer, usize), len: usize) {
+        assert!(to.1 + len <= to.0.len, "zeros outside a buffer");
+        self.encoder().clear_buffer(&to.0.inner, 4 * to.1 as u64, Some(4 * len as u64));
+    }
+
+    /// Submits what was recorded.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the driver refuses; what was recorded is dropped then.
+    pub fn submit(&mut self) -> Result<()> {
+        let Some(encoder) = self.encoder.take() else {
+            return Ok(());
+        };
+        self.gpu.counters.submits.add(1);
+        self.gpu.guarded("submitting commands", || {
+            self.gpu.queue.submit([encoder.finish()]);
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The GPU executor: runs a [`Program`](crate::command::Program) through wgpu.
+//!
+//! It knows commands and a kernel table, nothing of what they compute.
+
+mod context;
+mod executor;
+mod pipeline;
+mod readback;
+
+pub use context::{Adapter, Gpu};
+pub use executor::{Buffer, Recorder, Session};

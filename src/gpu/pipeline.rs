@@ -1,0 +1,82 @@
+//! Pipelines, compiled once for each module and set of constants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Gpu;
+use crate::command::{Access, Dispatch, Kernel};
+use crate::error::Result;
+
+/// A compiled kernel and the layout of its bindings.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+}
+
+/// The module's text and its pipeline constants. The text, and not the kernel's position in a
+/// table, so that two tables on one device don't meet.
+type Key = (String, Vec<(&'static str, u64)>);
+
+/// The pipelines of a device.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines(HashMap<Key, Arc<Pipeline>>);
+
+impl Gpu {
+    pub(super) fn pipeline(&self, kernel: &Kernel, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+        let variant = &kernel.variants[dispatch.variant];
+        let constants = dispatch.constants.iter().map(|(n, v)| (*n, v.to_bits())).collect();
+        let key = (variant.source.to_string(), constants);
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(pipeline) = pipelines.0.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        self.counters.pipelines.add(1);
+        let operation = format!("compiling kernel `{}` ({})", kernel.name, variant.name);
+        let pipeline = Arc::new(self.guarded(&operation, || self.compile(kernel, dispatch))?);
+        pipelines.0.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compile(&self, kernel: &Kernel, dispatch: &Dispatch) -> Pipeline {
+        let device = &self.device;
+        let entry = |binding: u32, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+        entries.extend(kernel.bindings.iter().zip(1..).map(|(b, n)| {
+            let read_only = b.access == Access::Read;
+            entry(n, wgpu::BufferBindingType::Storage { read_only }, false)
+        }));
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel.name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let source = kernel.variants[dispatch.variant].source.as_ref();
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &dispatch.constants,
+                // Every kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+}

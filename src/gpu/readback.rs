@@ -1,0 +1,127 @@
+//! Values between the host and the device.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+
+use super::{Buffer, Gpu};
+use crate::error::Result;
+
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
+impl Gpu {
+    /// Writes `values` from element `start` on, before all commands that are submitted later.
+    ///
+    /// # Panics
+    /// Where the buffer has fewer elements: the callers of this crate have checked.
+    pub fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) {
+        assert!(start + values.len() <= buffer.len, "write outside a buffer");
+        self.queue.write_buffer(&buffer.inner, 4 * start as u64, bytemuck::cast_slice(values));
+    }
+
+    /// Waits for everything that was submitted and reads `len` elements from `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn read(&self, buffer: &Buffer, start: usize, len: usize) -> Result<Vec<f32>> {
+        let (staging, receiver) = self.start_read(buffer, start, len)?;
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| self.error("waiting for the device", &e))?;
+        pollster::block_on(self.finish_read(staging, len, receiver.receive()))
+    }
+
+    /// The asynchronous form of [`read`](Self::read). On a device of our own the future polls
+    /// the device itself; on a caller's device the caller does, or the future never ends.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_async(
+        self: &Arc<Self>,
+        buffer: &Buffer,
+        start: usize,
+        len: usize,
+    ) -> Result<Vec<f32>> {
+        let (staging, receiver) = self.start_read(buffer, start, len)?;
+        let received = Polling { gpu: self, future: pin!(receiver.receive()) };
+        self.finish_read(staging, len, received).await
+    }
+
+    fn start_read(
+        &self,
+        buffer: &Buffer,
+        start: usize,
+        len: usize,
+    ) -> Result<(wgpu::Buffer, OneshotReceiver<Mapped>)> {
+        assert!(start + len <= buffer.len, "read outside a buffer");
+        let size = 4 * len as u64;
+        let kept = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let staging = match kept {
+            Some(staging) if staging.size() >= size => staging,
+            _ => {
+                let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+                self.allocate("staging", size.next_power_of_two().max(4096), usage)?
+            }
+        };
+        self.counters.submits.add(1);
+        self.counters.readbacks.add(1);
+        let (sender, receiver) = oneshot_channel();
+        self.guarded("reading back", || {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&buffer.inner, 4 * start as u64, &staging, 0, Some(size));
+            self.queue.submit([encoder.finish()]);
+            staging.map_async(wgpu::MapMode::Read, ..size, move |result| {
+                // Nobody listens where the future was dropped.
+                let _ = sender.send(result);
+            });
+        })?;
+        Ok((staging, receiver))
+    }
+
+    async fn finish_read(
+        &self,
+        staging: wgpu::Buffer,
+        len: usize,
+        received: impl Future<Output = Option<Mapped>>,
+    ) -> Result<Vec<f32>> {
+        match received.await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(self.error("reading back", &error)),
+            None => return Err(self.error("reading back", &"the device went away")),
+        }
+        let view = staging
+            .get_mapped_range(..4 * len as u64)
+            .map_err(|e| self.error("reading back", &e))?;
+        let mut values = vec![0.0f32; len];
+        bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
+        drop(view);
+        staging.unmap();
+        *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
+        Ok(values)
+    }
+}
+
+/// Polls the device, without blocking, whenever its future is polled.
+struct Polling<'a, F> {
+    gpu: &'a Gpu,
+    future: Pin<&'a mut F>,
+}
+
+impl<F: Future> Future for Polling<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if self.gpu.polls {
+            // An error shows in the mapping's result.
+            let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+        }
+        let result = self.future.as_mut().poll(context);
+        if result.is_pending() && self.gpu.polls {
+            context.waker().wake_by_ref();
+        }
+        result
+    }
+}

@@ -1,0 +1,73 @@
+//! Host side of `column_sum`.
+
+use super::{COLUMN_SUM, View, groups, input, output, read, variant, write};
+use crate::command::{Call, Dispatch, Kernel, params};
+use crate::reference::{self, Real, Tolerance};
+
+params! {
+    /// The block of constants.
+    pub struct Params {
+        /// Rows `M`.
+        pub rows: u32,
+        /// Columns `N`.
+        pub columns: u32,
+        /// Rows of a chunk.
+        pub chunk: u32,
+        /// Where A starts in its binding.
+        pub a_start: u32,
+        /// Where the result starts in its binding.
+        pub out_start: u32,
+    }
+}
+
+/// Rows that one invocation sums, unless the caller wants another number.
+pub const CHUNK: usize = 256;
+
+/// `out [ceil(rows / chunk), columns]` = the sums of `a [rows, columns]` over chunks of rows.
+pub fn dispatch(rows: usize, columns: usize, chunk: usize, a: View, out: View) -> Dispatch {
+    let params = Params {
+        rows: rows as u32,
+        columns: columns as u32,
+        chunk: chunk as u32,
+        a_start: a.start(),
+        out_start: out.start(),
+    };
+    Dispatch {
+        kernel: COLUMN_SUM,
+        variant: 0,
+        constants: Vec::new(),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: vec![a.range, out.range],
+        grid: [groups(columns, 64), groups(rows, chunk), 1],
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    let p: Params = call.params();
+    let [a, out] = call.args else { unreachable!("two bindings") };
+    let a = &input(a, p.a_start)[..(p.rows * p.columns) as usize];
+    let out = &mut output(out, p.out_start)[..(p.rows.div_ceil(p.chunk) * p.columns) as usize];
+    reference::column_sum(p.columns as usize, p.chunk as usize, a, out);
+}
+
+/// The row of the table.
+pub fn row() -> Kernel {
+    Kernel {
+        name: "column_sum",
+        bindings: const { &[read("a", "[M, N]"), write("out", "[ceil(M / chunk), N]")] },
+        fields: Params::FIELDS,
+        params_size: size_of::<Params>(),
+        variants: vec![variant(
+            "columns",
+            include_str!("../../shaders/column_sum.wgsl"),
+            [64, 1, 1],
+        )],
+        twin,
+        twin_f64: twin,
+        fast: None,
+        tolerance: |d| {
+            let p: Params = bytemuck::pod_read_unaligned(&d.params);
+            Tolerance::Terms(p.chunk.min(p.rows) as usize)
+        },
+    }
+}

@@ -1,0 +1,139 @@
+//! Host side of `matmul`.
+
+use super::{MATMUL, View, groups, input, output, read, variant, write};
+use crate::command::{Call, Dispatch, Kernel, params};
+use crate::reference::{self, Product, Real, Tolerance};
+
+params! {
+    /// The block of constants.
+    pub struct Params {
+        /// Rows of C.
+        pub m: u32,
+        /// Columns of C.
+        pub n: u32,
+        /// Terms of a sum.
+        pub k: u32,
+        /// Elements from one stored row of A to the next.
+        pub lda: u32,
+        /// Elements from one stored row of B to the next.
+        pub ldb: u32,
+        /// Elements from one row of C to the next.
+        pub ldc: u32,
+        /// Where A starts in its binding.
+        pub a_start: u32,
+        /// Where B starts in its binding.
+        pub b_start: u32,
+        /// Where C starts in its binding.
+        pub c_start: u32,
+        /// Where the first bias starts in its binding.
+        pub bias_1_start: u32,
+        /// Where the second bias starts in its binding.
+        pub bias_2_start: u32,
+    }
+}
+
+/// Rows and columns of C that a workgroup computes.
+pub const TILE: usize = 64;
+
+/// Terms of a tile of K.
+const TILE_K: usize = 16;
+
+/// The most terms of a sum for which one invocation stays within `budget` loop iterations. A
+/// tile takes 16, and one more of each of the two loops, since the test that ends a loop counts
+/// as well; the loops over the results at the end take 26.
+pub fn terms_within(budget: usize) -> usize {
+    (budget.saturating_sub(32) / (TILE_K + 2) * TILE_K).max(TILE_K)
+}
+
+/// `c = (c +) op(a) . op(b) (+ biases)`, with at most two biases.
+pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Dispatch {
+    // A bias that isn't there is bound to B, which is read-only as well, and never read.
+    let bias = |i: usize| biases.get(i).copied().unwrap_or(View { range: b.range, start: 0 });
+    let params = Params {
+        m: p.m as u32,
+        n: p.n as u32,
+        k: p.k as u32,
+        lda: p.lda as u32,
+        ldb: p.ldb as u32,
+        ldc: p.ldc as u32,
+        a_start: a.start(),
+        b_start: b.start(),
+        c_start: c.start(),
+        bias_1_start: bias(0).start(),
+        bias_2_start: bias(1).start(),
+    };
+    Dispatch {
+        kernel: MATMUL,
+        variant: 0,
+        constants: vec![
+            ("TRANSPOSE_A", f64::from(u8::from(p.transpose_a))),
+            ("TRANSPOSE_B", f64::from(u8::from(p.transpose_b))),
+            ("BIASES", biases.len() as f64),
+            ("ACCUMULATE", f64::from(u8::from(p.accumulate))),
+        ],
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
+        grid: [groups(p.n, TILE), groups(p.m, TILE), 1],
+    }
+}
+
+/// The product that a launch asks for.
+fn product(d: &Dispatch, p: &Params) -> Product {
+    Product {
+        m: p.m as usize,
+        n: p.n as usize,
+        k: p.k as usize,
+        transpose_a: d.constant("TRANSPOSE_A") != 0.0,
+        transpose_b: d.constant("TRANSPOSE_B") != 0.0,
+        lda: p.lda as usize,
+        ldb: p.ldb as usize,
+        ldc: p.ldc as usize,
+        accumulate: d.constant("ACCUMULATE") != 0.0,
+    }
+}
+
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[R]], &mut [R])) {
+    let p: Params = call.params();
+    let shape = product(call.dispatch, &p);
+    let [a, b, bias_1, bias_2, c] = call.args else { unreachable!("five bindings") };
+    let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
+    let biases = &biases[..call.dispatch.constant("BIASES") as usize];
+    form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, reference::matmul);
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, crate::cpu::matmul);
+}
+
+/// The row of the table.
+pub fn row() -> Kernel {
+    Kernel {
+        name: "matmul",
+        bindings: const {
+            &[
+                read("a", "[M, K]"),
+                read("b", "[K, N]"),
+                read("bias_1", "[N]"),
+                read("bias_2", "[N]"),
+                write("c", "[M, N]"),
+            ]
+        },
+        fields: Params::FIELDS,
+        params_size: size_of::<Params>(),
+        variants: vec![variant("tiled", include_str!("../../shaders/matmul.wgsl"), [16, 16, 1])],
+        twin,
+        twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
+        fast: None,
+        tolerance: |d| {
+            Tolerance::Terms(bytemuck::pod_read_unaligned::<Params>(&d.params).k as usize)
+        },
+    }
+}

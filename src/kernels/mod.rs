@@ -1,0 +1,106 @@
+//! The table of kernels: a row is one kernel with its WGSL, its host file, its CPU twin and,
+//! where there is one, a faster CPU form.
+//!
+//! A kernel file here knows the block of constants and how to fill a launch; which kernel runs
+//! when is the [`plan`](crate::plan)'s to say.
+
+pub mod adam;
+pub mod column_sum;
+pub mod lstm_step_backward;
+pub mod lstm_step_forward;
+pub mod matmul;
+pub mod mse_loss;
+pub mod reduce_sum;
+
+use std::borrow::Cow;
+
+use crate::command::{Access, Arg, Binding, KernelId, KernelTable, Range, Variant};
+
+/// `matmul` in the [`table`].
+pub const MATMUL: KernelId = KernelId(0);
+/// `lstm_step_forward` in the [`table`].
+pub const LSTM_STEP_FORWARD: KernelId = KernelId(1);
+/// `lstm_step_backward` in the [`table`].
+pub const LSTM_STEP_BACKWARD: KernelId = KernelId(2);
+/// `column_sum` in the [`table`].
+pub const COLUMN_SUM: KernelId = KernelId(3);
+/// `reduce_sum` in the [`table`].
+pub const REDUCE_SUM: KernelId = KernelId(4);
+/// `mse_loss` in the [`table`].
+pub const MSE_LOSS: KernelId = KernelId(5);
+/// `adam` in the [`table`].
+pub const ADAM: KernelId = KernelId(6);
+
+/// Every kernel, in the order of the constants above.
+pub fn table() -> KernelTable {
+    KernelTable(vec![
+        matmul::row(),
+        lstm_step_forward::row(),
+        lstm_step_backward::row(),
+        column_sum::row(),
+        reduce_sum::row(),
+        mse_loss::row(),
+        adam::row(),
+    ])
+}
+
+/// The range that is bound for an operand, and where in it the operand starts. They differ where
+/// the operand doesn't start at a multiple of the device's binding alignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// What is bound.
+    pub range: Range,
+    /// The operand's first element, from the range's start.
+    pub start: usize,
+}
+
+impl View {
+    /// A view whose operand starts with the range.
+    pub fn of(range: Range) -> View {
+        View { range, start: 0 }
+    }
+
+    pub(crate) fn start(&self) -> u32 {
+        self.start as u32
+    }
+
+    /// The start in quads of elements; operands of vec4 lie on whole quads.
+    pub(crate) fn start_quads(&self) -> u32 {
+        debug_assert_eq!(self.start % 4, 0);
+        (self.start / 4) as u32
+    }
+}
+
+/// `ceil(n / tile)`, as a grid's size; saturates, so that the check against the limit fails.
+pub(crate) fn groups(n: usize, tile: usize) -> u32 {
+    u32::try_from(n.div_ceil(tile)).unwrap_or(u32::MAX)
+}
+
+const fn read(name: &'static str, shape: &'static str) -> Binding {
+    Binding { name, shape, access: Access::Read }
+}
+
+const fn write(name: &'static str, shape: &'static str) -> Binding {
+    Binding { name, shape, access: Access::ReadWrite }
+}
+
+fn variant(name: &'static str, source: &'static str, workgroup: [u32; 3]) -> Variant {
+    Variant { name, source: Cow::Borrowed(source), workgroup }
+}
+
+/// The elements of a read-only argument from `start` on.
+fn input<'s, R>(arg: &'s Arg<'_, R>, start: u32) -> &'s [R] {
+    match arg {
+        Arg::Read(slice) => &slice[start as usize..],
+        Arg::Write(slice) => &slice[start as usize..],
+    }
+}
+
+/// The elements of a written argument from `start` on.
+fn output<'s, R>(arg: &'s mut Arg<'_, R>, start: u32) -> &'s mut [R] {
+    match arg {
+        Arg::Write(slice) => &mut slice[start as usize..],
+        // The executor builds arguments from the same list of bindings.
+        Arg::Read(_) => unreachable!("a read-only binding has no output"),
+    }
+}

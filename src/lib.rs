@@ -1,0 +1,31 @@
+//! x
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+mod checkpoint;
+pub mod command;
+mod counters;
+#[cfg(feature = "cpu")]
+pub mod cpu;
+mod data;
+mod device;
+mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+pub mod kernels;
+pub mod lockstep;
+pub mod model;
+pub mod plan;
+pub mod reference;
+mod tensor;
+pub mod train;
+
+pub use counters::Counts;
+pub use data::Dataset;
+pub use device::{DEVICE_VARIABLE, Device, Session};
+pub use error::{Error, Result};
+pub use model::{Forecaster, Init, Linear, Lstm, LstmConfig, LstmState};
+pub use plan::Bias;
+pub use tensor::{Array, Tensor};
+#[cfg(feature = "gpu")]
+pub use wgpu;

@@ -1,0 +1,111 @@
+//! An LSTM with a head: sequences in, one prediction a sequence out.
+
+use std::path::Path;
+
+use super::network::Prefixes;
+use super::{LstmConfig, Network, parameter_methods, time_major};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::plan::Head;
+use crate::tensor::{Array, Tensor, expect_shape};
+
+const PREFIXES: Prefixes = Prefixes { lstm: "lstm.", head: "fc." };
+
+/// Rows that [`Forecaster::predict`] runs at a time.
+const PREDICT_ROWS: usize = 1024;
+
+/// An LSTM and a linear layer on its last hidden state. Its parameters are named as in the
+/// common PyTorch module, `lstm.weight_ih_l0` and `fc.weight`.
+///
+/// ```
+/// use gatefold::{Array, Device, Forecaster, LstmConfig};
+/// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(3, 8), 2)?;
+/// let x = Array::new(vec![0.5; 4 * 10 * 3], &[4, 10, 3])?; // B, T, I
+/// assert_eq!(model.predict(&x)?.shape(), [4, 2]);
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub struct Forecaster {
+    pub(crate) network: Network,
+}
+
+impl Forecaster {
+    /// With a linear layer of `outputs` numbers and fresh parameters.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a zero size or an initialiser that matches nothing,
+    /// [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn new(device: &Device, config: LstmConfig, outputs: usize) -> Result<Forecaster> {
+        Ok(Forecaster { network: Network::new(device, &config, Head::Linear(outputs), PREFIXES)? })
+    }
+
+    /// Without a linear layer: the last hidden state is the prediction.
+    ///
+    /// # Errors
+    /// As [`Forecaster::new`].
+    pub fn without_head(device: &Device, config: LstmConfig) -> Result<Forecaster> {
+        Ok(Forecaster { network: Network::new(device, &config, Head::LastHidden, PREFIXES)? })
+    }
+
+    /// From a file that [`Forecaster::save`] or PyTorch has written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`].
+    pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Forecaster> {
+        let path = path.as_ref();
+        let network = Network::load(device, path, PREFIXES, Head::LastHidden)?;
+        if network.shape.outputs() == 0 {
+            let problem = "it holds another kind of model".to_owned();
+            return Err(Error::Checkpoint { path: path.to_owned(), problem });
+        }
+        Ok(Forecaster { network })
+    }
+
+    parameter_methods!();
+
+    /// Numbers in a prediction.
+    pub fn outputs(&self) -> usize {
+        self.network.shape.outputs()
+    }
+
+    /// Predictions `[B, O]` for `x [B, T, I]`, from zero states, read back to the host.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn predict(&self, x: &Array) -> Result<Array> {
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        let dims = [("B", None), ("T", None), ("I", Some(shape.input))];
+        expect_shape("Forecaster::predict", "x", x.shape(), &dims)?;
+        let (batch, steps) = (x.shape()[0], x.shape()[1]);
+        let mut y = Vec::with_capacity(batch * shape.outputs());
+        let all: Vec<usize> = (0..batch).collect();
+        for rows in all.chunks(PREDICT_ROWS) {
+            let mut host = Vec::with_capacity(rows.len() * steps * shape.input);
+            time_major(x, rows, &mut host);
+            let (_in_use, session) = self.network.forward_session(steps, rows.len())?;
+            device.write(&session.known("x"), 0, &host);
+            session.run()?;
+            y.extend(device.read(&session.known("y"), 0, rows.len() * shape.outputs())?);
+        }
+        Array::new(y, &[batch, shape.outputs()])
+    }
+
+    /// Predictions `[B, O]` for `x [T, B, I]` that is on the device already. Nothing is read
+    /// back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        let dims = [("T", None), ("B", None), ("I", Some(shape.input))];
+        x.expect("Forecaster::forward", "x", device, &dims)?;
+        let (steps, batch) = (x.shape()[0], x.shape()[1]);
+        let y = Tensor::zeros(device, &[batch, shape.outputs()])?;
+        let (_in_use, session) = self.network.forward_session(steps, batch)?;
+        let mut recorder = device.recorder();
+        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        recorder.run(&session, 0);
+        recorder.copy((&session.known("y"), 0), (&y.buffer, 0), y.len());
+        recorder.submit()?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,71 @@
+//! `torch.nn.Linear`.
+
+use std::path::Path;
+
+use super::network::Prefixes;
+use super::{LstmConfig, Network, parameter_methods};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::plan::{Bias, Head};
+use crate::tensor::Tensor;
+
+const PREFIXES: Prefixes = Prefixes { lstm: "lstm.", head: "" };
+
+/// `y = x W^T + b`, as
+/// [`torch.nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html).
+///
+/// ```
+/// use gatefold::{Device, Linear, Tensor};
+/// let device = Device::cpu();
+/// let linear = Linear::new(&device, 3, 2, 7)?;
+/// let x = Tensor::from_slice(&device, &[1.0; 15], &[5, 3])?;
+/// assert_eq!(linear.forward(&x)?.shape(), [5, 2]);
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub struct Linear {
+    network: Network,
+}
+
+impl Linear {
+    /// With parameters uniform in `+-1/sqrt(inputs)`, as PyTorch draws them.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn new(device: &Device, inputs: usize, outputs: usize, seed: u64) -> Result<Linear> {
+        let config = LstmConfig::new(inputs, inputs).layers(0).bias(Bias::None).seed(seed);
+        Ok(Linear { network: Network::new(device, &config, Head::Linear(outputs), PREFIXES)? })
+    }
+
+    /// From a file that [`Linear::save`] or PyTorch has written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`].
+    pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Linear> {
+        let path = path.as_ref();
+        let network = Network::load(device, path, PREFIXES, Head::Sequence)?;
+        if network.shape.layers != 0 {
+            let problem = "it holds another kind of model".to_owned();
+            return Err(Error::Checkpoint { path: path.to_owned(), problem });
+        }
+        Ok(Linear { network })
+    }
+
+    parameter_methods!();
+
+    /// `x [B, I]` to `[B, O]`. Nothing is read back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        x.expect("Linear::forward", "x", device, &[("B", None), ("I", Some(shape.input))])?;
+        let y = Tensor::zeros(device, &[x.shape()[0], shape.outputs()])?;
+        let (_in_use, session) = self.network.forward_session(1, x.shape()[0])?;
+        let mut recorder = device.recorder();
+        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        recorder.run(&session, 0);
+        recorder.copy((&session.known("y"), 0), (&y.buffer, 0), y.len());
+        recorder.submit()?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,55 @@
+//! Layers with named parameters: PyTorch's names, PyTorch's semantics.
+
+mod config;
+mod forecaster;
+mod init;
+mod linear;
+mod lstm;
+mod network;
+
+pub use config::LstmConfig;
+pub use forecaster::Forecaster;
+pub use init::Init;
+pub use linear::Linear;
+pub use lstm::{Lstm, LstmState};
+
+pub(crate) use network::{Network, SessionCache, time_major};
+
+/// What every model can do with its parameters.
+macro_rules! parameter_methods {
+    () => {
+        /// The device that it lives on.
+        pub fn device(&self) -> &crate::Device {
+            &self.network.device
+        }
+
+        /// The parameters under PyTorch's names, in PyTorch's layout.
+        ///
+        /// # Errors
+        /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+        pub fn state_dict(&self) -> crate::Result<Vec<(String, crate::Array)>> {
+            self.network.state_dict()
+        }
+
+        /// Replaces all parameters. A model with one bias a gate also takes two and adds them.
+        ///
+        /// # Errors
+        /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and
+        /// misshapen tensor; the model is as it was then.
+        pub fn load_state_dict(&mut self, tensors: &[(String, crate::Array)]) -> crate::Result<()> {
+            self.network.load_state_dict(tensors)
+        }
+
+        /// Writes the parameters and the configuration as safetensors, which PyTorch loads. A
+        /// model with one bias a gate writes zeros as `bias_hh`, and says so in the metadata.
+        ///
+        /// The file is written under a temporary name and then renamed.
+        ///
+        /// # Errors
+        /// [`Error::Io`](crate::Error::Io) where the file can't be written.
+        pub fn save(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
+            self.network.save(path.as_ref())
+        }
+    };
+}
+pub(crate) use parameter_methods;

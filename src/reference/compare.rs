@@ -1,0 +1,123 @@
+//! How far a device's result may be from the reference's.
+
+use std::fmt;
+
+/// How far a result may be from the `f64` twin's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// Of a sum of so many products: `(4 + sqrt(terms))` ulp of the same sum over absolute
+    /// values. Rounding errors of a sum are a random walk over its terms; the 4 covers short
+    /// sums, biases and the last rounding.
+    Terms(usize),
+    /// `absolute + relative * |want|`.
+    Mixed {
+        /// The part that doesn't grow.
+        absolute: f64,
+        /// The part that grows with the value.
+        relative: f64,
+    },
+}
+
+impl Tolerance {
+    /// The gates, cell and hidden state after one timestep. The pre-activation is a sum of
+    /// `H + 1` terms, whose rounding the activations pass on with a slope of at most 1; the
+    /// activations of drivers are within 1.5e-7 absolute (tanh of Mesa's llvmpipe). The relative
+    /// part is for a cell state that has grown beyond 1.
+    pub const STEP: Tolerance = Tolerance::Mixed { absolute: 2e-6, relative: 1e-6 };
+    /// The gradients of one timestep: the same with the incoming gradient's scale.
+    pub const STEP_GRADIENT: Tolerance = Tolerance::Mixed { absolute: 2e-6, relative: 4e-6 };
+    /// One optimizer update, from stored gradients: a few roundings, one square root and one
+    /// division (2.5 ulp where a GPU divides).
+    pub const OPTIMIZER: Tolerance = Tolerance::Mixed { absolute: 1e-9, relative: 2e-6 };
+    /// Outputs and states of a whole sequence of at most 100 steps.
+    pub const OUTPUT: Tolerance = Tolerance::Mixed { absolute: 1e-5, relative: 0.0 };
+    /// A training loss within ten optimizer steps.
+    pub const LOSS: Tolerance = Tolerance::Mixed { absolute: 0.0, relative: 1e-4 };
+
+    /// The gradient of one tensor through a whole sequence: 1e-4 of its largest element.
+    pub fn gradient(want: &[f64]) -> Tolerance {
+        let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        Tolerance::Mixed { absolute: 1e-4 * largest, relative: 0.0 }
+    }
+}
+
+/// Why a result was refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mismatch {
+    /// It has another number of elements.
+    Length {
+        /// The result's.
+        got: usize,
+        /// The reference's.
+        want: usize,
+    },
+    /// An element is too far away, or not a number.
+    Element {
+        /// Its position.
+        index: usize,
+        /// The result's value.
+        got: f32,
+        /// The reference's value.
+        want: f64,
+        /// The distance that was allowed.
+        allowed: f64,
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mismatch::Length { got, want } => write!(f, "{got} elements instead of {want}"),
+            Mismatch::Element { index, got, want, allowed } => write!(
+                f,
+                "element {index} is {got:e}, the reference {want:e}: {:e} apart, {allowed:e} allowed",
+                (f64::from(*got) - want).abs()
+            ),
+        }
+    }
+}
+
+/// Compares a device's result with the reference's. Returns the worst error as a share of what
+/// was allowed (at most 1), or the first element that is outside.
+///
+/// `magnitude` is the reference's result on absolute values, which [`Tolerance::Terms`] scales
+/// with; without it, or for the other tolerances, the value itself takes its place.
+///
+/// A NaN, on either side, is never close to anything.
+///
+/// ```
+/// use gatefold::reference::{compare, Tolerance};
+/// let tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 0.0 };
+/// assert!(compare(&[1.0], &[1.0 + 0.9e-6], None, tolerance).is_ok());
+/// assert!(compare(&[1.0], &[1.0 + 1.1e-6], None, tolerance).is_err());
+/// assert!(compare(&[f32::NAN], &[f64::NAN], None, tolerance).is_err());
+/// ```
+pub fn compare(
+    got: &[f32],
+    want: &[f64],
+    magnitude: Option<&[f64]>,
+    tolerance: Tolerance,
+) -> Result<f64, Mismatch> {
+    if got.len() != want.len() || magnitude.is_some_and(|m| m.len() != want.len()) {
+        return Err(Mismatch::Length { got: got.len(), want: want.len() });
+    }
+    let mut worst = 0.0f64;
+    for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let allowed = match tolerance {
+            Tolerance::Terms(terms) => {
+                let scale = magnitude.map_or(want.abs(), |m| m[index].abs());
+                (4.0 + (terms as f64).sqrt()) * f64::from(f32::EPSILON) * scale
+            }
+            Tolerance::Mixed { absolute, relative } => absolute + relative * want.abs(),
+        };
+        let error = (f64::from(got) - want).abs();
+        // Negated, so that a NaN fails.
+        if !(error <= allowed) {
+            return Err(Mismatch::Element { index, got, want, allowed });
+        }
+        if error > 0.0 {
+            worst = worst.max(error / allowed);
+        }
+    }
+    Ok(worst)
+}

@@ -1,0 +1,67 @@
+//! Twin of `matmul`.
+
+use super::Real;
+
+/// The shape of `C [M, N] = op(A) [M, K] . op(B) [K, N]`, rows `ld*` elements apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// Terms of a sum.
+    pub k: usize,
+    /// A is stored `[K, M]`.
+    pub transpose_a: bool,
+    /// B is stored `[N, K]`.
+    pub transpose_b: bool,
+    /// Elements from one stored row of A to the next.
+    pub lda: usize,
+    /// Elements from one stored row of B to the next.
+    pub ldb: usize,
+    /// Elements from one row of C to the next.
+    pub ldc: usize,
+    /// The product is added to C instead of replacing it.
+    pub accumulate: bool,
+}
+
+impl Product {
+    /// Dense operands: every stored row follows the one before it.
+    pub fn dense(m: usize, n: usize, k: usize, transpose_a: bool, transpose_b: bool) -> Self {
+        Product {
+            m,
+            n,
+            k,
+            transpose_a,
+            transpose_b,
+            lda: if transpose_a { m } else { k },
+            ldb: if transpose_b { k } else { n },
+            ldc: n,
+            accumulate: false,
+        }
+    }
+
+    /// The same, added to C.
+    pub fn accumulate(self) -> Self {
+        Product { accumulate: true, ..self }
+    }
+}
+
+/// `C[m][n] = (C[m][n] +) sum_k A[m][k] * B[k][n] + sum over biases of bias[n]`.
+pub fn matmul<R: Real>(p: &Product, a: &[R], b: &[R], biases: &[&[R]], c: &mut [R]) {
+    for m in 0..p.m {
+        for n in 0..p.n {
+            let mut sum = R::zero();
+            for k in 0..p.k {
+                let a_mk = if p.transpose_a { a[k * p.lda + m] } else { a[m * p.lda + k] };
+                let b_kn = if p.transpose_b { b[n * p.ldb + k] } else { b[k * p.ldb + n] };
+                sum += a_mk * b_kn;
+            }
+            for bias in biases {
+                sum += bias[n];
+            }
+            let out = &mut c[m * p.ldc + n];
+            *out = if p.accumulate { *out + sum } else { sum };
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Twin of `reduce_sum`.
+
+use super::Real;
+
+/// Sums `a [N]` in chunks: `out[p] = scale * sum(a[p * chunk..][..chunk])`.
+///
+/// # Shapes
+/// `out [ceil(N / chunk)]`.
+pub fn reduce_sum<R: Real>(chunk: usize, scale: R, a: &[R], out: &mut [R]) {
+    for (part, out) in a.chunks(chunk).zip(out) {
+        *out = scale * part.iter().fold(R::zero(), |sum, &value| sum + value);
+    }
+}

@@ -1,0 +1,159 @@
+//! Numbers with a shape: [`Array`] on the host, [`Tensor`] on a device.
+
+use crate::device::{Buffer, Device};
+use crate::error::{Error, Result, elements};
+
+/// Numbers on the host, row-major.
+///
+/// ```
+/// use gatefold::Array;
+/// let x = Array::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
+/// assert_eq!(x.shape(), [2, 3]);
+/// assert!(Array::new(vec![1.0], &[2, 3]).is_err());
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    data: Vec<f32>,
+    shape: Vec<usize>,
+}
+
+impl Array {
+    /// Takes `data` in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the number of elements differs; [`Error::Value`] for a zero size.
+    pub fn new(data: Vec<f32>, shape: &[usize]) -> Result<Array> {
+        check("Array::new", data.len(), shape)?;
+        Ok(Array { data, shape: shape.to_vec() })
+    }
+
+    /// The elements, row-major.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The sizes.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, row-major.
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+}
+
+/// Numbers on a device, row-major; its clones share them.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    device: Device,
+    pub(crate) buffer: Buffer,
+    shape: Vec<usize>,
+}
+
+impl Tensor {
+    /// Zeros.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn zeros(device: &Device, shape: &[usize]) -> Result<Tensor> {
+        let len = elements("Tensor::zeros", "shape", shape)?;
+        let buffer = device.create_buffer("tensor", len)?;
+        Ok(Tensor { device: device.clone(), buffer, shape: shape.to_vec() })
+    }
+
+    /// Copies `data`, row-major, to the device.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the number of elements differs; as [`Tensor::zeros`].
+    pub fn from_slice(device: &Device, data: &[f32], shape: &[usize]) -> Result<Tensor> {
+        check("Tensor::from_slice", data.len(), shape)?;
+        let tensor = Tensor::zeros(device, shape)?;
+        device.write(&tensor.buffer, 0, data);
+        Ok(tensor)
+    }
+
+    /// The elements, once everything that was submitted before is done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.device.read(&self.buffer, 0, self.len())
+    }
+
+    /// The asynchronous form of [`to_vec`](Self::to_vec); who polls the device is said at
+    /// [`Gpu::read_async`](crate::gpu::Gpu::read_async).
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    pub async fn to_vec_async(&self) -> Result<Vec<f32>> {
+        self.device.read_async(&self.buffer, 0, self.len()).await
+    }
+
+    /// The sizes.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Elements.
+    #[allow(clippy::len_without_is_empty, reason = "a tensor has no zero size")]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Checks device and shape; `None` in `expected` is a free size.
+    pub(crate) fn expect(
+        &self,
+        operation: &'static str,
+        name: &str,
+        device: &Device,
+        expected: &[(&str, Option<usize>)],
+    ) -> Result<()> {
+        if !self.device.is(device) {
+            return Err(Error::OtherDevice { operation, tensor: name.to_owned() });
+        }
+        expect_shape(operation, name, &self.shape, expected)
+    }
+}
+
+/// Checks a shape; `None` in `expected` is a free size.
+pub(crate) fn expect_shape(
+    operation: &'static str,
+    name: &str,
+    shape: &[usize],
+    expected: &[(&str, Option<usize>)],
+) -> Result<()> {
+    let fits =
+        |(size, (_, wanted)): (&usize, &(&str, Option<usize>))| wanted.is_none_or(|w| w == *size);
+    if shape.len() == expected.len() && shape.iter().zip(expected).all(fits) {
+        return Ok(());
+    }
+    let dims = expected.iter().map(|(dim, size)| match size {
+        Some(size) => format!("{dim} = {size}"),
+        None => (*dim).to_owned(),
+    });
+    Err(Error::Shape {
+        operation,
+        tensor: name.to_owned(),
+        expected: format!("[{}]", dims.collect::<Vec<_>>().join(", ")),
+        got: format!("{shape:?}"),
+    })
+}
+
+fn check(operation: &'static str, len: usize, shape: &[usize]) -> Result<()> {
+    if elements(operation, "shape", shape)? == len {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation,
+        tensor: "data".to_owned(),
+        expected: format!("{shape:?}"),
+        got: format!("{len} elements"),
+    })
+}

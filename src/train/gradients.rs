@@ -1,0 +1,62 @@
+//! Gradients for people who want to see them.
+
+use super::Loss;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::model::{Forecaster, time_major};
+use crate::plan::{Plan, TrainingOptions};
+use crate::tensor::Array;
+
+/// A loss and every gradient of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// The loss.
+    pub loss: f32,
+    /// Of each parameter, under its name and in PyTorch's layout.
+    pub parameters: Vec<(String, Array)>,
+    /// Of the input, `[T, B, I]`; `None` without an LSTM layer.
+    pub x: Option<Array>,
+    /// Of the initial hidden states, `[L, B, H]`.
+    pub h_0: Option<Array>,
+    /// Of the initial cell states, `[L, B, H]`.
+    pub c_0: Option<Array>,
+}
+
+/// The gradients of a model's loss over one batch, from zero states. The model is not changed.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape), [`Error::Limit`](crate::Error::Limit),
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
+pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Gradients> {
+    let Loss::Mse = loss;
+    let network = &model.network;
+    let (device, shape) = (&network.device, &network.shape);
+    batch.expect("gradients", "the batch", shape.input, shape.outputs())?;
+    let (rows, steps) = (batch.len(), batch.x().shape()[1]);
+    let options = TrainingOptions { adam: None, input_gradient: true };
+    let plan = Plan::training(shape, steps, rows, &options, &device.limits())?;
+    let grads = device.create_buffer("grads", network.table.len)?;
+    let losses = device.create_buffer("losses", crate::plan::LOSS_SLOTS)?;
+    let caller = [("params", &network.params), ("grads", &grads), ("losses", &losses)];
+    let session = device.bind(&plan.program, &caller)?;
+
+    let mut feed = Vec::new();
+    let all: Vec<usize> = (0..rows).collect();
+    time_major(batch.x(), &all, &mut feed);
+    feed.extend_from_slice(batch.y().data());
+    session.write("feed", &feed)?;
+    session.run()?;
+
+    let read = |name: &str, dims: &[usize]| match session.program().buffer(name) {
+        Some(_) => session.read(name).and_then(|values| Array::new(values, dims)).map(Some),
+        None => Ok(None),
+    };
+    let state = [shape.layers, rows, shape.hidden];
+    Ok(Gradients {
+        loss: session.read("loss")?[0],
+        parameters: network.named(&device.read(&grads, 0, network.table.len)?)?,
+        x: read("dx_0", &[steps, rows, shape.input])?,
+        h_0: read("dh_0", &state)?,
+        c_0: read("dc_0", &state)?,
+    })
+}

@@ -1,0 +1,316 @@
+//! The training loop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::{Adam, Loss};
+use crate::data::Dataset;
+use crate::device::{Buffer, Recorder, Session};
+use crate::error::{Error, Result};
+use crate::model::{Forecaster, SessionCache, time_major};
+use crate::plan::{LOSS_SLOTS, Plan, TrainingOptions};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The epoch that ended, from 1.
+    pub epoch: usize,
+    /// How many there will be.
+    pub epochs: usize,
+    /// The mean over the epoch's batches of the loss before each step.
+    pub loss: f32,
+    /// The loss over the validation set after the epoch, where there is one.
+    pub validation: Option<f32>,
+    /// Sequences a second since the last report.
+    pub samples_per_second: f64,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The mean loss of each epoch.
+    pub losses: Vec<f32>,
+    /// The loss of each optimizer step, before the step.
+    pub step_losses: Vec<f32>,
+    /// The last loss over the validation set, where there is one.
+    pub validation: Option<f32>,
+}
+
+/// Trains a model in mini-batches.
+///
+/// ```
+/// use gatefold::{Array, Dataset, Device, Forecaster, LstmConfig, train::{Adam, Loss, Trainer}};
+/// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 1)?;
+/// let data = Dataset::new(
+///     Array::new(vec![0.0, 1.0, 1.0, 0.0], &[2, 2, 1])?,
+///     Array::new(vec![1.0, 0.0], &[2, 1])?,
+/// )?;
+/// let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.05)).batch_size(2).epochs(50);
+/// let report = trainer.fit(&data, None, |_| ())?;
+/// assert!(report.losses[49] < report.losses[0]);
+/// let y = trainer.model().predict(data.x())?;
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub struct Trainer {
+    model: Forecaster,
+    loss: Loss,
+    adam: Adam,
+    batch_size: usize,
+    epochs: usize,
+    shuffle: Option<u64>,
+    report_every: usize,
+    state: Option<State>,
+}
+
+/// What a run keeps on the device.
+struct State {
+    grads: Buffer,
+    adam_m: Buffer,
+    adam_v: Buffer,
+    losses: Buffer,
+    sessions: SessionCache,
+    /// Optimizer steps so far.
+    step: u64,
+}
+
+impl Trainer {
+    /// With batches of 32 in the order of the data, for 100 epochs.
+    pub fn new(model: Forecaster, loss: Loss, optimizer: Adam) -> Trainer {
+        Trainer {
+            model,
+            loss,
+            adam: optimizer,
+            batch_size: 32,
+            epochs: 100,
+            shuffle: None,
+            report_every: 1,
+            state: None,
+        }
+    }
+
+    /// Sequences in a batch; an epoch's last may have fewer.
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        Trainer { batch_size, ..self }
+    }
+
+    /// Passes over the data.
+    pub fn epochs(self, epochs: usize) -> Self {
+        Trainer { epochs, ..self }
+    }
+
+    /// A new order in every epoch, drawn from this seed.
+    pub fn shuffle(self, seed: u64) -> Self {
+        Trainer { shuffle: Some(seed), ..self }
+    }
+
+    /// Reports after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Losses stay on the
+    /// device between reports, so that it doesn't wait for the host.
+    pub fn report_every(self, epochs: usize) -> Self {
+        Trainer { report_every: epochs, ..self }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Forecaster {
+        &self.model
+    }
+
+    /// The model, without its trainer.
+    pub fn into_model(self) -> Forecaster {
+        self.model
+    }
+
+    /// Trains on `train` and calls `progress` with every report. Calling it again goes on with
+    /// the optimizer's moments and step.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the data don't fit the model, [`Error::Value`] for a setting or a
+    /// number in the data that isn't usable: nothing has changed then. [`Error::Limit`],
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn fit(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        mut progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        self.check(train, validation)?;
+        let batches = train.len().div_ceil(self.batch_size);
+        let mut order: Vec<usize> = (0..train.len()).collect();
+        let mut shuffler = self.shuffle.map(ChaCha8Rng::seed_from_u64);
+        let mut run = self.start()?;
+        let mut report = Report { losses: Vec::new(), step_losses: Vec::new(), validation: None };
+        let (mut since, mut epochs_since) = (Instant::now(), 0);
+        for epoch in 1..=self.epochs {
+            if let Some(rng) = &mut shuffler {
+                order.shuffle(rng);
+            }
+            for rows in order.chunks(self.batch_size) {
+                self.record(&mut run, train, rows)?;
+            }
+            epochs_since += 1;
+            let wanted = (epoch - 1).is_multiple_of(self.report_every) || epoch == self.epochs;
+            if !wanted {
+                continue;
+            }
+            self.collect(&mut run)?;
+            let per_second = (epochs_since * train.len()) as f64 / since.elapsed().as_secs_f64();
+            let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+            let done = report.losses.len() * batches;
+            report.losses.extend(run.losses[done..].chunks(batches).map(mean));
+            report.validation = validation.map(|data| self.evaluate(data)).transpose()?;
+            progress(&Progress {
+                epoch,
+                epochs: self.epochs,
+                loss: report.losses[report.losses.len() - 1],
+                validation: report.validation,
+                samples_per_second: per_second,
+            });
+            (since, epochs_since) = (Instant::now(), 0);
+        }
+        report.step_losses = run.losses;
+        Ok(report)
+    }
+
+    /// The loss over a data set.
+    ///
+    /// # Errors
+    /// As [`Forecaster::predict`].
+    pub fn evaluate(&self, data: &Dataset) -> Result<f32> {
+        let shape = &self.model.network.shape;
+        data.expect("Trainer::evaluate", "the data set", shape.input, shape.outputs())?;
+        let y = self.model.predict(data.x())?;
+        Ok(self.loss.of(y.data(), data.y().data()))
+    }
+
+    fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
+        let operation = "Trainer::fit";
+        self.adam.check(operation)?;
+        let settings = [
+            ("batch_size", self.batch_size),
+            ("epochs", self.epochs),
+            ("report_every", self.report_every),
+        ];
+        if let Some((name, _)) = settings.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Value {
+                operation,
+                name: name.to_owned(),
+                expected: "at least 1".to_owned(),
+                got: "0".to_owned(),
+            });
+        }
+        let shape = &self.model.network.shape;
+        train.expect(operation, "the training set", shape.input, shape.outputs())?;
+        match validation {
+            Some(data) => {
+                data.expect(operation, "the validation set", shape.input, shape.outputs())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self) -> Result<Run> {
+        let network = &self.model.network;
+        if self.state.is_none() {
+            let flat = |name: &str| network.device.create_buffer(name, network.table.len);
+            self.state = Some(State {
+                grads: flat("grads")?,
+                adam_m: flat("adam_m")?,
+                adam_v: flat("adam_v")?,
+                losses: network.device.create_buffer("losses", LOSS_SLOTS)?,
+                sessions: SessionCache::default(),
+                step: 0,
+            });
+        }
+        Ok(Run {
+            recorder: network.device.recorder(),
+            runs: 0,
+            unsubmitted: 0,
+            losses: Vec::new(),
+            host: Vec::new(),
+        })
+    }
+
+    /// Records one training step over the sequences `rows`.
+    fn record(&mut self, run: &mut Run, data: &Dataset, rows: &[usize]) -> Result<()> {
+        let network = &self.model.network;
+        let Some(state) = &mut self.state else {
+            return Ok(());
+        };
+        let options = TrainingOptions { adam: Some(self.adam.constants()), input_gradient: false };
+        let (steps, device) = (data.x().shape()[1], &network.device);
+        let session: Arc<Session> = state.sessions.get((steps, rows.len()), || {
+            let plan =
+                Plan::training(&network.shape, steps, rows.len(), &options, &device.limits())?;
+            let caller = [
+                ("params", &network.params),
+                ("grads", &state.grads),
+                ("adam_m", &state.adam_m),
+                ("adam_v", &state.adam_v),
+                ("losses", &state.losses),
+            ];
+            device.bind(&plan.program, &caller)
+        })?;
+        let feed = session.known("feed");
+        let spec = session.program().buffer("feed").map(|id| session.program().spec(id).clone());
+        let slots = spec.map_or(1, |spec| spec.slots);
+        // A slot that the device hasn't read yet must not be written.
+        if run.unsubmitted >= slots {
+            run.submit()?;
+        }
+        if run.runs - run.losses.len() == LOSS_SLOTS {
+            run.read_losses(&network.device, &state.losses)?;
+        }
+        state.step += 1;
+        let scalars = self.adam.scalars(state.step);
+        run.host.clear();
+        time_major(data.x(), rows, &mut run.host);
+        for &row in rows {
+            let outputs = data.y().shape()[1];
+            run.host.extend_from_slice(&data.y().data()[row * outputs..][..outputs]);
+        }
+        run.host.extend([scalars.step_size, scalars.root_correction]);
+        network.device.write(&feed, run.runs % slots * run.host.len(), &run.host);
+        run.recorder.run(&session, run.runs);
+        run.runs += 1;
+        run.unsubmitted += 1;
+        Ok(())
+    }
+
+    fn collect(&self, run: &mut Run) -> Result<()> {
+        match &self.state {
+            Some(state) => run.read_losses(&self.model.network.device, &state.losses),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a run keeps on the host.
+struct Run {
+    recorder: Recorder,
+    /// Training steps recorded.
+    runs: usize,
+    /// How many of them the device doesn't have yet.
+    unsubmitted: usize,
+    /// The loss of every step that was read back.
+    losses: Vec<f32>,
+    /// One step's input, target and scalars.
+    host: Vec<f32>,
+}
+
+impl Run {
+    fn submit(&mut self) -> Result<()> {
+        self.unsubmitted = 0;
+        self.recorder.submit()
+    }
+
+    /// Reads the losses of all steps since the last call.
+    fn read_losses(&mut self, device: &crate::Device, losses: &Buffer) -> Result<()> {
+        self.submit()?;
+        let ring = device.read(losses, 0, LOSS_SLOTS)?;
+        self.losses.extend((self.losses.len()..self.runs).map(|run| ring[run % LOSS_SLOTS]));
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! Against PyTorch, from the files that tests/golden/generate.py has written.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use approx::assert_abs_diff_eq;
+use gatefold::plan::{Bias, Head, ParameterTable, Plan, Role, StackShape, TrainingOptions};
+use gatefold::reference::{Tolerance, compare};
+use gatefold::train::{Adam, Loss, Trainer, gradients};
+use gatefold::{Array, Dataset, Device, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor};
+use safetensors::SafeTensors;
+
+/// The tensors of a golden.
+pub struct Golden(HashMap<String, Array>);
+
+impl Golden {
+    pub fn read(name: &str) -> Golden {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let array = |view: safetensors::tensor::TensorView<'_>| {
+            let values =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+            Array::new(values.collect(), view.shape()).unwrap()
+        };
+        Golden(file.iter().map(|(name, view)| (name.to_owned(), array(view))).collect())
+    }
+
+    pub fn get(&self, name: &str) -> &Array {
+        self.0.get(name).unwrap_or_else(|| panic!("the golden has no {name}"))
+    }
+
+    fn wide(&self, name: &str) -> Vec<f64> {
+        wide(self.get(name))
+    }
+
+    /// The tensors whose names start so, without that.
+    fn named(&self, prefix: &str) -> Vec<(String, Array)> {
+        let strip = |(name, array): (&String, &Array)| {
+            name.strip_prefix(prefix).map(|rest| (rest.to_owned(), array.clone()))
+        };
+        self.0.iter().filter_map(strip).collect()
+    }
+
+    fn tensor(&self, device: &Device, name: &str) -> Tensor {
+        let array = self.get(name);
+        Tensor::from_slice(device, array.data(), array.shape()).unwrap()
+    }
+}
+
+fn wide(array: &Array) -> Vec<f64> {
+    array.data().iter().map(|&v| v.into()).collect()
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
+    if let Err(mismatch) = compare(got, want, None, tolerance) {
+        panic!("{what}: {mismatch}");
+    }
+}
+
+/// `[T, B, I]` as `[B, T, I]`.
+fn batch_first(x: &Array) -> Array {
+    let &[steps, batch, input] = x.shape() else { panic!("three sizes") };
+    let row = |b: usize, t: usize| &x.data()[(t * batch + b) * input..][..input];
+    let data = (0..batch).flat_map(|b| (0..steps).flat_map(move |t| row(b, t))).copied().collect();
+    Array::new(data, &[batch, steps, input]).unwrap()
+}
+
+fn rows(array: &Array, order: &[f32]) -> Array {
+    let row = array.data().len() / array.shape()[0];
+    let data =
+        order.iter().flat_map(|&i| &array.data()[i as usize * row..][..row]).copied().collect();
+    let mut shape = array.shape().to_vec();
+    shape[0] = order.len();
+    Array::new(data, &shape).unwrap()
+}
+
+/// Outputs, final states, every gradient and ten Adam steps of a stack with a head.
+pub fn stack(device: &Device, name: &str) {
+    let golden = Golden::read(name);
+    let &[_, _, input] = golden.get("x").shape() else { panic!("x [T, B, I]") };
+    let &[layers, _, hidden] = golden.get("h_0").shape() else { panic!("h_0 [L, B, H]") };
+    let outputs = golden.get("target").shape()[1];
+    let bias = if name.ends_with("single") { Bias::Single } else { Bias::Double };
+    let config = LstmConfig::new(input, hidden).layers(layers).bias(bias);
+
+    let weights = golden.named("weights.");
+    let lstm_weights: Vec<(String, Array)> = weights
+        .iter()
+        .filter_map(|(n, a)| Some((n.strip_prefix("lstm.")?.to_owned(), a.clone())))
+        .collect();
+    let mut lstm = Lstm::new(device, config.clone()).unwrap();
+    lstm.load_state_dict(&lstm_weights).unwrap();
+    let state = LstmState { h: golden.tensor(device, "h_0"), c: golden.tensor(device, "c_0") };
+    let (y, last) = lstm.forward(&golden.tensor(device, "x"), Some(&state)).unwrap();
+    for (what, tensor) in [("y", y), ("h_n", last.h), ("c_n", last.c)] {
+        assert_eq!(tensor.shape(), golden.get(what).shape());
+        assert_close(what, &tensor.to_vec().unwrap(), &golden.wide(what), Tolerance::OUTPUT);
+    }
+
+    let mut model = Forecaster::new(device, config, outputs).unwrap();
+    model.load_state_dict(&weights).unwrap();
+    let x = batch_first(golden.get("x"));
+    let prediction = model.predict(&x).unwrap();
+    assert_close("prediction", prediction.data(), &golden.wide("prediction"), Tolerance::OUTPUT);
+    let batch = Dataset::new(x, golden.get("target").clone()).unwrap();
+    let got = gradients(&model, &batch, Loss::Mse).unwrap();
+    assert_close("loss", &[got.loss], &golden.wide("loss"), Tolerance::LOSS);
+    let mut found: Vec<(String, Array)> = got.parameters;
+    found.push(("x".to_owned(), got.x.unwrap()));
+    found.push(("h_0".to_owned(), got.h_0.unwrap()));
+    found.push(("c_0".to_owned(), got.c_0.unwrap()));
+    let wanted = golden.named("grad.");
+    assert_eq!(found.len(), wanted.len(), "every gradient is compared");
+    for (name, array) in found {
+        let want = golden.wide(&format!("grad.{name}"));
+        assert_close(&name, array.data(), &want, Tolerance::gradient(&want));
+    }
+
+    let order = golden.get("data.order").data().to_vec();
+    let data = Dataset::new(rows(golden.get("data.x"), &order), rows(golden.get("data.y"), &order));
+    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(5).epochs(1);
+    let report = trainer.fit(&data.unwrap(), None, |_| ()).unwrap();
+    assert_eq!(report.step_losses.len(), 10);
+    assert_close("losses", &report.step_losses, &golden.wide("losses"), Tolerance::LOSS);
+    for (name, array) in trainer.model().state_dict().unwrap() {
+        let want = golden.wide(&format!("trained.{name}"));
+        // Where a gradient is near zero Adam's step has the sign of a rounding error; ten steps
+        // of 0.01 stay within a hundredth of what all of them can move.
+        let tolerance = Tolerance::Mixed { absolute: 1e-3, relative: 0.0 };
+        assert_close(&name, array.data(), &want, tolerance);
+    }
+}
+
+/// Ten Adam steps from stored gradients.
+pub fn adam(device: &Device) {
+    use gatefold::command::{Command, Operation};
+    use gatefold::kernels;
+
+    let golden = Golden::read("adam");
+    let len = golden.get("p").data().len();
+    for decay in [0.0f64, 0.1] {
+        let optimizer = Adam::new(0.003).betas(0.8, 0.99).eps(1e-7).weight_decay(decay);
+        let mut launch = super::kernels::Launch::new();
+        let scalars = launch.buffer(vec![0.0; 2], 0);
+        let [g, p, m, v] = [(); 4].map(|()| launch.buffer(vec![0.0; len], 0));
+        let operands = kernels::adam::Operands { scalars, g, p, m, v };
+        let dispatch = kernels::adam::dispatch(len, &optimizer.constants(), &operands);
+        let operation = Operation::Dispatch(dispatch);
+        launch.program.commands.push(Command { label: "adam".to_owned(), operation });
+        let session = device.session(&launch.program.into()).unwrap();
+        session.write("buffer 2", golden.get("p").data()).unwrap();
+        for (step, gradient) in golden.get("gradients").data().chunks(len).enumerate() {
+            let scalars = optimizer.scalars(step as u64 + 1);
+            session.write("buffer 0", &[scalars.step_size, scalars.root_correction]).unwrap();
+            session.write("buffer 1", gradient).unwrap();
+            session.run().unwrap();
+        }
+        let want = golden.wide(&format!("after_decay_{decay:.1}"));
+        // Ten updates of a parameter near zero: relative to the updates, of 0.003 each.
+        let tolerance = Tolerance::Mixed { absolute: 10.0 * 0.003 * 2e-6, relative: 2e-6 };
+        assert_close("parameters", &session.read("buffer 2").unwrap(), &want, tolerance);
+    }
+}
+
+/// The toy of two companies: 1,000 losses of 500 epochs, from three initial states.
+pub fn toy(device: &Device) {
+    for seed in 0..3 {
+        let golden = Golden::read(&format!("toy_{seed}"));
+        let config = LstmConfig::new(1, 1).bias(Bias::Single).init("bias", Init::Zeros);
+        let mut model = Forecaster::without_head(device, config).unwrap();
+        let mut weights: Vec<(String, Array)> = ["weight_ih", "weight_hh"]
+            .iter()
+            .map(|name| (format!("lstm.{name}_l0"), golden.get(name).clone()))
+            .collect();
+        weights.push(("lstm.bias_ih_l0".to_owned(), Array::new(vec![0.0; 4], &[4]).unwrap()));
+        model.load_state_dict(&weights).unwrap();
+        let x = vec![0.0, 0.5, 0.25, 1.0, 1.0, 0.5, 0.25, 1.0];
+        let x = Array::new(x, &[2, 4, 1]).unwrap();
+        let data = Dataset::new(x, Array::new(vec![0.0, 1.0], &[2, 1]).unwrap()).unwrap();
+        let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01));
+        let mut trainer = trainer.batch_size(1).epochs(500).report_every(100);
+        let report = trainer.fit(&data, None, |_| ()).unwrap();
+        let want = golden.wide("losses");
+        assert_close("first losses", &report.step_losses[..10], &want[..10], Tolerance::LOSS);
+        // Over 1,000 steps rounding differences grow with the trajectory's own sensitivity.
+        let tolerance = Tolerance::Mixed { absolute: 1e-4, relative: 0.0 };
+        assert_close("all losses", &report.step_losses, &want, tolerance);
+        let y = trainer.model().predict(data.x()).unwrap();
+        let tolerance = Tolerance::Mixed { absolute: 1e-3, relative: 0.0 };
+        assert_close("predictions", y.data(), &golden.wide("predictions"), tolerance);
+    }
+}
+
+/// The worked cell: six stages, the loss, twelve gradients, twelve updated weights.
+pub fn cell(device: &Device) {
+    let golden = Golden::read("cell");
+    let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let adam = Adam::new(0.001);
+    let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: false };
+    let limits = device.limits();
+    let table = ParameterTable::new(&shape);
+    let mut params = vec![0.0; table.len];
+    let given = [
+        (Role::WeightHh(0), [2.0, 2.7, 1.41, 4.38]),
+        (Role::WeightIh(0), [1.65, 1.63, 0.94, -0.19]),
+        (Role::BiasIh(0), [0.62, 1.62, -0.32, 0.59]),
+    ];
+    for (role, values) in given {
+        let entry = table.get(role).unwrap();
+        params[entry.start..][..4].copy_from_slice(&entry.from_pytorch(&values));
+    }
+
+    let forward = Plan::forward(&shape, 1, 1, &limits).unwrap();
+    let training = Plan::training(&shape, 1, 1, &options, &limits).unwrap();
+    let forward = device.session(&forward.program).unwrap();
+    let training = device.session(&training.program).unwrap();
+    for session in [&forward, &training] {
+        session.write("params", &params).unwrap();
+        session.write("h_l0", &[1.0]).unwrap();
+        session.write("c_l0", &[2.0]).unwrap();
+    }
+    forward.write("x", &[1.0]).unwrap();
+    forward.run().unwrap();
+    let gates = forward.read("gates_l0").unwrap();
+    let (c, h) = (forward.read("c_l0").unwrap()[1], forward.read("h_l0").unwrap()[1]);
+    let stages = [gates[1], gates[2], gates[0], c, gates[3], h];
+    assert_close("stages", &stages, &golden.wide("stages"), Tolerance::OUTPUT);
+
+    let scalars = adam.scalars(1);
+    training.write("feed", &[1.0, 0.5, scalars.step_size, scalars.root_correction]).unwrap();
+    training.run().unwrap();
+    assert_close("loss", &training.read("loss").unwrap(), &golden.wide("loss"), Tolerance::LOSS);
+    let (grads, after) = (training.read("grads").unwrap(), training.read("params").unwrap());
+    for (column, (role, _)) in given.iter().enumerate() {
+        let entry = table.get(*role).unwrap();
+        let range = entry.start..entry.start + 4;
+        let (got, updated) =
+            (entry.to_pytorch(&grads[range.clone()]), entry.to_pytorch(&after[range]));
+        for gate in 0..4 {
+            let at = 3 * gate + column;
+            let want = golden.get("grads").data()[at];
+            assert_abs_diff_eq!(got[gate], want, epsilon = 1e-4 * want.abs());
+            assert_abs_diff_eq!(updated[gate], golden.get("after").data()[at], epsilon = 1e-6);
+        }
+    }
+}

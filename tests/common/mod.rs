@@ -1,0 +1,42 @@
+//! What both test binaries share: checks that run on any device.
+
+pub mod golden;
+pub mod kernels;
+pub mod models;
+pub mod random;
+
+use gatefold::Device;
+
+/// A check that every executor passes.
+pub type Check = fn(&Device);
+
+/// Every check that runs on any device, under its name.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("kernel::matmul", kernels::matmul),
+    ("kernel::lstm_step_forward", kernels::lstm_step_forward),
+    ("kernel::lstm_step_backward", kernels::lstm_step_backward),
+    ("kernel::column_sum", kernels::column_sum),
+    ("kernel::reduce_sum", kernels::reduce_sum),
+    ("kernel::mse_loss", kernels::mse_loss),
+    ("kernel::adam", kernels::adam),
+    ("kernel::every_one_has_a_test", kernels::every_one_has_a_test),
+    ("kernel::gates_are_right_far_out", kernels::gates_are_right_far_out),
+    ("kernel::nan_is_passed_on", kernels::nan_is_passed_on),
+    ("model::stacks_equal_the_reference", models::stacks_equal_the_reference),
+    ("model::gradients_equal_the_reference", models::gradients_equal_the_reference),
+    ("model::linear_equals_its_equation", models::linear_equals_its_equation),
+    ("model::training_in_lockstep", models::training_in_lockstep),
+    ("model::lockstep_finds_a_broken_kernel", models::lockstep_finds_a_broken_kernel),
+    ("model::small_limits_change_nothing", models::small_limits_change_nothing),
+    ("model::two_runs_are_bit_equal", models::two_runs_are_bit_equal),
+    ("model::a_hundred_steps_stay_on_the_device", models::a_hundred_steps_stay_on_the_device),
+    ("model::saved_and_loaded", models::saved_and_loaded),
+    ("model::async_reads", models::async_reads),
+    ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
+    ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
+    ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),
+    ("golden::stack_2_single", |d| golden::stack(d, "stack_2_single")),
+    ("golden::adam", golden::adam),
+    ("golden::toy", golden::toy),
+    ("golden::cell", golden::cell),
+];

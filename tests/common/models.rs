@@ -1,0 +1,349 @@
+//! Whole models against the f64 reference, and what the executors promise.
+
+use std::borrow::Cow;
+
+use gatefold::command::{Call, Limits, Operation};
+use gatefold::lockstep::lockstep;
+use gatefold::plan::{Bias, Head, ParameterTable, Plan, StackShape, TrainingOptions};
+use gatefold::reference::sequence::{self, LayerWeights};
+use gatefold::reference::{Tolerance, compare};
+use gatefold::train::{Adam, Loss, Trainer, gradients};
+use gatefold::{
+    Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
+};
+
+use super::random::normal;
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| v.into()).collect()
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
+    if let Err(mismatch) = compare(got, want, None, tolerance) {
+        panic!("{what}: {mismatch}");
+    }
+}
+
+/// Layers in the reference's form, from a state dict.
+fn layers(
+    dict: &[(String, Array)],
+    prefix: &str,
+    config: (usize, usize, usize),
+) -> Vec<LayerWeights<f64>> {
+    let (input, hidden, layers) = config;
+    let find = |name: String| dict.iter().find(|(n, _)| *n == name).map(|(_, a)| wide(a.data()));
+    (0..layers)
+        .map(|l| {
+            let get = |kind: &str| find(format!("{prefix}{kind}_l{l}"));
+            let zeros = || vec![0.0; 4 * hidden];
+            let (b_ih, b_hh) =
+                (get("bias_ih").unwrap_or_else(zeros), get("bias_hh").unwrap_or_else(zeros));
+            LayerWeights {
+                input: if l == 0 { input } else { hidden },
+                hidden,
+                weight_ih: get("weight_ih").unwrap(),
+                weight_hh: get("weight_hh").unwrap(),
+                bias: b_ih.iter().zip(&b_hh).map(|(a, b)| a + b).collect(),
+            }
+        })
+        .collect()
+}
+
+/// T, B, I, H, L: all different, at and beyond the tiles.
+const STACKS: [(usize, usize, usize, usize, usize); 6] = [
+    (1, 1, 1, 1, 1),
+    (4, 2, 3, 5, 1),
+    (9, 17, 2, 33, 2),
+    (3, 65, 7, 16, 1),
+    (5, 1, 65, 66, 3),
+    (12, 3, 1, 50, 2),
+];
+
+fn config(input: usize, hidden: usize, layers: usize, bias: Bias) -> LstmConfig {
+    let spread = 2.0 / ((input + hidden) as f32).sqrt();
+    let config = LstmConfig::new(input, hidden).layers(layers).bias(bias).seed(3);
+    config.init("lstm", Init::Normal { mean: 0.0, std: spread })
+}
+
+/// Outputs and final states, from given initial states.
+pub fn stacks_equal_the_reference(device: &Device) {
+    for (i, (steps, batch, input, hidden, count)) in STACKS.into_iter().enumerate() {
+        let bias = [Bias::Double, Bias::Single, Bias::None][i % 3];
+        let init = Init::Normal { mean: 0.0, std: 2.0 / ((input + hidden) as f32).sqrt() };
+        let config = LstmConfig::new(input, hidden).layers(count).bias(bias).init("weight", init);
+        let lstm = Lstm::new(device, config).unwrap();
+        let (x, h_0, c_0) = (
+            normal(steps * batch * input, 2.0, 1),
+            normal(count * batch * hidden, 0.7, 2),
+            normal(count * batch * hidden, 1.0, 3),
+        );
+        let tensor =
+            |data: &[f32], shape: &[usize]| Tensor::from_slice(device, data, shape).unwrap();
+        let state = [count, batch, hidden];
+        let state = LstmState { h: tensor(&h_0, &state), c: tensor(&c_0, &state) };
+        let (y, last) = lstm.forward(&tensor(&x, &[steps, batch, input]), Some(&state)).unwrap();
+        // Twice, so that a session's second run starts from its own initial states.
+        let (again, _) = lstm.forward(&tensor(&x, &[steps, batch, input]), Some(&state)).unwrap();
+        assert_eq!(y.to_vec().unwrap(), again.to_vec().unwrap());
+
+        let weights = layers(&lstm.state_dict().unwrap(), "", (input, hidden, count));
+        let traces = sequence::forward(&weights, batch, &wide(&x), &wide(&h_0), &wide(&c_0));
+        let (size, end) = (batch * hidden, steps * batch * hidden);
+        assert_close("y", &y.to_vec().unwrap(), &traces[count - 1].h[size..], Tolerance::OUTPUT);
+        let h_n: Vec<f64> = traces.iter().flat_map(|t| t.h[end..].to_vec()).collect();
+        let c_n: Vec<f64> = traces.iter().flat_map(|t| t.c[end..].to_vec()).collect();
+        assert_close("h_n", &last.h.to_vec().unwrap(), &h_n, Tolerance::OUTPUT);
+        assert_close("c_n", &last.c.to_vec().unwrap(), &c_n, Tolerance::OUTPUT);
+    }
+}
+
+/// Every gradient of a stack with a linear head and the mean squared error.
+pub fn gradients_equal_the_reference(device: &Device) {
+    for (i, (steps, batch, input, hidden, count)) in STACKS.into_iter().enumerate() {
+        let bias = [Bias::None, Bias::Double, Bias::Single][i % 3];
+        let outputs = 2 + i % 2;
+        let model = Forecaster::new(device, config(input, hidden, count, bias), outputs).unwrap();
+        // [B, T, I] for the model, [T, B, I] for the reference.
+        let x = normal(batch * steps * input, 2.0, 1);
+        let mut time_major = Vec::new();
+        for t in 0..steps {
+            for b in 0..batch {
+                time_major.extend_from_slice(&wide(&x[(b * steps + t) * input..][..input]));
+            }
+        }
+        let target = normal(batch * outputs, 1.0, 2);
+        let data = Dataset::new(
+            Array::new(x, &[batch, steps, input]).unwrap(),
+            Array::new(target.clone(), &[batch, outputs]).unwrap(),
+        );
+        let got = gradients(&model, &data.unwrap(), Loss::Mse).unwrap();
+
+        let dict = model.state_dict().unwrap();
+        let weights = layers(&dict, "lstm.", (input, hidden, count));
+        let head = |name: &str| wide(dict.iter().find(|(n, _)| n == name).unwrap().1.data());
+        let (w, b) = (head("fc.weight"), head("fc.bias"));
+        let zeros = vec![0.0; count * batch * hidden];
+        let traces = sequence::forward(&weights, batch, &time_major, &zeros, &zeros);
+        let h = &traces[count - 1].h[steps * batch * hidden..];
+        let (mut loss, mut dw, mut db) = (0.0, vec![0.0; w.len()], vec![0.0; outputs]);
+        let mut dh_n = zeros.clone();
+        for row in 0..batch {
+            for o in 0..outputs {
+                let sum: f64 = (0..hidden).map(|k| h[row * hidden + k] * w[o * hidden + k]).sum();
+                let error = b[o] + sum - f64::from(target[row * outputs + o]);
+                loss += error * error / (batch * outputs) as f64;
+                let d = 2.0 * error / (batch * outputs) as f64;
+                db[o] += d;
+                for k in 0..hidden {
+                    dw[o * hidden + k] += d * h[row * hidden + k];
+                    dh_n[((count - 1) * batch + row) * hidden + k] += d * w[o * hidden + k];
+                }
+            }
+        }
+        let dy = vec![0.0; steps * batch * hidden];
+        let grads = sequence::backward(&weights, batch, &traces, &dy, &dh_n, &zeros);
+
+        assert_close("loss", &[got.loss], &[loss], Tolerance::LOSS);
+        for (name, array) in &got.parameters {
+            let layer = name.chars().last().unwrap().to_digit(10).unwrap_or(0) as usize;
+            let want = match name.trim_end_matches(char::is_numeric) {
+                "lstm.weight_ih_l" => &grads[layer].weight_ih,
+                "lstm.weight_hh_l" => &grads[layer].weight_hh,
+                "lstm.bias_ih_l" | "lstm.bias_hh_l" => &grads[layer].bias,
+                "fc.weight" => &dw,
+                "fc.bias" => &db,
+                other => panic!("{other} has no gradient in the reference"),
+            };
+            assert_close(name, array.data(), want, Tolerance::gradient(want));
+        }
+        let per_layer =
+            if bias == Bias::Double { 4 } else { 2 + usize::from(bias == Bias::Single) };
+        assert_eq!(got.parameters.len(), per_layer * count + 2);
+        let h_0: Vec<f64> = grads.iter().flat_map(|g| g.h0.clone()).collect();
+        let c_0: Vec<f64> = grads.iter().flat_map(|g| g.c0.clone()).collect();
+        for (what, got, want) in
+            [("x", got.x, &grads[0].x), ("h_0", got.h_0, &h_0), ("c_0", got.c_0, &c_0)]
+        {
+            assert_close(what, got.unwrap().data(), want, Tolerance::gradient(want));
+        }
+    }
+}
+
+pub fn linear_equals_its_equation(device: &Device) {
+    let (batch, inputs, outputs) = (5, 33, 7);
+    let linear = Linear::new(device, inputs, outputs, 1).unwrap();
+    let x = normal(batch * inputs, 1.0, 1);
+    let y = linear.forward(&Tensor::from_slice(device, &x, &[batch, inputs]).unwrap()).unwrap();
+    let dict = linear.state_dict().unwrap();
+    let [(_, w), (_, b)] = dict.as_slice() else { panic!("weight and bias") };
+    let mut want = Vec::new();
+    for row in x.chunks(inputs) {
+        for o in 0..outputs {
+            let w = &w.data()[o * inputs..][..inputs];
+            let sum: f64 = row.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            want.push(sum + f64::from(b.data()[o]));
+        }
+    }
+    assert_close("y", &y.to_vec().unwrap(), &want, Tolerance::OUTPUT);
+}
+
+/// A training step's plan and inputs that let every kernel do something.
+fn training(
+    limits: &Limits,
+    dims: (usize, usize, usize, usize, usize),
+) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
+    let (steps, batch, input, hidden, layers) = dims;
+    let shape = StackShape { input, hidden, layers, bias: Bias::Double, head: Head::Linear(3) };
+    let adam = Adam::new(0.01);
+    let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: true };
+    let plan = Plan::training(&shape, steps, batch, &options, limits).unwrap();
+    let table = ParameterTable::new(&shape);
+    let mut params = vec![0.0; table.len];
+    for (i, entry) in table.entries.iter().enumerate() {
+        let std = 2.0 / (entry.shape.last().copied().unwrap_or(1) as f32).sqrt();
+        params[entry.start..][..entry.len].copy_from_slice(&normal(entry.len, std, i as u64));
+    }
+    let mut feed = normal(steps * batch * input, 1.0, 50);
+    feed.extend(normal(batch * 3, 1.0, 51));
+    feed.extend([adam.scalars(1).step_size, adam.scalars(1).root_correction]);
+    let states = [normal(batch * hidden, 0.5, 52), normal(batch * hidden, 1.0, 53)];
+    let [h, c] = states;
+    (plan, vec![("params", params), ("feed", feed), ("h_l0", h), ("c_l0", c)])
+}
+
+fn slices<'a>(inputs: &'a [(&'static str, Vec<f32>)]) -> Vec<(&'a str, &'a [f32])> {
+    inputs.iter().map(|(name, values)| (*name, values.as_slice())).collect()
+}
+
+/// A whole training step, every command compared with its twin.
+pub fn training_in_lockstep(device: &Device) {
+    for dims in [(6, 5, 3, 17, 2), (3, 70, 4, 9, 1), (130, 3, 2, 4, 1)] {
+        let (plan, inputs) = training(&device.limits(), dims);
+        let checks =
+            lockstep(device, &plan.program, &slices(&inputs)).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(checks.len(), plan.program.commands.len());
+    }
+}
+
+/// A sign in one kernel: the lockstep names that kernel.
+pub fn lockstep_finds_a_broken_kernel(device: &Device) {
+    let mut table = device.table().clone();
+    let row = table.0.iter_mut().find(|kernel| kernel.name == "lstm_step_backward").unwrap();
+    let right = "(1.0 - gate.z * gate.z)";
+    assert!(row.variants[0].source.contains(right));
+    row.variants[0].source =
+        Cow::Owned(row.variants[0].source.replace(right, "(1.0 + gate.z * gate.z)"));
+    row.fast = Some(|call: Call<'_, '_, f32>| {
+        if let gatefold::command::Arg::Write(dc) = &mut call.args[5] {
+            dc[0] += 0.01;
+        }
+    });
+    let broken = device.clone().with_table(table);
+    let (plan, inputs) = training(&device.limits(), (4, 5, 3, 7, 1));
+    match lockstep(&broken, &plan.program, &slices(&inputs)) {
+        Err(Error::Diverged { kernel, .. }) => assert_eq!(kernel, "lstm_step_backward"),
+        other => panic!("the broken kernel was not found: {other:?}"),
+    }
+}
+
+/// Windows, pieces of products and chunks of flat buffers give the same training step.
+pub fn small_limits_change_nothing(device: &Device) {
+    let dims = (37, 11, 5, 12, 2);
+    let run = |limits: &Limits| {
+        let (plan, inputs) = training(limits, dims);
+        let session = device.session(&plan.program).unwrap();
+        for (name, values) in &inputs {
+            session.write(name, values).unwrap();
+        }
+        session.run().unwrap();
+        let names = ["loss", "grads", "params", "dx_0", "dh_0", "dc_0", "h_l1"];
+        let read = |name: &&str| session.read(name).unwrap();
+        (plan.program.commands.len(), names.iter().map(read).collect::<Vec<_>>())
+    };
+    let (commands, want) = run(&device.limits());
+    // Barely more than a timestep, and than the largest weight.
+    let small =
+        Limits { max_binding: 1300, max_workgroups: 8, loop_budget: Some(200), ..device.limits() };
+    let small = Limits { alignment: small.alignment.max(64), ..small };
+    let (more_commands, got) = run(&small);
+    assert!(more_commands > commands + 20, "the limits cut {commands} commands to {more_commands}");
+    for (got, want) in got.iter().zip(&want) {
+        let want = wide(want);
+        // The pieces are summed in another order.
+        let tolerance = match Tolerance::gradient(&want) {
+            Tolerance::Mixed { absolute, relative } => {
+                Tolerance::Mixed { absolute: absolute / 10.0, relative }
+            }
+            other => other,
+        };
+        assert_close("small limits", got, &want, tolerance);
+    }
+}
+
+fn trained(device: &Device) -> Vec<f32> {
+    let model = Forecaster::new(device, LstmConfig::new(3, 40).layers(2).seed(5), 2).unwrap();
+    let data = Dataset::new(
+        Array::new(normal(70 * 6 * 3, 1.0, 1), &[70, 6, 3]).unwrap(),
+        Array::new(normal(70 * 2, 1.0, 2), &[70, 2]).unwrap(),
+    );
+    let trainer =
+        Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(32).epochs(3).shuffle(9);
+    let mut trainer = trainer;
+    let report = trainer.fit(&data.unwrap(), None, |_| ()).unwrap();
+    let mut all = report.step_losses;
+    for (_, array) in trainer.model().state_dict().unwrap() {
+        all.extend_from_slice(array.data());
+    }
+    all
+}
+
+pub fn two_runs_are_bit_equal(device: &Device) {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+    assert_eq!(bits(trained(device)), bits(trained(device)));
+}
+
+/// After the first step nothing is created, and the device is hardly ever waited for.
+pub fn a_hundred_steps_stay_on_the_device(device: &Device) {
+    let model = Forecaster::new(device, LstmConfig::new(2, 6), 1).unwrap();
+    let data = Dataset::new(
+        Array::new(normal(100 * 4 * 2, 1.0, 1), &[100, 4, 2]).unwrap(),
+        Array::new(normal(100, 1.0, 2), &[100, 1]).unwrap(),
+    );
+    let data = data.unwrap();
+    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(1).epochs(1);
+    // Batches of one: the first fit makes what a step needs, the second is measured.
+    trainer.fit(&data, None, |_| ()).unwrap();
+    let before = device.counts();
+    let report = trainer.fit(&data, None, |_| ()).unwrap();
+    let spent = device.counts() - before;
+    assert_eq!(report.step_losses.len(), 100);
+    assert_eq!((spent.buffers, spent.pipelines, spent.bind_groups), (0, 0, 0));
+    assert!(spent.readbacks <= 1 && spent.submits <= 10, "{spent:?}");
+    assert!(spent.dispatches >= 100 * (4 + 4), "{spent:?}");
+}
+
+pub fn saved_and_loaded(device: &Device) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for bias in [Bias::None, Bias::Single, Bias::Double] {
+        let config = LstmConfig::new(3, 7).layers(2).bias(bias).seed(11);
+        let model = Forecaster::new(device, config, 2).unwrap();
+        model.save(&path).unwrap();
+        let loaded = Forecaster::load(device, &path).unwrap();
+        assert_eq!(model.state_dict().unwrap(), loaded.state_dict().unwrap());
+        let x = Array::new(normal(4 * 5 * 3, 1.0, 1), &[4, 5, 3]).unwrap();
+        assert_eq!(model.predict(&x).unwrap(), loaded.predict(&x).unwrap());
+    }
+}
+
+pub fn async_reads(device: &Device) {
+    let tensor = Tensor::from_slice(device, &[1.0, 2.0, 3.0], &[3]).unwrap();
+    assert_eq!(pollster::block_on(tensor.to_vec_async()).unwrap(), [1.0, 2.0, 3.0]);
+}
+
+/// The dispatches of a plan with this kernel.
+pub fn count(plan: &Plan, kernel: &str) -> usize {
+    let table = gatefold::kernels::table();
+    let named = |operation: &Operation| matches!(operation, Operation::Dispatch(d) if table[d.kernel].name == kernel);
+    plan.program.commands.iter().filter(|c| named(&c.operation)).count()
+}

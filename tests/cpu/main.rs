@@ -1,0 +1,3 @@
+//! x
+#[path = "../common/mod.rs"]
+mod common;

@@ -1,0 +1,69 @@
+//! The suite on a GPU adapter, or on a software driver where there is none.
+//!
+//! Without any adapter every test is listed as ignored, with the reason; with
+//! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `defaults` is the
+//! same adapter with the limits that every WebGPU device has, and no optional feature.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod device;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use common::CHECKS;
+use gatefold::Device;
+use gatefold::gpu::Adapter;
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+
+/// The adapter that `GATEFOLD_DEVICE` names, else the best one, a software driver as well.
+fn adapter() -> Option<Adapter> {
+    let wanted = std::env::var("GATEFOLD_DEVICE").unwrap_or_default().to_lowercase();
+    let found = Adapter::all();
+    match wanted.as_str() {
+        "" | "gpu" | "cpu" => found.into_iter().next(),
+        part => found.into_iter().find(|a| a.name().to_lowercase().contains(part)),
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The adapter is one; its tests take turns.
+    arguments.test_threads.get_or_insert(1);
+    let adapter = adapter();
+    let required = std::env::var_os("GATEFOLD_REQUIRE_GPU").is_some();
+    let Some(adapter) = adapter else {
+        let reason = "no adapter: install a Vulkan driver, or run ./test.sh";
+        let ignored = |(name, _): &(&str, _)| {
+            let test = Trial::test(format!("none::{name}"), move || Err(Failed::from(reason)));
+            test.with_kind(reason).with_ignored_flag(!required)
+        };
+        return conclude(libtest_mimic::run(&arguments, CHECKS.iter().map(ignored).collect()));
+    };
+    let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
+    let offered = Device::from_gpu(adapter.open().expect("the adapter opens"));
+    let defaults =
+        Device::from_gpu(adapter.open_with_defaults().expect("the adapter has the default limits"));
+    println!("running on {offered}");
+    let mut trials = Vec::new();
+    for (limits, device) in [("offered", &offered), ("defaults", &defaults)] {
+        for &(name, check) in CHECKS.iter().chain(device::CHECKS) {
+            let device = device.clone();
+            trials.push(Trial::test(format!("{short}::{limits}::{name}"), move || {
+                check(&device);
+                Ok(())
+            }));
+        }
+    }
+    let adapter = Arc::new(adapter);
+    trials.push(Trial::test(format!("{short}::devices_dont_mix"), move || {
+        device::devices_dont_mix(&adapter);
+        Ok(())
+    }));
+    conclude(libtest_mimic::run(&arguments, trials))
+}
+
+fn conclude(conclusion: Conclusion) -> ExitCode {
+    if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
