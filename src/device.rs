@@ -401,6 +401,19 @@ impl Session {
         recorder.submit()
     }
 
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails.
+    pub fn wait(&self) -> Result<()> {
+        match &self.device.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.wait(),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn buffer(&self, id: BufferId) -> Buffer {
         match &self.kind {
             #[cfg(feature = "gpu")]

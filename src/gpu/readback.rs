@@ -28,10 +28,17 @@ impl Gpu {
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn read(&self, buffer: &Buffer, start: usize, len: usize) -> Result<Vec<f32>> {
         let (staging, receiver) = self.start_read(buffer, start, len)?;
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| self.error("waiting for the device", &e))?;
+        self.wait()?;
         pollster::block_on(self.finish_read(staging, len, receiver.receive()))
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
+    pub fn wait(&self) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        waited.map(|_| ()).map_err(|e| self.error("waiting for the device", &e))
     }
 
     /// The asynchronous form of [`read`](Self::read). On a device of our own the future polls

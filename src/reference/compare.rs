@@ -111,7 +111,7 @@ pub fn compare(
             Tolerance::Mixed { absolute, relative } => absolute + relative * want.abs(),
         };
         let error = (f64::from(got) - want).abs();
-        // Negated, so that a NaN fails.
+        #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "negated, so that a NaN fails")]
         if !(error <= allowed) {
             return Err(Mismatch::Element { index, got, want, allowed });
         }

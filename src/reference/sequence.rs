@@ -73,8 +73,8 @@ pub fn layer_forward<R: Real>(
             let mut gate = vec![R::zero(); 4 * hidden];
             for (row, gate) in gate.iter_mut().enumerate() {
                 let mut sum = w.bias[row];
-                for k in 0..input {
-                    sum += w.weight_ih[row * input + k] * x_t[k];
+                for (k, &x_k) in x_t.iter().enumerate() {
+                    sum += w.weight_ih[row * input + k] * x_k;
                 }
                 for k in 0..hidden {
                     sum += w.weight_hh[row * hidden + k] * trace.h[state + k];

@@ -1,3 +1,63 @@
-//! x
+//! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
+
 #[path = "../common/mod.rs"]
 mod common;
+
+mod compare;
+mod data;
+mod errors;
+mod plans;
+mod reference;
+mod shaders;
+mod threads;
+
+use gatefold::Device;
+
+/// Every check that runs on any device, on the CPU.
+macro_rules! on_the_cpu {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            let (_, check) = common::CHECKS.iter().find(|(name, _)| *name == $name).unwrap();
+            check(&Device::cpu());
+        })*
+
+        #[test]
+        fn every_check_runs_on_the_cpu() {
+            let here = [$($name),*];
+            for (name, _) in common::CHECKS {
+                assert!(here.contains(name), "{name} isn't run");
+            }
+        }
+    };
+}
+
+on_the_cpu! {
+    kernel_matmul: "kernel::matmul",
+    kernel_lstm_step_forward: "kernel::lstm_step_forward",
+    kernel_lstm_step_backward: "kernel::lstm_step_backward",
+    kernel_column_sum: "kernel::column_sum",
+    kernel_reduce_sum: "kernel::reduce_sum",
+    kernel_mse_loss: "kernel::mse_loss",
+    kernel_adam: "kernel::adam",
+    every_kernel_has_a_test: "kernel::every_one_has_a_test",
+    gates_are_right_far_out: "kernel::gates_are_right_far_out",
+    nan_is_passed_on: "kernel::nan_is_passed_on",
+    stacks_equal_the_reference: "model::stacks_equal_the_reference",
+    gradients_equal_the_reference: "model::gradients_equal_the_reference",
+    linear_equals_its_equation: "model::linear_equals_its_equation",
+    training_in_lockstep: "model::training_in_lockstep",
+    lockstep_finds_a_broken_kernel: "model::lockstep_finds_a_broken_kernel",
+    small_limits_change_nothing: "model::small_limits_change_nothing",
+    two_runs_are_bit_equal: "model::two_runs_are_bit_equal",
+    a_hundred_steps_create_nothing: "model::a_hundred_steps_stay_on_the_device",
+    saved_and_loaded: "model::saved_and_loaded",
+    async_reads: "model::async_reads",
+    golden_stack_1_double: "golden::stack_1_double",
+    golden_stack_1_single: "golden::stack_1_single",
+    golden_stack_2_double: "golden::stack_2_double",
+    golden_stack_2_single: "golden::stack_2_single",
+    golden_adam: "golden::adam",
+    golden_toy: "golden::toy",
+    golden_cell: "golden::cell",
+}

@@ -1,0 +1,173 @@
+//! Every kernel on every executor that is there, each verified against its f64 twin first.
+//!
+//! `cargo bench` prints the time of one launch, with submission and wait on a GPU. A missing
+//! adapter is said, not invented. README.md beside this file says what is and is not timed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use gatefold::Device;
+use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program, Range};
+use gatefold::gpu::Adapter;
+use gatefold::kernels::{self, View};
+use gatefold::lockstep::lockstep;
+use gatefold::reference::{AdamConstants, Product};
+
+/// One launch and what it moves.
+struct Case {
+    kernel: &'static str,
+    shape: String,
+    program: Program,
+    /// Floating-point operations, or bytes where a kernel hardly computes.
+    throughput: Throughput,
+}
+
+struct Builder(Program);
+
+impl Builder {
+    fn buffer(&mut self, len: usize) -> View {
+        let name = format!("buffer {}", self.0.buffers.len());
+        let shape = format!("[{len}]");
+        let id = self.0.add(BufferSpec { name, shape, len, slots: 1, owner: Owner::Workspace });
+        View::of(Range { buffer: id, start: 0, len })
+    }
+
+    fn case(
+        mut self,
+        kernel: &'static str,
+        shape: String,
+        throughput: Throughput,
+        launch: Dispatch,
+    ) -> Case {
+        self.0
+            .commands
+            .push(Command { label: kernel.to_owned(), operation: Operation::Dispatch(launch) });
+        Case { kernel, shape, program: self.0, throughput }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let new = || Builder(Program::default());
+
+    let (m, n, k) = (768, 512, 128);
+    let mut b = new();
+    let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n));
+    let launch = kernels::matmul::dispatch(&Product::dense(m, n, k, false, false), x, w, &[], y);
+    let flop = Throughput::Elements(2 * (m * n * k) as u64);
+    cases.push(b.case("matmul", format!("{m} x {n} x {k}"), flop, launch));
+
+    let (batch, hidden) = (32, 128);
+    let slot = batch * hidden;
+    let flop = Throughput::Elements((8 * slot * hidden) as u64);
+    let mut b = new();
+    let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot));
+    let (h, c) = (b.buffer(2 * slot), b.buffer(2 * slot));
+    let launch = kernels::lstm_step_forward::dispatch(batch, hidden, u, gates, h, c);
+    let shape = format!("B {batch}, H {hidden}");
+    cases.push(b.case("lstm_step_forward", shape.clone(), flop.clone(), launch));
+
+    let mut b = new();
+    let u = b.buffer(4 * hidden * hidden);
+    let (c, dy, dh_n) = (b.buffer(2 * slot), b.buffer(slot), b.buffer(slot));
+    let (gates, dc) = (b.buffer(8 * slot), b.buffer(slot));
+    let (dy, dh_n) = (Some(dy), Some(dh_n));
+    let operands = kernels::lstm_step_backward::Operands { u, c, dy, dh_n, gates, dc };
+    let launch = kernels::lstm_step_backward::dispatch(batch, hidden, false, &operands);
+    cases.push(b.case("lstm_step_backward", shape, flop, launch));
+
+    let (rows, columns) = (2048, 512);
+    let mut b = new();
+    let (a, out) = (b.buffer(rows * columns), b.buffer(rows / 256 * columns));
+    let launch = kernels::column_sum::dispatch(rows, columns, 256, a, out);
+    let bytes = Throughput::Bytes(4 * (rows * columns) as u64);
+    cases.push(b.case("column_sum", format!("{rows} x {columns}"), bytes, launch));
+
+    let len = 1 << 20;
+    let mut b = new();
+    let (a, out) = (b.buffer(len), b.buffer(len / 65_536));
+    let launch = kernels::reduce_sum::dispatch(len, 65_536, 1.0, a, out);
+    cases.push(b.case("reduce_sum", format!("{len}"), Throughput::Bytes(4 * len as u64), launch));
+
+    let mut b = new();
+    let (y, target, dy) = (b.buffer(len), b.buffer(len), b.buffer(len));
+    let partials = b.buffer(len / kernels::mse_loss::CHUNK);
+    let launch = kernels::mse_loss::dispatch(len, y, target, dy, partials);
+    cases.push(b.case("mse_loss", format!("{len}"), Throughput::Bytes(12 * len as u64), launch));
+
+    let mut b = new();
+    let scalars = b.buffer(2);
+    let [g, p, m, v] = [(); 4].map(|()| b.buffer(len));
+    let constants = AdamConstants {
+        beta2: 0.999,
+        one_minus_beta1: 0.1,
+        one_minus_beta2: 0.001,
+        eps: 1e-8,
+        weight_decay: 0.0,
+    };
+    let operands = kernels::adam::Operands { scalars, g, p, m, v };
+    let launch = kernels::adam::dispatch(len, &constants, &operands);
+    cases.push(b.case("adam", format!("{len}"), Throughput::Bytes(28 * len as u64), launch));
+    cases
+}
+
+/// Numbers in (0, 1) that look random enough: second moments must not be negative.
+fn contents(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i + 1) * (seed + 7) * 7919 % 10_007) as f32 / 10_008.0 + 5e-5).collect()
+}
+
+fn main() {
+    let mut executors = vec![("cpu".to_owned(), Device::cpu())];
+    match Adapter::all().first().map(|a| (a.name().to_owned(), a.open())) {
+        None => println!("GPU: skipped, no adapter on this machine"),
+        Some((name, Err(error))) => println!("{name}: skipped, {error}"),
+        Some((name, Ok(gpu))) => {
+            let short = name.split([' ', '(']).next().unwrap_or("gpu").to_lowercase();
+            executors.push((short, Device::from_gpu(gpu)));
+        }
+    }
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20)
+        .configure_from_args();
+    for (name, device) in &executors {
+        println!("{name}: {device}");
+    }
+    for case in cases() {
+        let program = Arc::new(case.program);
+        let inputs: Vec<(String, Vec<f32>)> = program
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(i, spec)| (spec.name.clone(), contents(spec.len, i)))
+            .collect();
+        let inputs: Vec<(&str, &[f32])> =
+            inputs.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
+        let mut group = criterion.benchmark_group(case.kernel);
+        group.throughput(case.throughput);
+        for (name, device) in &executors {
+            // A kernel that is wrong isn't timed.
+            if let Err(error) = lockstep(device, &program, &inputs) {
+                panic!("{error}");
+            }
+            let session = device.session(&program).expect("the case fits every device");
+            for (name, values) in &inputs {
+                session.write(name, values).expect("the case's own buffer");
+            }
+            group.bench_function(format!("{name}/{}", case.shape), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    let start = std::time::Instant::now();
+                    for _ in 0..iterations {
+                        session.run().expect("the device runs");
+                    }
+                    session.wait().expect("the device runs");
+                    start.elapsed()
+                });
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}

@@ -1,0 +1,87 @@
+//! One LSTM cell with twelve numbers, every stage printed, and one training step.
+//!
+//! The cell has one unit, a long-term memory (the cell state) of 2 and a short-term memory (the
+//! hidden state) of 1, and sees the input 1. It shows the lower half of the crate: a plan, a
+//! session that runs it, and buffers with names.
+
+use gatefold::gpu::Adapter;
+use gatefold::plan::{Bias, Head, ParameterTable, Plan, Role, StackShape, TrainingOptions};
+use gatefold::train::Adam;
+use gatefold::{Device, Result};
+
+/// The weights in PyTorch's order of gates: input, forget, candidate, output.
+const WEIGHTS: [(Role, [f32; 4]); 3] = [
+    (Role::WeightHh(0), [2.0, 2.7, 1.41, 4.38]), // of the short-term memory
+    (Role::WeightIh(0), [1.65, 1.63, 0.94, -0.19]), // of the input
+    (Role::BiasIh(0), [0.62, 1.62, -0.32, 0.59]),
+];
+const INPUT: f32 = 1.0;
+const LONG_MEMORY: f32 = 2.0;
+const SHORT_MEMORY: f32 = 1.0;
+const TARGET: f32 = 0.5;
+
+fn run(device: &Device) -> Result<()> {
+    println!("\nOn {device}");
+    let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let table = ParameterTable::new(&shape);
+    let entry = |role| table.get(role).expect("a layer with one bias a gate has it");
+    let mut params = vec![0.0; table.len];
+    for (role, values) in WEIGHTS {
+        let entry = entry(role);
+        params[entry.start..][..entry.len].copy_from_slice(&entry.from_pytorch(&values));
+    }
+
+    // Forward: one timestep of one row.
+    let plan = Plan::forward(&shape, 1, 1, &device.limits())?;
+    let session = device.session(&plan.program)?;
+    session.write("params", &params)?;
+    session.write("h_l0", &[SHORT_MEMORY])?; // slot 0 is the initial state
+    session.write("c_l0", &[LONG_MEMORY])?;
+    session.write("x", &[INPUT])?;
+    session.run()?;
+    let gates = session.read("gates_l0")?;
+    let [input, forget, candidate, output] = [gates[0], gates[1], gates[2], gates[3]];
+    println!("Long-term memory keep percentage: {forget:.4}");
+    println!("Potential memory: {candidate:.4}");
+    println!("Potential keep percentage: {input:.4}");
+    println!("New long-term memory: {:.4}", session.read("c_l0")?[1]);
+    println!("Output gate percentage: {output:.4}");
+    println!("New short-term memory: {:.4}", session.read("h_l0")?[1]);
+
+    // One Adam step towards the target.
+    let adam = Adam::new(0.001);
+    let options = TrainingOptions { adam: Some(adam.constants()), ..Default::default() };
+    let plan = Plan::training(&shape, 1, 1, &options, &device.limits())?;
+    let session = device.session(&plan.program)?;
+    let scalars = adam.scalars(1);
+    session.write("params", &params)?;
+    session.write("h_l0", &[SHORT_MEMORY])?;
+    session.write("c_l0", &[LONG_MEMORY])?;
+    session.write("feed", &[INPUT, TARGET, scalars.step_size, scalars.root_correction])?;
+    session.run()?;
+    println!("Loss towards {TARGET}: {:.4}", session.read("loss")?[0]);
+    let (gradients, updated) = (session.read("grads")?, session.read("params")?);
+    println!("              weight of        gradient    before     after");
+    for (name, gate) in [("forget", 1), ("input", 0), ("candidate", 2), ("output", 3)] {
+        for (of, (role, values)) in ["short memory", "input", "bias"].iter().zip(WEIGHTS) {
+            let entry = entry(role);
+            let at = |flat: &[f32]| entry.to_pytorch(&flat[entry.start..][..entry.len])[gate];
+            let (gradient, after) = (at(&gradients), at(&updated));
+            println!("  {name:<10}  {of:<13} {gradient:>11.7} {:>9.4} {after:>9.4}", values[gate]);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    println!("The CPU twin and the GPU kernel of one LSTM cell");
+    run(&Device::cpu())?;
+    // Any adapter will do here, a software driver as well.
+    match Adapter::all().first() {
+        Some(adapter) => run(&Device::from_gpu(adapter.open()?)),
+        None => {
+            println!("\nNo GPU adapter on this machine: the kernel was not run.");
+            Ok(())
+        }
+    }
+}

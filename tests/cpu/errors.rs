@@ -1,0 +1,189 @@
+//! Bad input is an error that says what to do, and changes nothing.
+
+use std::fs;
+
+use gatefold::command::Limits;
+use gatefold::plan::{Plan, StackShape};
+use gatefold::train::{Adam, Loss, Trainer};
+use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, LstmState, Tensor};
+
+fn message<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("no error"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn dataset(n: usize, steps: usize, input: usize, outputs: usize) -> Dataset {
+    let x = Array::new(vec![0.5; n * steps * input], &[n, steps, input]).unwrap();
+    Dataset::new(x, Array::new(vec![0.1; n * outputs], &[n, outputs]).unwrap()).unwrap()
+}
+
+#[test]
+fn a_wrong_shape_names_both() {
+    let device = Device::cpu();
+    let lstm = Lstm::new(&device, LstmConfig::new(3, 4)).unwrap();
+    let x = Tensor::zeros(&device, &[5, 2, 7]).unwrap();
+    let text = message(lstm.forward(&x, None));
+    assert!(text.contains("I = 3") && text.contains("[5, 2, 7]"), "{text}");
+
+    let x = Tensor::zeros(&device, &[5, 2, 3]).unwrap();
+    let wrong = Tensor::zeros(&device, &[1, 3, 4]).unwrap();
+    let right = Tensor::zeros(&device, &[1, 2, 4]).unwrap();
+    let state = LstmState { h: right, c: wrong };
+    let text = message(lstm.forward(&x, Some(&state)));
+    assert!(text.contains("c_0") && text.contains("B = 2"), "{text}");
+    assert!(matches!(Tensor::from_slice(&device, &[1.0], &[2]), Err(Error::Shape { .. })));
+}
+
+#[test]
+fn zero_sizes_are_refused() {
+    let device = Device::cpu();
+    let configs = [LstmConfig::new(0, 4), LstmConfig::new(3, 0), LstmConfig::new(3, 4).layers(0)];
+    for config in configs {
+        assert!(matches!(Lstm::new(&device, config), Err(Error::Value { .. })));
+    }
+    assert!(matches!(Forecaster::new(&device, LstmConfig::new(3, 4), 0), Err(Error::Value { .. })));
+    assert!(matches!(Tensor::zeros(&device, &[3, 0]), Err(Error::Value { .. })));
+    for (steps, batch) in [(0, 1), (1, 0)] {
+        let plan = Plan::forward(&StackShape::lstm(1, 1), steps, batch, &Limits::CPU);
+        assert!(matches!(plan, Err(Error::Value { .. })));
+    }
+}
+
+#[test]
+fn sizes_that_overflow_are_refused() {
+    let huge = usize::MAX / 3;
+    let device = Device::cpu();
+    assert!(matches!(Lstm::new(&device, LstmConfig::new(huge, huge)), Err(Error::Overflow { .. })));
+    for (steps, batch) in [(huge, huge), (usize::MAX, 1), (1 << 31, 1 << 31)] {
+        let plan = Plan::forward(&StackShape::lstm(4, 64), steps, batch, &Limits::CPU);
+        assert!(matches!(plan, Err(Error::Overflow { .. })));
+    }
+}
+
+#[test]
+fn what_a_device_cant_hold_names_the_limit() {
+    // A recurrent weight of 268 MB, where a WebGPU device binds 134 MB.
+    let plan = Plan::forward(&StackShape::lstm(4, 4096), 1, 1, &Limits::WEBGPU);
+    let text = message(plan);
+    assert!(text.contains("largest buffer") && text.contains("67108864"), "{text}");
+}
+
+#[test]
+fn an_unknown_device_lists_those_there_are() {
+    let text = message(Device::named("no such adapter"));
+    assert!(text.contains("no such adapter") && text.contains("`cpu`"), "{text}");
+    for adapter in gatefold::gpu::Adapter::all() {
+        assert!(text.contains(adapter.name()), "{text}");
+    }
+}
+
+#[test]
+fn a_trainer_checks_before_it_starts() {
+    let trainer = |adam| {
+        let config = LstmConfig::new(3, 4);
+        Trainer::new(Forecaster::new(&Device::cpu(), config, 2).unwrap(), Loss::Mse, adam).epochs(1)
+    };
+    let mut with_nan = dataset(4, 5, 3, 2).x().data().to_vec();
+    with_nan[7] = f32::NAN;
+    let with_nan = Dataset::new(
+        Array::new(with_nan, &[4, 5, 3]).unwrap(),
+        Array::new(vec![0.0; 8], &[4, 2]).unwrap(),
+    );
+    let good = Adam::new(0.1);
+    let cases = [
+        (trainer(good), dataset(4, 5, 2, 2), "I = 3"),
+        (trainer(good), dataset(4, 5, 3, 1), "O = 2"),
+        (trainer(good), with_nan.unwrap(), "element 7"),
+        (trainer(good).batch_size(0), dataset(4, 5, 3, 2), "batch_size"),
+        (trainer(good).epochs(0), dataset(4, 5, 3, 2), "epochs"),
+        (trainer(good).report_every(0), dataset(4, 5, 3, 2), "report_every"),
+        (trainer(Adam::new(-0.1)), dataset(4, 5, 3, 2), "lr"),
+        (trainer(Adam::new(f64::NAN)), dataset(4, 5, 3, 2), "lr"),
+        (trainer(good.betas(1.0, 0.9)), dataset(4, 5, 3, 2), "beta1"),
+        (trainer(good.weight_decay(-1.0)), dataset(4, 5, 3, 2), "weight_decay"),
+    ];
+    for (mut trainer, data, expected) in cases {
+        let before = trainer.model().state_dict().unwrap();
+        let text = message(trainer.fit(&data, None, |_| ()));
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(trainer.model().state_dict().unwrap(), before);
+    }
+    assert!(
+        Dataset::new(
+            Array::new(vec![0.0; 4], &[2, 2]).unwrap(),
+            Array::new(vec![0.0; 2], &[2, 1]).unwrap()
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_state_dict_that_doesnt_fit_names_everything() {
+    let device = Device::cpu();
+    let mut lstm = Lstm::new(&device, LstmConfig::new(3, 4)).unwrap();
+    let before = lstm.state_dict().unwrap();
+    let mut wrong = before.clone();
+    wrong[0].1 = Array::new(vec![0.0; 16], &[4, 4]).unwrap();
+    wrong[1].0 = "weight_xx".to_owned();
+    let text = message(lstm.load_state_dict(&wrong));
+    for part in [
+        "weight_ih_l0 has shape [4, 4]",
+        "weight_hh_l0 [16, 4] is missing",
+        "weight_xx is unexpected",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    wrong = before.clone();
+    wrong.push(before[0].clone());
+    assert!(message(lstm.load_state_dict(&wrong)).contains("stands twice"));
+    assert_eq!(lstm.state_dict().unwrap(), before);
+}
+
+#[test]
+fn a_file_that_is_no_checkpoint_is_refused() {
+    let device = Device::cpu();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let model = Forecaster::new(&device, LstmConfig::new(3, 4), 2).unwrap();
+    model.save(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+
+    assert!(matches!(Forecaster::load(&device, folder.path().join("none")), Err(Error::Io { .. })));
+    for cut in [0, 1, 7, 8, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let text = message(Forecaster::load(&device, &path));
+        assert!(text.contains("not a checkpoint"), "{text}");
+    }
+    fs::write(&path, "a text, not tensors").unwrap();
+    assert!(message(Forecaster::load(&device, &path)).contains("not a checkpoint"));
+
+    // Another kind of model.
+    Lstm::new(&device, LstmConfig::new(3, 4)).unwrap().save(&path).unwrap();
+    assert!(matches!(Forecaster::load(&device, &path), Err(Error::Checkpoint { .. })));
+    // A description that promises more than the file holds.
+    let lie = String::from_utf8_lossy(&whole).into_owned();
+    assert!(lie.contains("\"gatefold.hidden_size\":\"4\""));
+    let lie: Vec<u8> =
+        replace(&whole, b"\"gatefold.hidden_size\":\"4\"", b"\"gatefold.hidden_size\":\"9\"");
+    fs::write(&path, lie).unwrap();
+    assert!(message(Forecaster::load(&device, &path)).contains("describes"));
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+#[test]
+fn saving_leaves_nothing_half_written() {
+    let model = Forecaster::new(&Device::cpu(), LstmConfig::new(3, 4), 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("missing").join("model.safetensors");
+    assert!(message(model.save(&nowhere)).contains("missing"));
+    // A folder stands where the file should go: the temporary file is gone afterwards.
+    fs::create_dir(folder.path().join("taken")).unwrap();
+    assert!(matches!(model.save(folder.path().join("taken")), Err(Error::Io { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,158 @@
+//! The schedule, without any device.
+
+use gatefold::command::{Access, Limits, Operation, Range};
+use gatefold::kernels;
+use gatefold::plan::{Bias, Head, Plan, StackShape, TrainingOptions};
+use gatefold::train::Adam;
+
+use crate::common::models::count;
+
+fn stack(layers: usize) -> StackShape {
+    StackShape { input: 3, hidden: 8, layers, bias: Bias::Double, head: Head::Linear(2) }
+}
+
+fn training(shape: &StackShape, steps: usize, batch: usize, limits: &Limits) -> Plan {
+    let options = TrainingOptions { adam: Some(Adam::new(0.01).constants()), input_gradient: true };
+    Plan::training(shape, steps, batch, &options, limits).unwrap()
+}
+
+#[test]
+fn one_dispatch_a_step_forward_and_backward() {
+    let plan = training(&stack(1), 13, 4, &Limits::WEBGPU);
+    assert_eq!(count(&plan, "lstm_step_forward"), 13);
+    assert_eq!(count(&plan, "lstm_step_backward"), 13);
+    let listing = plan.to_string();
+    for t in 0..13 {
+        let lines = |label: &str| listing.lines().filter(|line| line.contains(label)).count();
+        assert_eq!(lines(&format!("layer 0, t = {t} ")), 1, "{listing}");
+        assert_eq!(lines(&format!("layer 0, backward, t = {t} ")), 1, "{listing}");
+    }
+    assert!(listing.contains("tier: step"));
+    assert_eq!(listing.lines().filter(|l| l.contains(" adam ")).count(), 1, "{listing}");
+}
+
+#[test]
+fn steps_run_forward_then_backward() {
+    let plan = training(&stack(2), 5, 4, &Limits::WEBGPU);
+    let labels: Vec<&str> = plan.program.commands.iter().map(|c| c.label.as_str()).collect();
+    let at =
+        |label: &str| labels.iter().position(|l| *l == label).unwrap_or_else(|| panic!("{label}"));
+    let order = [
+        "layer 0, input projection",
+        "layer 0, t = 0",
+        "layer 0, t = 4",
+        "layer 1, input projection",
+        "layer 1, t = 0",
+        "layer 1, t = 4",
+        "head",
+        "loss",
+        "mean loss",
+        "head, input gradient",
+        "layer 1, backward, t = 4",
+        "layer 1, backward, t = 0",
+        "layer 1, weight_hh gradient",
+        "layer 1, input gradient",
+        "layer 0, backward, t = 4",
+        "layer 0, backward, t = 0",
+        "layer 0, weight_ih gradient",
+        "adam",
+        "log the loss",
+    ];
+    for pair in order.windows(2) {
+        assert!(at(pair[0]) < at(pair[1]), "{} stands before {}", pair[0], pair[1]);
+    }
+}
+
+/// No command reads elements of a workspace that nothing has written, but initial states.
+#[test]
+fn nothing_is_read_before_it_is_written() {
+    let plan = training(&stack(2), 4, 3, &Limits::WEBGPU);
+    let (program, table) = (&plan.program, kernels::table());
+    let mut written: Vec<&str> = vec!["params", "adam_m", "adam_v", "feed"];
+    for l in 0..2 {
+        written.extend([["h_l0", "c_l0"], ["h_l1", "c_l1"]][l]);
+    }
+    let name = |range: &Range| program.spec(range.buffer).name.as_str();
+    for command in &program.commands {
+        let (reads, writes): (Vec<&str>, Vec<&str>) = match &command.operation {
+            Operation::Zero(range) => (vec![], vec![name(range)]),
+            Operation::Copy { from, to } => (vec![name(from)], vec![name(to)]),
+            Operation::Dispatch(d) => {
+                let of = |access| {
+                    let bindings = table[d.kernel].bindings;
+                    let all =
+                        d.bindings.iter().zip(bindings).filter(move |(_, b)| b.access == access);
+                    all.map(|(range, _)| name(range)).collect()
+                };
+                (of(Access::Read), of(Access::ReadWrite))
+            }
+        };
+        for read in reads {
+            assert!(written.contains(&read), "{} reads {read} too early", command.label);
+        }
+        written.extend(writes);
+    }
+}
+
+#[test]
+fn pieces_cover_everything_beyond_a_binding() {
+    // Gates of 300 x 64 x 4 x 512 elements: 157 MB, where a binding shows 134 MB.
+    let shape =
+        StackShape { input: 64, hidden: 512, layers: 1, bias: Bias::Double, head: Head::Linear(1) };
+    let plan = training(&shape, 300, 64, &Limits::WEBGPU);
+    let projections: Vec<_> = plan
+        .program
+        .commands
+        .iter()
+        .filter(|c| c.label.starts_with("layer 0, input projection"))
+        .collect();
+    assert!(projections.len() > 1);
+    let mut rows = 0;
+    for command in projections {
+        if let Operation::Dispatch(d) = &command.operation {
+            let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&d.params);
+            rows += p.m;
+        }
+    }
+    assert_eq!(rows, 300 * 64);
+    assert_eq!(count(&plan, "lstm_step_forward"), 300);
+}
+
+#[test]
+fn a_model_larger_than_a_grid_is_updated_in_chunks() {
+    // 18.9 million parameters; a grid of 65,535 workgroups updates 16.8 million.
+    let shape = StackShape {
+        input: 1024,
+        hidden: 1536,
+        layers: 1,
+        bias: Bias::Double,
+        head: Head::Linear(1),
+    };
+    let plan = training(&shape, 2, 1, &Limits::WEBGPU);
+    assert_eq!(count(&plan, "adam"), 1);
+    let shape = StackShape { layers: 2, hidden: 1300, ..shape };
+    let plan = training(&shape, 2, 1, &Limits::WEBGPU);
+    assert_eq!(count(&plan, "adam"), 2);
+}
+
+#[test]
+fn the_loop_budget_cuts_long_sums() {
+    let limits = Limits { loop_budget: Some(65_000), ..Limits::WEBGPU };
+    let shape = StackShape { input: 2, hidden: 1, head: Head::LastHidden, ..stack(1) };
+    let products = |limits| count(&training(&shape, 1, 131_072, limits), "matmul");
+    assert_eq!(products(&limits) - products(&Limits::WEBGPU), 2 * 2);
+    let plan = training(&shape, 1, 131_072, &limits);
+    let table = kernels::table();
+    for (command, dispatch) in plan.program.dispatches() {
+        if table[dispatch.kernel].name == "column_sum" {
+            let p: kernels::column_sum::Params = bytemuck::pod_read_unaligned(&dispatch.params);
+            assert!(p.chunk.min(p.rows) < 1000, "{} adds {} rows", command.label, p.chunk);
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_nothing_to_train_on() {
+    let shape = StackShape { head: Head::Sequence, ..stack(1) };
+    assert!(Plan::training(&shape, 2, 2, &TrainingOptions::default(), &Limits::CPU).is_err());
+}
