@@ -19,18 +19,31 @@ struct Case {
     kernel: &'static str,
     shape: String,
     program: Program,
+    /// What the buffers hold at first.
+    contents: Vec<Vec<f32>>,
     /// Floating-point operations, or bytes where a kernel hardly computes.
     throughput: Throughput,
 }
 
-struct Builder(Program);
+#[derive(Default)]
+struct Builder {
+    program: Program,
+    contents: Vec<Vec<f32>>,
+}
 
 impl Builder {
+    /// A buffer of numbers in (0, 1), since second moments must not be negative.
     fn buffer(&mut self, len: usize) -> View {
-        let name = format!("buffer {}", self.0.buffers.len());
+        let seed = self.contents.len() + 7;
+        self.given((1..=len).map(|i| (i * seed * 7919 % 10_007) as f32 / 10_008.0 + 5e-5).collect())
+    }
+
+    fn given(&mut self, contents: Vec<f32>) -> View {
+        let (name, len) = (format!("buffer {}", self.contents.len()), contents.len());
         let shape = format!("[{len}]");
-        let id = self.0.add(BufferSpec { name, shape, len, slots: 1, owner: Owner::Workspace });
-        View::of(Range { buffer: id, start: 0, len })
+        let spec = BufferSpec { name, shape, len, slots: 1, owner: Owner::Workspace };
+        self.contents.push(contents);
+        View::of(Range { buffer: self.program.add(spec), start: 0, len })
     }
 
     fn case(
@@ -40,16 +53,15 @@ impl Builder {
         throughput: Throughput,
         launch: Dispatch,
     ) -> Case {
-        self.0
-            .commands
-            .push(Command { label: kernel.to_owned(), operation: Operation::Dispatch(launch) });
-        Case { kernel, shape, program: self.0, throughput }
+        let operation = Operation::Dispatch(launch);
+        self.program.commands.push(Command { label: kernel.to_owned(), operation });
+        Case { kernel, shape, program: self.program, contents: self.contents, throughput }
     }
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let new = || Builder(Program::default());
+    let new = Builder::default;
 
     let (m, n, k) = (768, 512, 128);
     let mut b = new();
@@ -97,7 +109,7 @@ fn cases() -> Vec<Case> {
     cases.push(b.case("mse_loss", format!("{len}"), Throughput::Bytes(12 * len as u64), launch));
 
     let mut b = new();
-    let scalars = b.buffer(2);
+    let scalars = b.given(vec![1e-3, 0.5]); // a usual step
     let [g, p, m, v] = [(); 4].map(|()| b.buffer(len));
     let constants = AdamConstants {
         beta2: 0.999,
@@ -110,11 +122,6 @@ fn cases() -> Vec<Case> {
     let launch = kernels::adam::dispatch(len, &constants, &operands);
     cases.push(b.case("adam", format!("{len}"), Throughput::Bytes(28 * len as u64), launch));
     cases
-}
-
-/// Numbers in (0, 1) that look random enough: second moments must not be negative.
-fn contents(len: usize, seed: usize) -> Vec<f32> {
-    (0..len).map(|i| ((i + 1) * (seed + 7) * 7919 % 10_007) as f32 / 10_008.0 + 5e-5).collect()
 }
 
 fn main() {
@@ -137,14 +144,9 @@ fn main() {
     }
     for case in cases() {
         let program = Arc::new(case.program);
-        let inputs: Vec<(String, Vec<f32>)> = program
-            .buffers
-            .iter()
-            .enumerate()
-            .map(|(i, spec)| (spec.name.clone(), contents(spec.len, i)))
-            .collect();
+        let names = program.buffers.iter().map(|spec| spec.name.as_str());
         let inputs: Vec<(&str, &[f32])> =
-            inputs.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
+            names.zip(case.contents.iter().map(Vec::as_slice)).collect();
         let mut group = criterion.benchmark_group(case.kernel);
         group.throughput(case.throughput);
         for (name, device) in &executors {

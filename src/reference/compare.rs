@@ -86,7 +86,7 @@ impl fmt::Display for Mismatch {
 /// A NaN, on either side, is never close to anything.
 ///
 /// ```
-/// use gatefold::reference::{compare, Tolerance};
+/// use gatefold::reference::{Tolerance, compare};
 /// let tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 0.0 };
 /// assert!(compare(&[1.0], &[1.0 + 0.9e-6], None, tolerance).is_ok());
 /// assert!(compare(&[1.0], &[1.0 + 1.1e-6], None, tolerance).is_err());

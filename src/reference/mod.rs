@@ -10,7 +10,7 @@
 
 mod adam;
 mod column_sum;
-pub mod compare;
+mod compare;
 mod lstm_step_backward;
 mod lstm_step_forward;
 mod matmul;

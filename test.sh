@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs every test. Where this machine has no Vulkan driver it installs a software one (Debian,
+# Ubuntu), and an adapter that is still missing is a failure, not a skipped test.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+has_vulkan() {
+    [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
+    ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null ||
+        compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
+        compgen -G '/usr/local/share/vulkan/icd.d/*.json' >/dev/null
+}
+
+install_vulkan() {
+    if ! command -v apt-get >/dev/null; then
+        echo "test.sh: no Vulkan driver here. Install the Vulkan loader and a driver, your GPU's or" >&2
+        echo "Mesa's llvmpipe (mesa-vulkan-drivers, vulkan-swrast), and run ./test.sh again." >&2
+        exit 1
+    fi
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || {
+            echo "test.sh: as root, run: apt-get install libvulkan1 mesa-vulkan-drivers" >&2
+            exit 1
+        }
+        as_root=(sudo)
+    fi
+    echo "test.sh: no Vulkan driver here, installing mesa-vulkan-drivers"
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qy --no-install-recommends libvulkan1 mesa-vulkan-drivers
+}
+
+# macOS and Windows bring a graphics API of their own.
+if [ "$(uname -s)" = Linux ] && ! has_vulkan; then
+    install_vulkan
+fi
+
+# Mesa complains on every start without it.
+if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
+    XDG_RUNTIME_DIR=$(mktemp -d)
+    export XDG_RUNTIME_DIR
+    trap 'rm -rf "$XDG_RUNTIME_DIR"' EXIT
+fi
+
+export GATEFOLD_REQUIRE_GPU=1
+cargo test "$@"
