@@ -139,6 +139,19 @@ pub enum Error {
         problem: String,
     },
 
+    /// A table holds what can't be used.
+    #[error("{}{}{}: {problem}", .path.display(), place("row", .row), place("column", .column))]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// The line in it, from 1.
+        row: Option<u64>,
+        /// The column's name.
+        column: Option<String>,
+        /// What is wrong.
+        problem: String,
+    },
+
     /// A file is not the checkpoint that was expected.
     #[error("{path} is not a checkpoint of this model: {problem}")]
     Checkpoint {
@@ -151,6 +164,10 @@ pub enum Error {
 
 fn list(adapters: &[String]) -> String {
     if adapters.is_empty() { "(none found)".to_owned() } else { adapters.join(", ") }
+}
+
+fn place<T: std::fmt::Display>(what: &str, at: &Option<T>) -> String {
+    at.as_ref().map_or(String::new(), |at| format!(", {what} {at}"))
 }
 
 /// Checks that `shape` has no zero and that its product can be addressed; returns the product.

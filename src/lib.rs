@@ -7,7 +7,7 @@ pub mod command;
 mod counters;
 #[cfg(feature = "cpu")]
 pub mod cpu;
-mod data;
+pub mod data;
 mod device;
 mod error;
 #[cfg(feature = "gpu")]

@@ -1,38 +1,78 @@
-//! Two companies' prices over four days: which one is at 0 and which at 1 on the fifth?
+//! Forecasts of prices and of their volatility, and whether they are worth anything.
 //!
 //! `cargo run --example stocks -- --help` shows the options, `README.md` beside this file the
 //! story.
 
+mod chart;
+mod features;
+mod forecast;
+mod prices;
+mod report;
 mod toy;
 
-use gatefold::{Device, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use forecast::{Forecast, Market, Model, PERIODS, Sample, Settings};
+use gatefold::train::Progress;
+use gatefold::{Device, Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/stocks/prices.csv");
 
 const HELP: &str = "\
-Trains an LSTM of one unit on two companies' prices.
+Trains an LSTM on daily prices, and says honestly what its forecasts are worth.
 
 Usage: cargo run --example stocks -- [OPTIONS]
 
 Options:
-  --toy         The two companies of four days (all that there is so far)
-  --seed N      The seed of the initial weights [default: 0]
-  --help        This text
+  --toy          Only the toy: two companies, four days
+  --csv FILE     Prices of your own: a date column and one or more price columns, or a long
+                 table with a ticker column [default: AAPL, GOOG, IBM, MSFT, 2000 to 2013]
+  --window N     Past days that the model sees [default: 30]
+  --epochs N     Epochs at most; early stopping may end sooner [default: 30]
+  --hidden N     Units of a layer [default: 32]
+  --layers N     LSTM layers [default: 2]
+  --seed N       The seed of weights and shuffling [default: 0]
+  --out DIR      Where model.safetensors, forecasts.csv and forecast.png go
+                 [default: target/stocks]
+  --load FILE    Forecasts with a saved model instead of training one
+  --help         This text
 
 GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
 ";
 
 struct Options {
-    seed: u64,
+    toy: bool,
+    csv: PathBuf,
+    out: PathBuf,
+    load: Option<PathBuf>,
+    settings: Settings,
 }
 
 /// The options, or `None` where only help was wanted.
 fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut options = Options { seed: 0 };
+    let mut options = Options {
+        toy: false,
+        csv: PRICES.into(),
+        out: "target/stocks".into(),
+        load: None,
+        settings: Settings { window: 30, epochs: 30, hidden: 32, layers: 2, seed: 0 },
+    };
+    let settings = &mut options.settings;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("toy") => {}
-            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("toy") => options.toy = true,
+            Long("csv") => options.csv = parser.value()?.into(),
+            Long("window") => settings.window = parser.value()?.parse()?,
+            Long("epochs") => settings.epochs = parser.value()?.parse()?,
+            Long("hidden") => settings.hidden = parser.value()?.parse()?,
+            Long("layers") => settings.layers = parser.value()?.parse()?,
+            Long("seed") => settings.seed = parser.value()?.parse()?,
+            Long("out") => options.out = parser.value()?.into(),
+            Long("load") => options.load = Some(parser.value()?.into()),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
@@ -43,23 +83,139 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
 fn run(options: &Options) -> Result<()> {
     let device = Device::from_env()?;
     println!("Running on {device}");
-    toy::run(&device, options.seed)
+    if options.load.is_none() {
+        toy::run(&device, options.settings.seed)?;
+    }
+    if options.toy { Ok(()) } else { forecast_prices(&device, options) }
 }
 
-fn main() -> std::process::ExitCode {
+fn forecast_prices(device: &Device, options: &Options) -> Result<()> {
+    // Before the work: a folder that can't be written is known at once.
+    let io = |source| Error::Io { path: options.out.clone(), source };
+    std::fs::create_dir_all(&options.out).map_err(io)?;
+    tempfile::tempfile_in(&options.out).map_err(io)?;
+
+    let loaded = options.load.as_ref().map(|path| Model::load(device, path)).transpose()?;
+    let market =
+        Market::new(prices::read(&options.csv)?, loaded.as_ref().map(|model| model.starts))?;
+    let window = loaded.as_ref().map_or(options.settings.window, |model| model.window);
+    if window == 0 {
+        return Err(Error::Value {
+            operation: "stocks",
+            name: "--window".to_owned(),
+            expected: "at least 1".to_owned(),
+            got: "0".to_owned(),
+        });
+    }
+    let tickers: Vec<&str> = market.series.iter().map(|s| s.ticker.as_str()).collect();
+    println!("\nDaily prices of {}", tickers.join(", "));
+    let mut samples: [Vec<Sample>; 3] = Default::default();
+    for (period, name) in PERIODS.iter().enumerate() {
+        samples[period] = market.samples(&options.csv, window, period)?;
+        if let Some((first, last)) = market.dates(period) {
+            println!(
+                "  {name:<11} {first} to {last}, {} windows of {window} days",
+                samples[period].len()
+            );
+        }
+    }
+
+    let model = match loaded {
+        Some(model) => model,
+        None => train(device, &market, &samples, options)?,
+    };
+    let [_, validation, test] = &samples;
+    let validation_scores =
+        report::scores(&market, validation, &model.forecast(&market, validation)?);
+    report::print("Validation years, by which everything was chosen", &validation_scores);
+    let forecasts = model.forecast(&market, test)?;
+    let scores = report::scores(&market, test, &forecasts);
+    report::print("Test years, by which nothing was chosen", &scores);
+    println!("{}", report::verdict(&scores));
+
+    report::write_csv(&options.out.join("forecasts.csv"), &market, test, &forecasts)?;
+    let png = options.out.join("forecast.png");
+    chart::draw(&png, &market, test, &forecasts)?;
+    println!("Picture: {}", png.display());
+    println!("{}", last_line(&market, &model)?);
+    Ok(())
+}
+
+fn train(
+    device: &Device,
+    market: &Market,
+    samples: &[Vec<Sample>; 3],
+    options: &Options,
+) -> Result<Model> {
+    let style = "  epoch {pos}/{len} [{bar:30}] {msg}";
+    let bar = ProgressBar::new(options.settings.epochs as u64).with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.tick();
+    let show = |p: &Progress| {
+        let validation = p.validation.unwrap_or(f32::NAN);
+        let speed = p.samples_per_second;
+        bar.set_message(format!(
+            "loss {:.4}, validation {validation:.4}, {speed:.0} windows/s",
+            p.loss
+        ));
+        bar.set_position(p.epoch as u64);
+    };
+    let start = std::time::Instant::now();
+    let (model, report) = Model::train(device, market, samples, &options.settings, show)?;
+    bar.finish_and_clear();
+    let best = report.best.map_or(0, |best| best.epoch);
+    println!(
+        "Trained for {} epochs in {:.1} s; the best was epoch {best}, with validation loss {:.4}",
+        report.losses.len(),
+        start.elapsed().as_secs_f64(),
+        report.validation.unwrap_or(f32::NAN),
+    );
+    let path = options.out.join("model.safetensors");
+    model.save(&path)?;
+    println!("Model: {}", path.display());
+    Ok(model)
+}
+
+/// The forecast for the day after the file's end.
+fn last_line(market: &Market, model: &Model) -> Result<String> {
+    let ends: Vec<Sample> = market
+        .series
+        .iter()
+        .enumerate()
+        .map(|(ticker, series)| Sample { ticker, t: series.price.len() - 1 })
+        .collect();
+    let line = |(sample, f): (&Sample, &Forecast)| {
+        let series = &market.series[sample.ticker];
+        let price = series.price[sample.t] * f.log_return.exp();
+        let (change, volatility) = (100.0 * f.log_return.exp_m1(), 100.0 * f.volatility);
+        format!("{} {price:.2} ({change:+.2} %, volatility {volatility:.2} % a day)", series.ticker)
+    };
+    let lines: Vec<String> = ends.iter().zip(&model.forecast(market, &ends)?).map(line).collect();
+    let last = market.series.iter().filter_map(|s| s.dates.last()).max();
+    let last = last.map_or(String::new(), |date| date.to_string());
+    Ok(format!("Forecast for the trading day after {last}: {}", lines.join("; ")))
+}
+
+/// An error about a file that could not be written.
+pub fn output_error(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::Io { path: path.to_owned(), source: std::io::Error::other(error.to_string()) }
+}
+
+fn main() -> ExitCode {
     let outcome = match options() {
         Ok(None) => {
             print!("{HELP}");
-            return std::process::ExitCode::SUCCESS;
+            return ExitCode::SUCCESS;
         }
         Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
         Err(error) => Err(format!("{error}; see --help")),
     };
     match outcome {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("error: {message}");
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
     }
 }

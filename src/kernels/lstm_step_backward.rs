@@ -105,6 +105,45 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     );
 }
 
+/// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    use rayon::prelude::*;
+
+    let p: Params = call.params();
+    let (hidden, slot) = (p.hidden as usize, (p.batch * p.hidden) as usize);
+    if slot * hidden < super::PARALLEL_FROM {
+        return twin(call);
+    }
+    let [u, c, dy, dh_n, gates, dc] = call.args else { unreachable!("six bindings") };
+    let (u, c_prev, c) = (input(u, 4 * p.u_start), input(c, p.c_prev_start), input(c, p.c_start));
+    let (dy, dh_n) = (input(dy, p.dy_start), input(dh_n, p.dh_n_start));
+    let (gates, next) = output(gates, 4 * p.gates_start).split_at_mut(4 * slot);
+    let next = &*next;
+    let block = super::BLOCK * hidden;
+    gates
+        .par_chunks_mut(4 * block)
+        .zip(output(dc, p.dc_start)[..slot].par_chunks_mut(block))
+        .enumerate()
+        .for_each(|(i, (gates, dc))| {
+            let from = i * block;
+            let gradients = StepGradients {
+                next_gates: (p.terms > 0).then(|| &next[4 * from..]),
+                dy: (p.has_dy == 1).then(|| &dy[from..]),
+                dh_n: (p.has_dh_n == 1).then(|| &dh_n[from..]),
+            };
+            reference::lstm_step_backward(
+                hidden,
+                u,
+                gates,
+                &c_prev[from..],
+                &c[from..],
+                dc,
+                gradients,
+            );
+        });
+}
+
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -131,6 +170,9 @@ pub fn row() -> Kernel {
         )],
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         tolerance: |_| Tolerance::STEP_GRADIENT,
     }

@@ -70,6 +70,32 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     );
 }
 
+/// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    use rayon::prelude::*;
+
+    let p: Params = call.params();
+    let (hidden, slot) = (p.hidden as usize, (p.batch * p.hidden) as usize);
+    if slot * hidden < super::PARALLEL_FROM {
+        return twin(call);
+    }
+    let [u, gates, h, c] = call.args else { unreachable!("four bindings") };
+    let u = input(u, 4 * p.u_start);
+    let (h_prev, h) = output(h, p.h_prev_start).split_at_mut(slot);
+    let (c_prev, c) = output(c, p.c_prev_start).split_at_mut(slot);
+    let block = super::BLOCK * hidden;
+    output(gates, 4 * p.gates_start)[..4 * slot]
+        .par_chunks_mut(4 * block)
+        .zip(h_prev.par_chunks(block))
+        .zip(c_prev.par_chunks(block))
+        .zip(h[..slot].par_chunks_mut(block))
+        .zip(c[..slot].par_chunks_mut(block))
+        .for_each(|((((gates, h_prev), c_prev), h), c)| {
+            reference::lstm_step_forward(hidden, u, gates, h_prev, c_prev, h, c);
+        });
+}
+
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -94,6 +120,9 @@ pub fn row() -> Kernel {
         )],
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         tolerance: |_| Tolerance::STEP,
     }

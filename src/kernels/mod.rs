@@ -76,6 +76,15 @@ pub(crate) fn groups(n: usize, tile: usize) -> u32 {
     u32::try_from(n.div_ceil(tile)).unwrap_or(u32::MAX)
 }
 
+/// Rows that one task of a fast CPU form computes: fixed, so that the split depends on the shape
+/// alone.
+#[cfg(feature = "cpu")]
+const BLOCK: usize = 8;
+
+/// Weights times rows below which threads cost a timestep more than they win.
+#[cfg(feature = "cpu")]
+const PARALLEL_FROM: usize = 1 << 15;
+
 const fn read(name: &'static str, shape: &'static str) -> Binding {
     Binding { name, shape, access: Access::Read }
 }

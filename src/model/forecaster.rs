@@ -1,5 +1,6 @@
 //! An LSTM with a head: sequences in, one prediction a sequence out.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::network::Prefixes;
@@ -51,13 +52,37 @@ impl Forecaster {
     /// # Errors
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Forecaster> {
+        Ok(Forecaster::load_with(device, path)?.0)
+    }
+
+    /// As [`Forecaster::save`], with entries of the caller's, such as scalers, in the file's
+    /// metadata.
+    ///
+    /// # Errors
+    /// As [`Forecaster::save`].
+    pub fn save_with(
+        &self,
+        path: impl AsRef<Path>,
+        entries: &HashMap<String, String>,
+    ) -> Result<()> {
+        self.network.save(path.as_ref(), entries)
+    }
+
+    /// As [`Forecaster::load`], with all entries of the file's metadata.
+    ///
+    /// # Errors
+    /// As [`Forecaster::load`].
+    pub fn load_with(
+        device: &Device,
+        path: impl AsRef<Path>,
+    ) -> Result<(Forecaster, HashMap<String, String>)> {
         let path = path.as_ref();
-        let network = Network::load(device, path, PREFIXES, Head::LastHidden)?;
+        let (network, metadata) = Network::load(device, path, PREFIXES, Head::LastHidden)?;
         if network.shape.outputs() == 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });
         }
-        Ok(Forecaster { network })
+        Ok((Forecaster { network }, metadata))
     }
 
     parameter_methods!();

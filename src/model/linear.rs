@@ -42,7 +42,7 @@ impl Linear {
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Linear> {
         let path = path.as_ref();
-        let network = Network::load(device, path, PREFIXES, Head::Sequence)?;
+        let (network, _) = Network::load(device, path, PREFIXES, Head::Sequence)?;
         if network.shape.layers != 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });

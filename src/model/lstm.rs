@@ -61,7 +61,7 @@ impl Lstm {
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Lstm> {
         let path = path.as_ref();
-        let network = Network::load(device, path, PREFIXES, Head::Sequence)?;
+        let (network, _) = Network::load(device, path, PREFIXES, Head::Sequence)?;
         if network.shape.head != Head::Sequence || network.shape.layers == 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });

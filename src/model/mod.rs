@@ -48,7 +48,7 @@ macro_rules! parameter_methods {
         /// # Errors
         /// [`Error::Io`](crate::Error::Io) where the file can't be written.
         pub fn save(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
-            self.network.save(path.as_ref())
+            self.network.save(path.as_ref(), &std::collections::HashMap::new())
         }
     };
 }

@@ -161,7 +161,7 @@ impl Network {
         Ok(entry.from_pytorch(&values))
     }
 
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path, entries: &HashMap<String, String>) -> Result<()> {
         let mut tensors = self.state_dict()?;
         if self.shape.bias == Bias::Single {
             // PyTorch has two biases or none.
@@ -170,16 +170,18 @@ impl Network {
                 tensors.push((name(Role::BiasHh(l), &self.prefixes), zeros));
             }
         }
-        checkpoint::write(path, &tensors, &metadata(&self.shape))
+        let mut all = entries.clone();
+        all.extend(metadata(&self.shape));
+        checkpoint::write(path, &tensors, &all)
     }
 
-    /// Reads a file that [`save`](Self::save) or PyTorch has written.
+    /// Reads a file that [`save`](Self::save) or PyTorch has written, and its metadata.
     pub(crate) fn load(
         device: &Device,
         path: &Path,
         prefixes: Prefixes,
         default_head: Head,
-    ) -> Result<Network> {
+    ) -> Result<(Network, HashMap<String, String>)> {
         let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
         let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
         let shape = match described(&metadata) {
@@ -203,7 +205,7 @@ impl Network {
             LstmConfig::new(shape.input, shape.hidden).layers(shape.layers).bias(shape.bias);
         let mut network = Network::new(device, &config, shape.head, prefixes)?;
         match network.load_state_dict(&tensors) {
-            Ok(()) => Ok(network),
+            Ok(()) => Ok((network, metadata)),
             Err(Error::StateDict { problem }) => Err(refused(problem)),
             Err(other) => Err(other),
         }

@@ -8,4 +8,4 @@ mod trainer;
 pub use gradients::{Gradients, gradients};
 pub use loss::Loss;
 pub use optimizer::Adam;
-pub use trainer::{Progress, Report, Trainer};
+pub use trainer::{Best, Progress, Report, Trainer};

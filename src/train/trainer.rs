@@ -3,12 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-
 use super::{Adam, Loss};
-use crate::data::Dataset;
+use crate::data::{Batches, Dataset};
 use crate::device::{Buffer, Recorder, Session};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, SessionCache, time_major};
@@ -29,15 +25,26 @@ pub struct Progress {
     pub samples_per_second: f64,
 }
 
+/// The best report of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// The epoch after which it was.
+    pub epoch: usize,
+    /// The loss over the validation set.
+    pub validation: f32,
+}
+
 /// What a run came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The mean loss of each epoch.
     pub losses: Vec<f32>,
     /// The loss of each optimizer step, before the step.
     pub step_losses: Vec<f32>,
-    /// The last loss over the validation set, where there is one.
+    /// The loss over the validation set of the model that is left, where there is a set.
     pub validation: Option<f32>,
+    /// With early stopping: the epoch whose model is left.
+    pub best: Option<Best>,
 }
 
 /// Trains a model in mini-batches.
@@ -63,6 +70,7 @@ pub struct Trainer {
     epochs: usize,
     shuffle: Option<u64>,
     report_every: usize,
+    patience: Option<usize>,
     state: Option<State>,
 }
 
@@ -72,9 +80,31 @@ struct State {
     adam_m: Buffer,
     adam_v: Buffer,
     losses: Buffer,
+    /// The parameters with the best validation loss.
+    best: Buffer,
+    reports_since_best: usize,
     sessions: SessionCache,
     /// Optimizer steps so far.
     step: u64,
+}
+
+/// Which way parameters are copied.
+enum Direction {
+    Keep,
+    GoBack,
+}
+
+impl State {
+    fn copy(&self, model: &Forecaster, direction: Direction) -> Result<()> {
+        let network = &model.network;
+        let (from, to) = match direction {
+            Direction::Keep => (&network.params, &self.best),
+            Direction::GoBack => (&self.best, &network.params),
+        };
+        let mut recorder = network.device.recorder();
+        recorder.copy((from, 0), (to, 0), network.table.len);
+        recorder.submit()
+    }
 }
 
 impl Trainer {
@@ -88,6 +118,7 @@ impl Trainer {
             epochs: 100,
             shuffle: None,
             report_every: 1,
+            patience: None,
             state: None,
         }
     }
@@ -111,6 +142,12 @@ impl Trainer {
     /// device between reports, so that it doesn't wait for the host.
     pub fn report_every(self, epochs: usize) -> Self {
         Trainer { report_every: epochs, ..self }
+    }
+
+    /// Stops after so many reports without a better validation loss, and goes back to the
+    /// parameters that had the best one. Needs a validation set.
+    pub fn early_stopping(self, patience: usize) -> Self {
+        Trainer { patience: Some(patience), ..self }
     }
 
     /// The model.
@@ -137,17 +174,15 @@ impl Trainer {
         mut progress: impl FnMut(&Progress),
     ) -> Result<Report> {
         self.check(train, validation)?;
-        let batches = train.len().div_ceil(self.batch_size);
-        let mut order: Vec<usize> = (0..train.len()).collect();
-        let mut shuffler = self.shuffle.map(ChaCha8Rng::seed_from_u64);
+        let mut batches = Batches::new(train.len(), self.batch_size);
+        if let Some(seed) = self.shuffle {
+            batches = batches.shuffle(seed);
+        }
         let mut run = self.start()?;
-        let mut report = Report { losses: Vec::new(), step_losses: Vec::new(), validation: None };
+        let mut report = Report::default();
         let (mut since, mut epochs_since) = (Instant::now(), 0);
         for epoch in 1..=self.epochs {
-            if let Some(rng) = &mut shuffler {
-                order.shuffle(rng);
-            }
-            for rows in order.chunks(self.batch_size) {
+            for rows in batches.epoch() {
                 self.record(&mut run, train, rows)?;
             }
             epochs_since += 1;
@@ -156,22 +191,51 @@ impl Trainer {
                 continue;
             }
             self.collect(&mut run)?;
-            let per_second = (epochs_since * train.len()) as f64 / since.elapsed().as_secs_f64();
+            let seconds = since.elapsed().as_secs_f64();
             let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-            let done = report.losses.len() * batches;
-            report.losses.extend(run.losses[done..].chunks(batches).map(mean));
+            let done = report.losses.len() * batches.per_epoch();
+            report.losses.extend(run.losses[done..].chunks(batches.per_epoch()).map(mean));
             report.validation = validation.map(|data| self.evaluate(data)).transpose()?;
             progress(&Progress {
                 epoch,
                 epochs: self.epochs,
-                loss: report.losses[report.losses.len() - 1],
+                loss: report.losses[epoch - 1],
                 validation: report.validation,
-                samples_per_second: per_second,
+                samples_per_second: (epochs_since * train.len()) as f64 / seconds,
             });
             (since, epochs_since) = (Instant::now(), 0);
+            if self.patience.is_some() && self.keep_best(&mut report, epoch)? {
+                break;
+            }
+        }
+        if self.patience.is_some() {
+            self.go_back_to_best(&mut report)?;
         }
         report.step_losses = run.losses;
         Ok(report)
+    }
+
+    /// Keeps the parameters where the validation loss is the best so far; says whether to stop.
+    fn keep_best(&mut self, report: &mut Report, epoch: usize) -> Result<bool> {
+        let (Some(state), Some(now)) = (&mut self.state, report.validation) else {
+            return Ok(false);
+        };
+        if report.best.is_none_or(|best| now < best.validation) {
+            report.best = Some(Best { epoch, validation: now });
+            state.reports_since_best = 0;
+            state.copy(&self.model, Direction::Keep)?;
+        } else {
+            state.reports_since_best += 1;
+        }
+        Ok(self.patience.is_some_and(|patience| state.reports_since_best >= patience))
+    }
+
+    fn go_back_to_best(&mut self, report: &mut Report) -> Result<()> {
+        if let (Some(state), Some(best)) = (&mut self.state, report.best) {
+            state.copy(&self.model, Direction::GoBack)?;
+            report.validation = Some(best.validation);
+        }
+        Ok(())
     }
 
     /// The loss over a data set.
@@ -220,6 +284,8 @@ impl Trainer {
                 adam_m: flat("adam_m")?,
                 adam_v: flat("adam_v")?,
                 losses: network.device.create_buffer("losses", LOSS_SLOTS)?,
+                best: flat("best")?,
+                reports_since_best: 0,
                 sessions: SessionCache::default(),
                 step: 0,
             });

@@ -4,11 +4,13 @@
 mod common;
 
 mod compare;
-mod data;
 mod errors;
+mod init;
 mod plans;
 mod reference;
 mod shaders;
+mod stocks;
+mod tables;
 mod threads;
 
 use gatefold::Device;

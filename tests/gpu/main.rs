@@ -39,7 +39,8 @@ fn main() -> ExitCode {
             let test = Trial::test(format!("none::{name}"), move || Err(Failed::from(reason)));
             test.with_kind(reason).with_ignored_flag(!required)
         };
-        return conclude(libtest_mimic::run(&arguments, CHECKS.iter().map(ignored).collect()));
+        let all = CHECKS.iter().chain(device::CHECKS);
+        return conclude(libtest_mimic::run(&arguments, all.map(ignored).collect()));
     };
     let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
     let offered = Device::from_gpu(adapter.open().expect("the adapter opens"));

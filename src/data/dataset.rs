@@ -1,4 +1,4 @@
-//! What a model learns from.
+//! Sequences with targets.
 
 use crate::error::{Error, Result};
 use crate::tensor::{Array, expect_shape};

@@ -1,0 +1,13 @@
+//! What a model learns from: tables in files, scaling, windows over time, batches.
+
+mod batches;
+mod csv;
+mod dataset;
+mod scaler;
+mod windows;
+
+pub use batches::Batches;
+pub use csv::{Date, Table};
+pub use dataset::Dataset;
+pub use scaler::Scaler;
+pub use windows::{Windows, split_by_time};

@@ -1,0 +1,106 @@
+//! Columns with mean 0 and standard deviation 1.
+
+use crate::error::{Error, Result};
+
+/// The mean and standard deviation of each column, fitted on some rows and applied to others.
+///
+/// ```
+/// use gatefold::data::Scaler;
+/// let scaler = Scaler::fit([[1.0, 10.0], [3.0, 10.0]])?;
+/// let mut row = [5.0, 10.0];
+/// scaler.transform(&mut row);
+/// assert_eq!(row, [3.0, 0.0]); // a column without spread is only centred
+/// scaler.inverse(&mut row);
+/// assert_eq!(row, [5.0, 10.0]);
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scaler {
+    mean: Vec<f64>,
+    std: Vec<f64>,
+}
+
+impl Scaler {
+    /// Fits on `rows` of one length.
+    ///
+    /// # Errors
+    /// [`Error::Value`] without rows; [`Error::Shape`] where one has another length.
+    pub fn fit<R: AsRef<[f64]>>(rows: impl IntoIterator<Item = R>) -> Result<Scaler> {
+        let operation = "Scaler::fit";
+        let (mut count, mut mean, mut squares) = (0.0f64, Vec::new(), Vec::new());
+        for row in rows {
+            let row = row.as_ref();
+            if count == 0.0 {
+                (mean, squares) = (vec![0.0; row.len()], vec![0.0; row.len()]);
+            }
+            if row.len() != mean.len() {
+                return Err(Error::Shape {
+                    operation,
+                    tensor: "a row".to_owned(),
+                    expected: format!("[{}]", mean.len()),
+                    got: format!("[{}]", row.len()),
+                });
+            }
+            // Welford (1962): no large sums to subtract.
+            count += 1.0;
+            for ((&x, mean), squares) in row.iter().zip(&mut mean).zip(&mut squares) {
+                let before = x - *mean;
+                *mean += before / count;
+                *squares += before * (x - *mean);
+            }
+        }
+        if count == 0.0 {
+            return Err(Error::Value {
+                operation,
+                name: "rows".to_owned(),
+                expected: "at least 1".to_owned(),
+                got: "0".to_owned(),
+            });
+        }
+        let std = |s: &f64| if *s > 0.0 { (s / count).sqrt() } else { 1.0 };
+        Ok(Scaler { std: squares.iter().map(std).collect(), mean })
+    }
+
+    /// From numbers that [`Scaler::mean`] and [`Scaler::std`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where they aren't finite, positive where they have to be, and equally many.
+    pub fn from_parts(mean: Vec<f64>, std: Vec<f64>) -> Result<Scaler> {
+        let valid = mean.len() == std.len()
+            && mean.iter().all(|m| m.is_finite())
+            && std.iter().all(|s| s.is_finite() && *s > 0.0);
+        if !valid {
+            return Err(Error::Value {
+                operation: "Scaler::from_parts",
+                name: "mean and std".to_owned(),
+                expected: "finite, std above 0, equally many".to_owned(),
+                got: format!("{mean:?} and {std:?}"),
+            });
+        }
+        Ok(Scaler { mean, std })
+    }
+
+    /// The mean of each column.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// The standard deviation of each column, 1 where there is no spread.
+    pub fn std(&self) -> &[f64] {
+        &self.std
+    }
+
+    /// Scales a row in place; columns beyond the fitted ones stay.
+    pub fn transform(&self, row: &mut [f64]) {
+        for ((x, mean), std) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+            *x = (*x - mean) / std;
+        }
+    }
+
+    /// Takes [`transform`](Self::transform) back.
+    pub fn inverse(&self, row: &mut [f64]) {
+        for ((x, mean), std) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+            *x = *x * std + mean;
+        }
+    }
+}
