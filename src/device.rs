@@ -55,6 +55,7 @@ impl Device {
     pub fn from_env() -> Result<Device> {
         match std::env::var(DEVICE_VARIABLE) {
             Ok(name) if !name.trim().is_empty() => Device::named(name.trim()),
+            Err(std::env::VarError::NotUnicode(name)) => Err(no_device(&name.to_string_lossy())),
             _ => Device::best(),
         }
     }
@@ -174,13 +175,14 @@ impl Device {
         }
     }
 
-    pub(crate) fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) {
+    pub(crate) fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) -> Result<()> {
         match (&self.kind, buffer) {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.write(buffer, start, values),
             #[cfg(feature = "cpu")]
             (Kind::Cpu(_), Buffer::Cpu(buffer)) => {
                 buffer.write()[start..start + values.len()].copy_from_slice(values);
+                Ok(())
             }
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a buffer of another executor"),
@@ -377,8 +379,7 @@ impl Session {
                 got: format!("{} values", values.len()),
             });
         }
-        self.device.write(&self.buffer(id), 0, values);
-        Ok(())
+        self.device.write(&self.buffer(id), 0, values)
     }
 
     /// Reads a buffer, all slots of a ring.

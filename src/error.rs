@@ -94,16 +94,12 @@ pub enum Error {
     },
 
     /// The device has no memory left for a buffer.
-    #[error(
-        "{adapter} is out of memory: {what} needs {bytes} bytes; use a smaller batch or a shorter sequence"
-    )]
+    #[error("{adapter} is out of memory, {operation}; use a smaller batch or a shorter sequence")]
     OutOfMemory {
         /// The adapter.
         adapter: String,
-        /// The buffer that was asked for.
-        what: String,
-        /// Its size.
-        bytes: u64,
+        /// What was being done.
+        operation: String,
     },
 
     /// A device's result is not the reference's.

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use crate::command::{Access, Arg, BufferId, Dispatch, Operation, Program};
+use crate::command::{Access, Arg, BufferId, CpuForm, Dispatch, Operation, Program};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::reference::{Tolerance, compare};
@@ -61,7 +61,7 @@ pub fn lockstep(
     for (index, command) in program.commands.iter().enumerate() {
         let (touched, written) = buffers(device, &command.operation);
         for id in &touched {
-            device.write(&session.buffer(*id), 0, &state[id.0 as usize]);
+            device.write(&session.buffer(*id), 0, &state[id.0 as usize])?;
         }
         let mut recorder = device.recorder();
         recorder.run_commands(&session, index..index + 1, 0);
@@ -76,14 +76,17 @@ pub fn lockstep(
         let (kernel, tolerance) = match &command.operation {
             Operation::Dispatch(d) => {
                 let kernel = &device.table()[d.kernel];
-                let tolerance = (kernel.tolerance)(d);
+                let mut tolerance = (kernel.tolerance)(d);
+                if let Some(scale) = kernel.scale {
+                    tolerance = tolerance.scaled(with_buffers(device, d, &mut want, scale));
+                }
                 if let Tolerance::Terms(_) = tolerance {
                     let mut absolute = want.clone();
                     absolute.iter_mut().flatten().for_each(|v| *v = v.abs());
-                    twin(device, d, &mut absolute);
+                    with_buffers(device, d, &mut absolute, kernel.twin_f64);
                     magnitude = Some(absolute);
                 }
-                twin(device, d, &mut want);
+                with_buffers(device, d, &mut want, kernel.twin_f64);
                 (kernel.name, tolerance)
             }
             Operation::Zero(range) => {
@@ -140,9 +143,14 @@ fn buffers(device: &Device, operation: &Operation) -> (Vec<BufferId>, Vec<Buffer
     }
 }
 
-fn twin(device: &Device, dispatch: &Dispatch, buffers: &mut [Vec<f64>]) {
+fn with_buffers<T>(
+    device: &Device,
+    dispatch: &Dispatch,
+    buffers: &mut [Vec<f64>],
+    form: CpuForm<f64, T>,
+) -> T {
     let kernel = &device.table()[dispatch.kernel];
     let mut views: Vec<Arg<'_, f64>> =
         buffers.iter_mut().map(|values| Arg::Write(values.as_mut_slice())).collect();
-    dispatch.call(kernel, kernel.twin_f64, &mut views);
+    dispatch.call(kernel, form, &mut views)
 }

@@ -70,7 +70,7 @@ impl Tensor {
     pub fn from_slice(device: &Device, data: &[f32], shape: &[usize]) -> Result<Tensor> {
         check("Tensor::from_slice", data.len(), shape)?;
         let tensor = Tensor::zeros(device, shape)?;
-        device.write(&tensor.buffer, 0, data);
+        device.write(&tensor.buffer, 0, data)?;
         Ok(tensor)
     }
 

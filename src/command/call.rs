@@ -35,14 +35,19 @@ impl<R> Call<'_, '_, R> {
 }
 
 /// A CPU form of a kernel.
-pub type CpuForm<R> = fn(Call<'_, '_, R>);
+pub type CpuForm<R, T = ()> = fn(Call<'_, '_, R>) -> T;
 
 /// The most bindings of a kernel; WebGPU offers 8 storage buffers.
 const MOST: usize = 8;
 
 impl Dispatch {
     /// Calls a CPU form of the launch's kernel; `views` holds every buffer of the program.
-    pub(crate) fn call<R>(&self, kernel: &Kernel, form: CpuForm<R>, views: &mut [Arg<'_, R>]) {
+    pub(crate) fn call<R, T>(
+        &self,
+        kernel: &Kernel,
+        form: CpuForm<R, T>,
+        views: &mut [Arg<'_, R>],
+    ) -> T {
         // Written views are taken out, so that each can be borrowed beside the others; the program's
         // check has made sure that none of them is bound twice.
         let mut taken: [Arg<'_, R>; MOST] = Default::default();
@@ -51,7 +56,7 @@ impl Dispatch {
                 taken[i] = take(&mut views[range.buffer.0 as usize]);
             }
         }
-        {
+        let result = {
             let mut args: [Arg<'_, R>; MOST] = Default::default();
             for (i, (range, taken)) in self.bindings.iter().zip(&mut taken).enumerate() {
                 let elements = range.start..range.start + range.len;
@@ -63,12 +68,13 @@ impl Dispatch {
                     },
                 };
             }
-            form(Call { dispatch: self, args: &mut args[..kernel.bindings.len()] });
-        }
+            form(Call { dispatch: self, args: &mut args[..kernel.bindings.len()] })
+        };
         for (i, (range, binding)) in self.bindings.iter().zip(kernel.bindings).enumerate() {
             if binding.access == Access::ReadWrite {
                 views[range.buffer.0 as usize] = take(&mut taken[i]);
             }
         }
+        result
     }
 }

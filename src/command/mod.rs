@@ -97,6 +97,9 @@ pub struct Kernel {
     pub fast: Option<CpuForm<f32>>,
     /// How far a result may be from the f64 twin's, given the command.
     pub tolerance: fn(&Dispatch) -> Tolerance,
+    /// What the tolerance's absolute part is multiplied by, where the results scale with the
+    /// inputs; the arguments are those before the launch.
+    pub scale: Option<CpuForm<f64, f64>>,
 }
 
 /// The kernels that an executor can run.

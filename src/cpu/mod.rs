@@ -68,8 +68,10 @@ impl Cpu {
         self.counters.buffers.add(1);
         Buffer::zeros(len).ok_or_else(|| Error::OutOfMemory {
             adapter: "the CPU".to_owned(),
-            what: name.to_owned(),
-            bytes: (len * size_of::<R>()) as u64,
+            operation: format!(
+                "creating buffer `{name}` of {} bytes",
+                len.saturating_mul(size_of::<R>())
+            ),
         })
     }
 

@@ -181,31 +181,28 @@ impl Gpu {
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
         self.counters.buffers.add(1);
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let descriptor =
             wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
-        let buffer = self.guarded(&format!("creating buffer `{name}`"), || {
+        self.guarded(&format!("creating buffer `{name}` of {size} bytes"), || {
             self.device.create_buffer(&descriptor)
-        });
-        match pollster::block_on(memory.pop()) {
-            None => buffer,
-            Some(_) => Err(Error::OutOfMemory {
-                adapter: self.info.name.clone(),
-                what: name.to_owned(),
-                bytes: size,
-            }),
-        }
+        })
     }
 
     /// Runs calls of the API and turns what it reports into an error.
     pub(super) fn guarded<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = calls();
         let refused = pollster::block_on(validation.pop());
         let failed = pollster::block_on(internal.pop());
-        match refused.or(failed) {
+        let exhausted = pollster::block_on(memory.pop());
+        match refused.or(failed).or(exhausted) {
             None => Ok(value),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+                adapter: self.info.name.clone(),
+                operation: operation.to_owned(),
+            }),
             Some(error) => Err(self.error(operation, &error)),
         }
     }

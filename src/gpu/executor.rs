@@ -1,6 +1,6 @@
 //! Bind groups made once, commands encoded in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Gpu;
@@ -88,18 +88,18 @@ impl Session {
         let mut offsets = Vec::new();
         for (_, dispatch) in program.dispatches() {
             constants.resize(constants.len().next_multiple_of(gpu.uniform_alignment), 0);
-            offsets.push(constants.len());
+            offsets.push(constants.len() as u32);
             constants.extend_from_slice(&dispatch.params);
         }
-        // The last window must lie inside the buffer as well.
-        constants.resize(constants.len().next_multiple_of(gpu.uniform_alignment) + 256, 0);
+        // Never empty, and whole words.
+        constants.resize(constants.len().next_multiple_of(16) + 16, 0);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniform = gpu.allocate("constants", constants.len() as u64, usage)?;
-        gpu.queue.write_buffer(&uniform, 0, &constants);
+        gpu.guarded("writing the constants", || gpu.queue.write_buffer(&uniform, 0, &constants))?;
 
         let mut pipelines = HashMap::new();
         let mut groups: HashMap<Bound, Arc<wgpu::BindGroup>> = HashMap::new();
-        let mut offsets = offsets.into_iter();
+        let mut launches = 0;
         for command in &program.commands {
             let dispatch = match &command.operation {
                 Operation::Zero(range) => {
@@ -137,9 +137,10 @@ impl Session {
             self.steps.push(Step::Launch(Launch {
                 pipeline,
                 bind_group,
-                uniform_offset: offsets.next().unwrap_or(0) as u32,
+                uniform_offset: offsets[launches],
                 grid: dispatch.grid,
             }));
+            launches += 1;
         }
         Ok(())
     }
@@ -235,15 +236,22 @@ impl Session {
 }
 
 /// Collects runs of sessions into one submission.
+///
+/// At most two submissions wait on the device; the next one waits for the first of them, so that a
+/// device that is slower than the host doesn't pile up data.
 pub struct Recorder {
     gpu: Arc<Gpu>,
     encoder: Option<wgpu::CommandEncoder>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
 }
+
+/// Submissions of one recorder that the device may have before it.
+const IN_FLIGHT: usize = 2;
 
 impl Recorder {
     /// An empty recorder.
     pub fn new(gpu: &Arc<Gpu>) -> Recorder {
-        Recorder { gpu: gpu.clone(), encoder: None }
+        Recorder { gpu: gpu.clone(), encoder: None, in_flight: VecDeque::new() }
     }
 
     fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
@@ -305,8 +313,14 @@ impl Recorder {
             return Ok(());
         };
         self.gpu.counters.submits.add(1);
-        self.gpu.guarded("submitting commands", || {
-            self.gpu.queue.submit([encoder.finish()]);
-        })
+        let gpu = &self.gpu;
+        let index = gpu.guarded("submitting commands", || gpu.queue.submit([encoder.finish()]))?;
+        self.in_flight.push_back(index);
+        if self.in_flight.len() > IN_FLIGHT {
+            let submission_index = self.in_flight.pop_front();
+            let waited = gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+            waited.map_err(|e| gpu.error("waiting for the device", &e))?;
+        }
+        Ok(())
     }
 }

@@ -10,16 +10,27 @@ use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use super::{Buffer, Gpu};
 use crate::error::Result;
 
+/// Bytes of a new staging buffer, at least.
+const STAGING: u64 = 64 << 10;
+
+/// Bytes of the largest staging buffer that is kept for the next read.
+const KEPT_STAGING: u64 = 16 << 20;
+
 type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
 impl Gpu {
     /// Writes `values` from element `start` on, before all commands that are submitted later.
     ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
+    ///
     /// # Panics
     /// Where the buffer has fewer elements: the callers of this crate have checked.
-    pub fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) {
+    pub fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) -> Result<()> {
         assert!(start + values.len() <= buffer.len, "write outside a buffer");
-        self.queue.write_buffer(&buffer.inner, 4 * start as u64, bytemuck::cast_slice(values));
+        self.guarded("writing to the device", || {
+            self.queue.write_buffer(&buffer.inner, 4 * start as u64, bytemuck::cast_slice(values));
+        })
     }
 
     /// Waits for everything that was submitted and reads `len` elements from `start` on.
@@ -70,7 +81,7 @@ impl Gpu {
             Some(staging) if staging.size() >= size => staging,
             _ => {
                 let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
-                self.allocate("staging", size.next_power_of_two().max(4096), usage)?
+                self.allocate("staging", size.max(STAGING), usage)?
             }
         };
         self.counters.submits.add(1);
@@ -106,7 +117,9 @@ impl Gpu {
         bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
         drop(view);
         staging.unmap();
-        *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
+        if staging.size() <= KEPT_STAGING {
+            *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
+        }
         Ok(values)
     }
 }

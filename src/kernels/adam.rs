@@ -109,6 +109,7 @@ pub fn row() -> Kernel {
         twin,
         twin_f64: twin,
         fast: None,
+        scale: None,
         tolerance: |_| Tolerance::OPTIMIZER,
     }
 }

@@ -65,6 +65,7 @@ pub fn row() -> Kernel {
         twin,
         twin_f64: twin,
         fast: None,
+        scale: None,
         tolerance: |d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             Tolerance::Terms(p.chunk.min(p.rows) as usize)

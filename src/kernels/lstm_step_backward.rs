@@ -105,6 +105,30 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     );
 }
 
+/// The largest sum of absolute values of what makes up `dh` and `dc`: what the results scale with.
+fn incoming(call: Call<'_, '_, f64>) -> f64 {
+    let p: Params = call.params();
+    let (hidden, slot) = (p.hidden as usize, (p.batch * p.hidden) as usize);
+    let [u, _, dy, dh_n, gates, dc] = call.args else { unreachable!("six bindings") };
+    let (u, next) = (input(u, 4 * p.u_start), input(gates, 4 * p.next_gates_start));
+    let mut largest = 0.0f64;
+    for at in 0..slot {
+        let mut sum = input(dc, p.dc_start)[at].abs();
+        if p.has_dy == 1 {
+            sum += input(dy, p.dy_start)[at].abs();
+        }
+        if p.has_dh_n == 1 {
+            sum += input(dh_n, p.dh_n_start)[at].abs();
+        }
+        let (row, unit) = (at / hidden, at % hidden);
+        for k in 0..4 * p.terms as usize {
+            sum += (next[4 * row * hidden + k] * u[4 * unit * hidden + k]).abs();
+        }
+        largest = largest.max(sum);
+    }
+    largest
+}
+
 /// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
@@ -175,5 +199,6 @@ pub fn row() -> Kernel {
         #[cfg(not(feature = "cpu"))]
         fast: None,
         tolerance: |_| Tolerance::STEP_GRADIENT,
+        scale: Some(incoming),
     }
 }

@@ -124,6 +124,7 @@ pub fn row() -> Kernel {
         fast: Some(fast),
         #[cfg(not(feature = "cpu"))]
         fast: None,
+        scale: None,
         tolerance: |_| Tolerance::STEP,
     }
 }

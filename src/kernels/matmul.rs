@@ -132,6 +132,7 @@ pub fn row() -> Kernel {
         fast: Some(fast),
         #[cfg(not(feature = "cpu"))]
         fast: None,
+        scale: None,
         tolerance: |d| {
             Tolerance::Terms(bytemuck::pod_read_unaligned::<Params>(&d.params).k as usize)
         },

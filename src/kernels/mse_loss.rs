@@ -85,6 +85,7 @@ pub fn row() -> Kernel {
         twin_f64: twin,
         fast: None,
         // The squares of rounded differences, summed; the gradient has two roundings.
+        scale: None,
         tolerance: |_| Tolerance::Mixed { absolute: 1e-9, relative: 2e-6 },
     }
 }

@@ -68,6 +68,18 @@ impl LstmConfig {
         LstmConfig { forget_bias: Some(value), ..self }
     }
 
+    pub(crate) fn expect_layers(&self, operation: &'static str) -> Result<()> {
+        match self.layers {
+            0 => Err(Error::Value {
+                operation,
+                name: "layers".to_owned(),
+                expected: "at least 1".to_owned(),
+                got: "0".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn shape(&self, head: Head) -> StackShape {
         StackShape {
             input: self.input,

@@ -12,8 +12,11 @@ use crate::tensor::{Array, Tensor, expect_shape};
 
 const PREFIXES: Prefixes = Prefixes { lstm: "lstm.", head: "fc." };
 
-/// Rows that [`Forecaster::predict`] runs at a time.
+/// Rows that [`Forecaster::predict`] runs at a time, at most.
 const PREDICT_ROWS: usize = 1024;
+
+/// Elements (64 MiB) that the gates of those rows may take.
+const PREDICT_ELEMENTS: usize = 16 << 20;
 
 /// An LSTM and a linear layer on its last hidden state. Its parameters are named as in the
 /// common PyTorch module, `lstm.weight_ih_l0` and `fc.weight`.
@@ -36,7 +39,7 @@ impl Forecaster {
     /// [`Error::Value`] for a zero size or an initialiser that matches nothing,
     /// [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig, outputs: usize) -> Result<Forecaster> {
-        Ok(Forecaster { network: Network::new(device, &config, Head::Linear(outputs), PREFIXES)? })
+        Forecaster::build(device, &config, Head::Linear(outputs))
     }
 
     /// Without a linear layer: the last hidden state is the prediction.
@@ -44,7 +47,12 @@ impl Forecaster {
     /// # Errors
     /// As [`Forecaster::new`].
     pub fn without_head(device: &Device, config: LstmConfig) -> Result<Forecaster> {
-        Ok(Forecaster { network: Network::new(device, &config, Head::LastHidden, PREFIXES)? })
+        Forecaster::build(device, &config, Head::LastHidden)
+    }
+
+    fn build(device: &Device, config: &LstmConfig, head: Head) -> Result<Forecaster> {
+        config.expect_layers("Forecaster::new")?;
+        Ok(Forecaster { network: Network::new(device, config, head, PREFIXES)? })
     }
 
     /// From a file that [`Forecaster::save`] or PyTorch has written.
@@ -78,7 +86,7 @@ impl Forecaster {
     ) -> Result<(Forecaster, HashMap<String, String>)> {
         let path = path.as_ref();
         let (network, metadata) = Network::load(device, path, PREFIXES, Head::LastHidden)?;
-        if network.shape.outputs() == 0 {
+        if network.shape.outputs() == 0 || network.shape.layers == 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });
         }
@@ -103,15 +111,30 @@ impl Forecaster {
         let (batch, steps) = (x.shape()[0], x.shape()[1]);
         let mut y = Vec::with_capacity(batch * shape.outputs());
         let all: Vec<usize> = (0..batch).collect();
-        for rows in all.chunks(PREDICT_ROWS) {
+        for rows in all.chunks(self.rows_at_a_time(steps)) {
             let mut host = Vec::with_capacity(rows.len() * steps * shape.input);
             time_major(x, rows, &mut host);
-            let (_in_use, session) = self.network.forward_session(steps, rows.len())?;
-            device.write(&session.known("x"), 0, &host);
+            let session = self.network.forward_session(steps, rows.len())?;
+            device.write(&session.known("x"), 0, &host)?;
             session.run()?;
             y.extend(device.read(&session.known("y"), 0, rows.len() * shape.outputs())?);
         }
         Array::new(y, &[batch, shape.outputs()])
+    }
+
+    /// Rows of so many timesteps that are run at a time: a workspace of moderate size, and within
+    /// what the device can hold.
+    fn rows_at_a_time(&self, steps: usize) -> usize {
+        let shape = &self.network.shape;
+        let row = steps.saturating_mul(shape.input.max(4 * shape.hidden));
+        let elements = PREDICT_ELEMENTS.min(self.network.device.limits().max_buffer);
+        (elements / row).clamp(1, PREDICT_ROWS)
+    }
+
+    /// Makes the session that [`predict`](Self::predict) needs first.
+    pub(crate) fn prepare(&self, steps: usize, batch: usize) -> Result<()> {
+        let rows = batch.min(self.rows_at_a_time(steps));
+        self.network.forward_session(steps, rows).map(|_| ())
     }
 
     /// Predictions `[B, O]` for `x [T, B, I]` that is on the device already. Nothing is read
@@ -125,7 +148,7 @@ impl Forecaster {
         x.expect("Forecaster::forward", "x", device, &dims)?;
         let (steps, batch) = (x.shape()[0], x.shape()[1]);
         let y = Tensor::zeros(device, &[batch, shape.outputs()])?;
-        let (_in_use, session) = self.network.forward_session(steps, batch)?;
+        let session = self.network.forward_session(steps, batch)?;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
         recorder.run(&session, 0);

@@ -60,7 +60,7 @@ impl Linear {
         let (device, shape) = (&self.network.device, &self.network.shape);
         x.expect("Linear::forward", "x", device, &[("B", None), ("I", Some(shape.input))])?;
         let y = Tensor::zeros(device, &[x.shape()[0], shape.outputs()])?;
-        let (_in_use, session) = self.network.forward_session(1, x.shape()[0])?;
+        let session = self.network.forward_session(1, x.shape()[0])?;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
         recorder.run(&session, 0);

@@ -44,14 +44,7 @@ impl Lstm {
     /// [`Error::Value`] for a zero size or an initialiser that matches nothing,
     /// [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
-        if config.layers == 0 {
-            return Err(Error::Value {
-                operation: "Lstm::new",
-                name: "layers".to_owned(),
-                expected: "at least 1".to_owned(),
-                got: "0".to_owned(),
-            });
-        }
+        config.expect_layers("Lstm::new")?;
         Ok(Lstm { network: Network::new(device, &config, Head::Sequence, PREFIXES)? })
     }
 
@@ -97,7 +90,7 @@ impl Lstm {
             c: Tensor::zeros(device, &[layers, batch, hidden])?,
         };
 
-        let (_in_use, session) = self.network.forward_session(steps, batch)?;
+        let session = self.network.forward_session(steps, batch)?;
         let slot = batch * hidden;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());

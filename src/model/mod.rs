@@ -6,6 +6,7 @@ mod init;
 mod linear;
 mod lstm;
 mod network;
+mod sessions;
 
 pub use config::LstmConfig;
 pub use forecaster::Forecaster;
@@ -13,7 +14,8 @@ pub use init::Init;
 pub use linear::Linear;
 pub use lstm::{Lstm, LstmState};
 
-pub(crate) use network::{Network, SessionCache, time_major};
+pub(crate) use network::{Network, time_major};
+pub(crate) use sessions::{InUse, SessionCache};
 
 /// What every model can do with its parameters.
 macro_rules! parameter_methods {

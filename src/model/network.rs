@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::LstmConfig;
+use super::sessions::{InUse, SessionCache};
 use crate::checkpoint::{self, Checkpoint};
-use crate::device::{Buffer, Device, Session};
+use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::plan::{Bias, Head, Parameter, ParameterTable, Plan, Role, StackShape};
 use crate::tensor::Array;
-
-/// Sessions of so many shapes are kept.
-const PLANS: usize = 8;
 
 /// The names that a model's parts have, before the dot.
 #[derive(Clone, Copy, Debug)]
@@ -31,33 +28,7 @@ pub(crate) struct Network {
     pub(crate) names: Vec<String>,
     prefixes: Prefixes,
     pub(crate) params: Buffer,
-    plans: Mutex<SessionCache>,
-}
-
-/// The sessions of the shapes that were used last, the latest at the end.
-#[derive(Default)]
-pub(crate) struct SessionCache(Vec<((usize, usize), Arc<Session>)>);
-
-impl SessionCache {
-    /// The session of a shape, made by `make` where it isn't kept.
-    pub(crate) fn get(
-        &mut self,
-        shape: (usize, usize),
-        make: impl FnOnce() -> Result<Session>,
-    ) -> Result<Arc<Session>> {
-        let entry = match self.0.iter().position(|(known, _)| *known == shape) {
-            Some(at) => self.0.remove(at),
-            None => {
-                let session = Arc::new(make()?);
-                if self.0.len() == PLANS {
-                    self.0.remove(0);
-                }
-                (shape, session)
-            }
-        };
-        self.0.push(entry);
-        Ok(self.0[self.0.len() - 1].1.clone())
-    }
+    sessions: SessionCache,
 }
 
 impl Network {
@@ -69,28 +40,23 @@ impl Network {
     ) -> Result<Network> {
         let shape = config.shape(head);
         shape.check("model", 1, 1)?;
+        shape.fits("model", 1, 1, &device.limits())?;
         let table = ParameterTable::new(&shape);
         let names: Vec<String> =
             table.entries.iter().map(|entry| name(entry.role, &prefixes)).collect();
-        let initial = config.initial(&shape, &table, &names)?;
+        // Before the values are drawn: a model that is too large is known at once.
         let params = device.create_buffer("parameters", table.len)?;
-        device.write(&params, 0, &initial);
-        let plans = Mutex::default();
-        Ok(Network { device: device.clone(), shape, table, names, prefixes, params, plans })
+        device.write(&params, 0, &config.initial(&shape, &table, &names)?)?;
+        let (device, sessions) = (device.clone(), SessionCache::default());
+        Ok(Network { device, shape, table, names, prefixes, params, sessions })
     }
 
-    /// The inference session of a shape. The guard keeps others from using it meanwhile.
-    pub(crate) fn forward_session(
-        &self,
-        steps: usize,
-        batch: usize,
-    ) -> Result<(MutexGuard<'_, SessionCache>, Arc<Session>)> {
-        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
-        let session = plans.get((steps, batch), || {
+    /// The inference session of a shape, for this caller alone.
+    pub(crate) fn forward_session(&self, steps: usize, batch: usize) -> Result<InUse<'_>> {
+        self.sessions.take((steps, batch), || {
             let plan = Plan::forward(&self.shape, steps, batch, &self.device.limits())?;
             self.device.bind(&plan.program, &[("params", &self.params)])
-        })?;
-        Ok((plans, session))
+        })
     }
 
     /// The tensors of a flat buffer under their names, in PyTorch's layout.
@@ -132,8 +98,7 @@ impl Network {
         if !problems.is_empty() {
             return Err(Error::StateDict { problem: problems.join("; ") });
         }
-        self.device.write(&self.params, 0, &flat);
-        Ok(())
+        self.device.write(&self.params, 0, &flat)
     }
 
     /// The values of one entry in the device's layout.
@@ -188,14 +153,14 @@ impl Network {
             Some(shape) => shape,
             None => inferred(&tensors, &prefixes, default_head).map_err(refused)?,
         };
-        // Before anything is allocated, the tensors have to say the same as the description.
+        // Before anything of the size is made, the tensors have to say the same as the description.
+        shape.check("load", 1, 1)?;
         if shape.layers > tensors.len() {
             return Err(refused(format!(
                 "it describes {} layers and holds fewer tensors",
                 shape.layers
             )));
         }
-        shape.check("load", 1, 1)?;
         let promised: usize = ParameterTable::new(&shape).entries.iter().map(|e| e.len).sum();
         let stored: usize = tensors.iter().map(|(_, array)| array.data().len()).sum();
         if promised > stored {

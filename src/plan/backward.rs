@@ -12,6 +12,10 @@ const FEED_SLOTS: usize = 16;
 /// Elements (64 MiB) that a feed's ring may take where it has more than one slot.
 const FEED_ELEMENTS: usize = 16 << 20;
 
+/// Floating-point operations of one submission, about: a slow GPU takes a quarter of a second,
+/// well below what a driver's watchdog allows.
+const SUBMIT_FLOP: usize = 50_000_000_000;
+
 impl Planner<'_> {
     /// What the host writes for a run, and its way to where kernels read it.
     pub(super) fn feed(&mut self) {
@@ -20,7 +24,11 @@ impl Planner<'_> {
         let scalars = self.workspace("scalars", "[2]", &[2]);
         let parts = [x, self.whole(target), self.whole(scalars)];
         let len: usize = parts.iter().map(|part| part.len).sum();
-        let slots = (FEED_ELEMENTS / len).clamp(1, FEED_SLOTS);
+        // A training step: forward, and twice that backward.
+        let terms = self.shape.input.saturating_add(2 * self.shape.hidden);
+        let weights = (4 * self.shape.layers * self.shape.hidden).saturating_mul(terms);
+        let flop = (6 * self.steps * self.batch).saturating_mul(weights.max(1));
+        let slots = (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS);
         let feed = self.ring("feed", "[x, target, scalars]", &[len], slots, Owner::Workspace);
         let mut start = 0;
         for to in parts {
@@ -106,17 +114,12 @@ impl Planner<'_> {
         };
         let at_dy = Place { buffer: dy, start: 0 };
         let input = self.head_input();
-        let of = |planner: &Self, buffer, role| planner.parameter(buffer, role);
-        let (Some(weight), Some(d_weight), Some(d_bias)) = (
-            of(self, self.params, Role::HeadWeight),
-            of(self, grads, Role::HeadWeight),
-            of(self, grads, Role::HeadBias),
-        ) else {
-            return dy;
-        };
+        let weight = self.required(self.params, Role::HeadWeight);
+        let d_weight = self.required(grads, Role::HeadWeight);
+        let d_bias = self.required(grads, Role::HeadBias);
         let shape = Product::dense(outputs, features, batch, true, false);
         self.product("head, weight gradient", shape, at_dy, input, &[], d_weight);
-        self.column_sums("head, bias gradient", batch, outputs, at_dy, sums, d_bias);
+        self.column_sums("head, bias gradient", batch, outputs, at_dy, sums, &[d_bias]);
         let dh_n = self.workspace("dh_n", "[B, H]", &[batch, features]);
         let shape = Product::dense(batch, features, outputs, false, false);
         self.product(
@@ -134,9 +137,7 @@ impl Planner<'_> {
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
         let slot = batch * hidden;
         let (gates, c, dc) = (self.layer("gates", l), self.layer("c", l), self.named("dc"));
-        let Some(weight) = self.parameter(self.params, Role::WeightHh(l)) else {
-            return;
-        };
+        let weight = self.required(self.params, Role::WeightHh(l));
         self.push(format!("layer {l}, backward"), Operation::Zero(self.whole(dc)));
         let above = if dh_n.is_none() { Some(self.named("dx")) } else { None };
         for t in (0..steps).rev() {
@@ -161,29 +162,25 @@ impl Planner<'_> {
         let d_gates = Place { buffer: self.layer("gates", l), start: 0 };
         // The hidden states before each step: slots 0 to T-1.
         let h_prev = Place { buffer: self.layer("h", l), start: 0 };
-        if let Some(to) = self.parameter(grads, Role::WeightIh(l)) {
-            let shape = Product::dense(input, 4 * hidden, rows, true, false);
-            let label = format!("layer {l}, weight_ih gradient");
-            self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
-        }
-        if let Some(to) = self.parameter(grads, Role::WeightHh(l)) {
-            let shape = Product::dense(hidden, 4 * hidden, rows, true, false);
-            self.product(
-                &format!("layer {l}, weight_hh gradient"),
-                shape,
-                h_prev,
-                d_gates,
-                &[],
-                to,
-            );
-        }
+        let to = self.required(grads, Role::WeightIh(l));
+        let shape = Product::dense(input, 4 * hidden, rows, true, false);
+        let label = format!("layer {l}, weight_ih gradient");
+        self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
+        let to = self.required(grads, Role::WeightHh(l));
+        let shape = Product::dense(hidden, 4 * hidden, rows, true, false);
+        self.product(&format!("layer {l}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
         // Both biases are added to the same sum, so their gradients are the same.
-        for role in [Role::BiasIh(l), Role::BiasHh(l)] {
-            if let Some(to) = self.parameter(grads, role) {
-                let label = format!("layer {l}, bias gradient");
-                self.column_sums(&label, rows, 4 * hidden, d_gates, sums, to);
-            }
-        }
+        let roles = [Role::BiasIh(l), Role::BiasHh(l)];
+        let biases: Vec<Place> =
+            roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
+        self.column_sums(
+            &format!("layer {l}, bias gradient"),
+            rows,
+            4 * hidden,
+            d_gates,
+            sums,
+            &biases,
+        );
     }
 
     fn layer_inputs_backward(&mut self, l: usize, input_gradient: bool) {
@@ -195,7 +192,8 @@ impl Planner<'_> {
             0 => Some(self.named("dx_0")),
             _ => Some(self.named("dx")),
         };
-        if let (Some(to), Some(weight)) = (to, self.parameter(self.params, Role::WeightIh(l))) {
+        if let Some(to) = to {
+            let weight = self.required(self.params, Role::WeightIh(l));
             let shape = Product::dense(rows, input, 4 * hidden, false, true);
             let label = format!("layer {l}, input gradient");
             self.product(&label, shape, d_gates, weight, &[], Place { buffer: to, start: 0 });
@@ -204,18 +202,17 @@ impl Planner<'_> {
             return;
         }
         let start = l * batch * hidden;
-        if let Some(weight) = self.parameter(self.params, Role::WeightHh(l)) {
-            let to = Place { buffer: self.named("dh_0"), start };
-            let shape = Product::dense(batch, hidden, 4 * hidden, false, true);
-            self.product(
-                &format!("layer {l}, initial state gradient"),
-                shape,
-                d_gates,
-                weight,
-                &[],
-                to,
-            );
-        }
+        let weight = self.required(self.params, Role::WeightHh(l));
+        let to = Place { buffer: self.named("dh_0"), start };
+        let shape = Product::dense(batch, hidden, 4 * hidden, false, true);
+        self.product(
+            &format!("layer {l}, initial state gradient"),
+            shape,
+            d_gates,
+            weight,
+            &[],
+            to,
+        );
         let to = Range { buffer: self.named("dc_0"), start, len: batch * hidden };
         let from = self.whole(self.named("dc"));
         self.push(format!("layer {l}, initial state gradient"), Operation::Copy { from, to });
@@ -240,7 +237,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The sums of the columns of `a [rows, columns]`, in one stage or two.
+    /// The sums of the columns of `a [rows, columns]`, in one stage or two, to every place of
+    /// `to`.
     fn column_sums(
         &mut self,
         label: &str,
@@ -248,23 +246,32 @@ impl Planner<'_> {
         columns: usize,
         a: Place,
         sums: BufferId,
-        to: Place,
+        to: &[Place],
     ) {
         let chunk = self.column_sum_chunk(rows, columns);
         let chunks = rows.div_ceil(chunk);
-        let partial = if chunks == 1 { to } else { Place { buffer: sums, start: 0 } };
+        if chunks == 1 {
+            for &to in to {
+                let (from, out) = (self.window(a, rows * columns), self.window(to, columns));
+                self.launch(label, column_sum::dispatch(rows, columns, rows, from, out));
+            }
+            return;
+        }
         // One binding shows so many chunks of the input.
         let shown = (self.rows_in_binding(columns) / chunk).max(1);
         for first in (0..chunks).step_by(shown.min(chunks)) {
             let rows = (shown * chunk).min(rows - first * chunk);
             let from = Place { start: a.start + first * chunk * columns, ..a };
-            let out = Place { start: partial.start + first * columns, ..partial };
+            let out = Place { buffer: sums, start: first * columns };
             let from = self.window(from, rows * columns);
             let out = self.window(out, rows.div_ceil(chunk) * columns);
-            self.launch(label, column_sum::dispatch(rows, columns, chunk, from, out));
+            self.launch(
+                format!("{label}, partial sums"),
+                column_sum::dispatch(rows, columns, chunk, from, out),
+            );
         }
-        if chunks > 1 {
-            let from = self.window(partial, chunks * columns);
+        for &to in to {
+            let from = self.window(Place { buffer: sums, start: 0 }, chunks * columns);
             let out = self.window(to, columns);
             self.launch(label, column_sum::dispatch(chunks, columns, chunks, from, out));
         }

@@ -48,16 +48,13 @@ impl Planner<'_> {
         let roles = [Role::BiasIh(l), Role::BiasHh(l)];
         let biases: Vec<Place> =
             roles.into_iter().filter_map(|role| self.parameter(self.params, role)).collect();
-        if let Some(weight) = self.parameter(self.params, Role::WeightIh(l)) {
-            let shape =
-                Product::dense(steps * batch, 4 * hidden, self.shape.layer_input(l), false, false);
-            let label = format!("layer {l}, input projection");
-            let out = Place { buffer: gates, start: 0 };
-            self.product(&label, shape, self.layer_input(l), weight, &biases, out);
-        }
-        let Some(weight) = self.parameter(self.params, Role::WeightHh(l)) else {
-            return;
-        };
+        let shape =
+            Product::dense(steps * batch, 4 * hidden, self.shape.layer_input(l), false, false);
+        let weight = self.required(self.params, Role::WeightIh(l));
+        let label = format!("layer {l}, input projection");
+        let out = Place { buffer: gates, start: 0 };
+        self.product(&label, shape, self.layer_input(l), weight, &biases, out);
+        let weight = self.required(self.params, Role::WeightHh(l));
         for t in 0..steps {
             let at = |buffer, start| Place { buffer, start };
             let dispatch = lstm_step_forward::dispatch(
@@ -86,10 +83,8 @@ impl Planner<'_> {
                 self.push("prediction", Operation::Copy { from, to: self.whole(y) });
             }
             Head::Linear(_) => {
-                let of = |role| self.parameter(self.params, role);
-                let (Some(weight), Some(bias)) = (of(Role::HeadWeight), of(Role::HeadBias)) else {
-                    return;
-                };
+                let weight = self.required(self.params, Role::HeadWeight);
+                let bias = self.required(self.params, Role::HeadBias);
                 let shape = Product::dense(batch, outputs, features, false, true);
                 self.product("head", shape, input, weight, &[bias], Place { buffer: y, start: 0 });
             }

@@ -97,6 +97,52 @@ impl StackShape {
         }
     }
 
+    /// Elements of all parameters, a little more than there are for the padding between them;
+    /// `None` where they can't be counted.
+    fn parameters(&self) -> Option<usize> {
+        let rows = self.hidden.checked_mul(4)?;
+        let terms = |l: usize| self.layer_input(l).checked_add(self.hidden)?.checked_add(2);
+        let layer = |l: usize| rows.checked_mul(terms(l)?)?.checked_add(4 * 64);
+        let first = if self.layers > 0 { layer(0)? } else { 0 };
+        let above = layer(1)?.checked_mul(self.layers.saturating_sub(1))?;
+        let head =
+            self.features().checked_add(1)?.checked_mul(self.outputs())?.checked_add(2 * 64)?;
+        first.checked_add(above)?.checked_add(head)
+    }
+
+    /// Checks that a device can hold the largest buffers, before anything of their size is made.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn fits(
+        &self,
+        operation: &'static str,
+        steps: usize,
+        batch: usize,
+        limits: &Limits,
+    ) -> Result<()> {
+        let rows = steps.saturating_mul(batch);
+        const LARGEST: &str = "largest buffer (f32 elements)";
+        let parameters = self.parameters().unwrap_or(usize::MAX);
+        let gates = rows.saturating_mul(4).saturating_mul(self.hidden);
+        let needs = [
+            ("the parameters", parameters, LARGEST, limits.max_buffer),
+            ("the input", rows.saturating_mul(self.input), LARGEST, limits.max_buffer),
+            ("the gates of all timesteps", gates, LARGEST, limits.max_buffer),
+            ("timesteps x layers", steps.saturating_mul(self.layers), "longest plan", MAX_STEPS),
+        ];
+        match needs.into_iter().find(|(_, needed, _, available)| needed > available) {
+            None => Ok(()),
+            Some((what, needed, limit, available)) => Err(Error::Limit {
+                operation,
+                what: what.to_owned(),
+                needed: needed as u64,
+                limit,
+                available: available as u64,
+            }),
+        }
+    }
+
     /// Checks the sizes, alone and with `steps` and `batch`.
     ///
     /// # Errors
@@ -115,6 +161,10 @@ impl StackShape {
         if let Head::Linear(outputs) = self.head {
             elements(operation, "[outputs, hidden]", &[outputs, features])?;
             elements(operation, "[batch, outputs]", &[batch, outputs])?;
+        }
+        if self.parameters().is_none() {
+            let what = "the number of parameters".to_owned();
+            return Err(Error::Overflow { operation, what });
         }
         if self.layers == 0 && !(matches!(self.head, Head::Linear(_)) && steps == 1) {
             return Err(Error::Value {
@@ -136,6 +186,9 @@ pub struct TrainingOptions {
     /// Also the gradient of the input and of the initial states.
     pub input_gradient: bool,
 }
+
+/// Timesteps of all layers in one plan, at most: a command each takes memory on the host.
+const MAX_STEPS: usize = 1 << 22;
 
 /// Runs whose losses stay on the device before the host has to read them.
 pub const LOSS_SLOTS: usize = 1024;
@@ -190,6 +243,7 @@ impl Plan {
         limits: &Limits,
     ) -> Result<Plan> {
         shape.check("Plan::forward", steps, batch)?;
+        shape.fits("Plan::forward", steps, batch, limits)?;
         let mut planner = Planner::new(shape, steps, batch, limits);
         planner.forward();
         planner.finish()
@@ -207,6 +261,7 @@ impl Plan {
         limits: &Limits,
     ) -> Result<Plan> {
         shape.check("Plan::training", steps, batch)?;
+        shape.fits("Plan::training", steps, batch, limits)?;
         if shape.outputs() == 0 {
             return Err(Error::Value {
                 operation: "Plan::training",

@@ -108,7 +108,15 @@ impl<'a> Planner<'a> {
         self.push(label, Operation::Dispatch(dispatch));
     }
 
-    /// A parameter's place in a flat buffer.
+    /// The place in a flat buffer of a parameter that the model must have.
+    ///
+    /// # Panics
+    /// Where it hasn't.
+    pub(super) fn required(&self, buffer: BufferId, role: Role) -> Place {
+        self.parameter(buffer, role).unwrap_or_else(|| panic!("the model has no {role:?}"))
+    }
+
+    /// A parameter's place in a flat buffer, where the model has it.
     pub(super) fn parameter(&self, buffer: BufferId, role: Role) -> Option<Place> {
         self.table.get(role).map(|entry| Place { buffer, start: entry.start })
     }
@@ -130,7 +138,7 @@ impl<'a> Planner<'a> {
         (self.limits.max_binding.saturating_sub(self.limits.alignment) / row).max(1)
     }
 
-    /// A product, cut along M and K where a binding, a grid or the loop budget is too small for
+    /// A product, cut along M, N and K where a binding, a grid or the loop budget is too small for
     /// the whole. The pieces of K are added in order.
     pub(super) fn product(
         &mut self,
@@ -147,56 +155,65 @@ impl<'a> Planner<'a> {
         };
         let grid = (self.limits.max_workgroups as usize).saturating_mul(matmul::TILE);
         let mut most_m = rows(c, p.ldc).min(grid);
-        let mut most_k = usize::MAX;
+        let (mut most_k, mut most_n) = (usize::MAX, usize::MAX);
         if p.transpose_a {
             most_k = most_k.min(rows(a, p.lda));
         } else {
             most_m = most_m.min(rows(a, p.lda));
         }
-        if !p.transpose_b {
+        if p.transpose_b {
+            most_n = most_n.min(rows(b, p.ldb));
+        } else {
             most_k = most_k.min(rows(b, p.ldb));
         }
         if let Some(budget) = self.limits.loop_budget {
             most_k = most_k.min(matmul::terms_within(budget as usize));
         }
+        // The view of a stored block of a matrix, `rows x columns` from (row, column) on.
+        let block = |at: Place,
+                     ld: usize,
+                     (row, rows): (usize, usize),
+                     (column, columns): (usize, usize)| {
+            let start = at.start + row * ld + column;
+            self.window(Place { start, ..at }, (rows - 1) * ld + columns)
+        };
+        let mut launches = Vec::new();
         for m in (0..p.m).step_by(most_m.min(p.m)) {
-            for k in (0..p.k).step_by(most_k.min(p.k)) {
-                let piece = Product {
-                    m: most_m.min(p.m - m),
-                    k: most_k.min(p.k - k),
-                    accumulate: p.accumulate || k > 0,
-                    ..p
-                };
-                let matrix = |at: Place,
-                              transposed: bool,
-                              row: usize,
-                              column: usize,
-                              ld: usize,
-                              rows: usize,
-                              columns: usize| {
-                    let (row, column, rows, columns) = if transposed {
-                        (column, row, columns, rows)
-                    } else {
-                        (row, column, rows, columns)
+            for n in (0..p.n).step_by(most_n.min(p.n)) {
+                for k in (0..p.k).step_by(most_k.min(p.k)) {
+                    let piece = Product {
+                        m: most_m.min(p.m - m),
+                        n: most_n.min(p.n - n),
+                        k: most_k.min(p.k - k),
+                        accumulate: p.accumulate || k > 0,
+                        ..p
                     };
-                    let at = Place { start: at.start + row * ld + column, ..at };
-                    self.window(at, (rows - 1) * ld + columns)
-                };
-                let view_a = matrix(a, p.transpose_a, m, k, p.lda, piece.m, piece.k);
-                let view_b = matrix(b, p.transpose_b, k, 0, p.ldb, piece.k, p.n);
-                let view_c = matrix(c, false, m, 0, p.ldc, piece.m, p.n);
-                let views: Vec<View> = if k == 0 {
-                    biases.iter().map(|&bias| self.window(bias, p.n)).collect()
-                } else {
-                    Vec::new()
-                };
-                let label = if piece.m == p.m && piece.k == p.k {
-                    label.to_owned()
-                } else {
-                    format!("{label}, rows {m}.., terms {k}..")
-                };
-                self.launch(label, matmul::dispatch(&piece, view_a, view_b, &views, view_c));
+                    let (rows, columns, terms) = ((m, piece.m), (n, piece.n), (k, piece.k));
+                    let (a_rows, a_columns) =
+                        if p.transpose_a { (terms, rows) } else { (rows, terms) };
+                    let (b_rows, b_columns) =
+                        if p.transpose_b { (columns, terms) } else { (terms, columns) };
+                    let bias = |bias: &Place| {
+                        self.window(Place { start: bias.start + n, ..*bias }, piece.n)
+                    };
+                    let biases: Vec<View> = biases.iter().filter(|_| k == 0).map(bias).collect();
+                    let label = match (piece.m, piece.n, piece.k) == (p.m, p.n, p.k) {
+                        true => label.to_owned(),
+                        false => format!("{label}, from ({m}, {n}, {k})"),
+                    };
+                    let dispatch = matmul::dispatch(
+                        &piece,
+                        block(a, p.lda, a_rows, a_columns),
+                        block(b, p.ldb, b_rows, b_columns),
+                        &biases,
+                        block(c, p.ldc, rows, columns),
+                    );
+                    launches.push((label, dispatch));
+                }
             }
+        }
+        for (label, dispatch) in launches {
+            self.launch(label, dispatch);
         }
     }
 

@@ -24,13 +24,24 @@ impl Tolerance {
     /// activations of drivers are within 1.5e-7 absolute (tanh of Mesa's llvmpipe). The relative
     /// part is for a cell state that has grown beyond 1.
     pub const STEP: Tolerance = Tolerance::Mixed { absolute: 2e-6, relative: 1e-6 };
-    /// The gradients of one timestep: the same with the incoming gradient's scale.
-    pub const STEP_GRADIENT: Tolerance = Tolerance::Mixed { absolute: 2e-6, relative: 4e-6 };
+    /// The gradients of one timestep, for an incoming gradient of 1, with whose largest element
+    /// the absolute part is scaled ([`Kernel::scale`](crate::command::Kernel::scale)).
+    pub const STEP_GRADIENT: Tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 4e-6 };
     /// One optimizer update, from stored gradients: a few roundings, one square root and one
     /// division (2.5 ulp where a GPU divides).
     pub const OPTIMIZER: Tolerance = Tolerance::Mixed { absolute: 1e-9, relative: 2e-6 };
     /// Outputs and states of a whole sequence of at most 100 steps.
     pub const OUTPUT: Tolerance = Tolerance::Mixed { absolute: 1e-5, relative: 0.0 };
+    /// The same, with the absolute part for a result of another scale.
+    pub fn scaled(self, scale: f64) -> Tolerance {
+        match self {
+            Tolerance::Mixed { absolute, relative } => {
+                Tolerance::Mixed { absolute: absolute * scale, relative }
+            }
+            terms => terms,
+        }
+    }
+
     /// A training loss within ten optimizer steps.
     pub const LOSS: Tolerance = Tolerance::Mixed { absolute: 0.0, relative: 1e-4 };
 

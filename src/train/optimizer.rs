@@ -23,7 +23,7 @@ impl Adam {
         Adam { betas: (beta1, beta2), ..self }
     }
 
-    /// What is added to the root of the second moment.
+    /// What is added to the root of the second moment; above zero.
     pub fn eps(self, eps: f64) -> Adam {
         Adam { eps, ..self }
     }
@@ -34,13 +34,14 @@ impl Adam {
     }
 
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        let rate = |v: f64| v >= 0.0 && v.is_finite();
-        let beta = |v: f64| (0.0..1.0).contains(&v);
+        // The kernels compute in f32.
+        let rate = |v: f64| v >= 0.0 && (v as f32).is_finite();
+        let beta = |v: f64| (0.0..1.0).contains(&v) && (v as f32) < 1.0;
         let settings = [
             ("lr", rate(self.lr), "finite, at least 0", self.lr),
             ("beta1", beta(self.betas.0), "in [0, 1)", self.betas.0),
             ("beta2", beta(self.betas.1), "in [0, 1)", self.betas.1),
-            ("eps", rate(self.eps), "finite, at least 0", self.eps),
+            ("eps", rate(self.eps) && self.eps as f32 > 0.0, "finite, above 0 in f32", self.eps),
             ("weight_decay", rate(self.weight_decay), "finite, at least 0", self.weight_decay),
         ];
         match settings.into_iter().find(|(_, valid, ..)| !valid) {

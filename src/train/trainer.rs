@@ -1,13 +1,12 @@
 //! The training loop.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Adam, Loss};
 use crate::data::{Batches, Dataset};
-use crate::device::{Buffer, Recorder, Session};
+use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
-use crate::model::{Forecaster, SessionCache, time_major};
+use crate::model::{Forecaster, InUse, SessionCache, time_major};
 use crate::plan::{LOSS_SLOTS, Plan, TrainingOptions};
 
 /// Where a run stands.
@@ -74,18 +73,66 @@ pub struct Trainer {
     state: Option<State>,
 }
 
-/// What a run keeps on the device.
+/// What is kept from one call of `fit` to the next.
 struct State {
+    device: DeviceState,
+    batches: Batches,
+    /// The parameters with the best validation loss.
+    best: Option<Buffer>,
+    reports_since_best: usize,
+}
+
+/// What training keeps on the device.
+struct DeviceState {
     grads: Buffer,
     adam_m: Buffer,
     adam_v: Buffer,
     losses: Buffer,
-    /// The parameters with the best validation loss.
-    best: Buffer,
-    reports_since_best: usize,
     sessions: SessionCache,
     /// Optimizer steps so far.
     step: u64,
+}
+
+impl State {
+    fn new(model: &Forecaster, batches: Batches) -> Result<State> {
+        let network = &model.network;
+        let flat = |name: &str| network.device.create_buffer(name, network.table.len);
+        let device = DeviceState {
+            grads: flat("grads")?,
+            adam_m: flat("adam_m")?,
+            adam_v: flat("adam_v")?,
+            losses: network.device.create_buffer("losses", LOSS_SLOTS)?,
+            sessions: SessionCache::default(),
+            step: 0,
+        };
+        Ok(State { device, batches, best: None, reports_since_best: 0 })
+    }
+}
+
+impl DeviceState {
+    /// The training session of a shape.
+    fn session(
+        &self,
+        model: &Forecaster,
+        adam: &Adam,
+        steps: usize,
+        rows: usize,
+    ) -> Result<InUse<'_>> {
+        let network = &model.network;
+        self.sessions.take((steps, rows), || {
+            let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: false };
+            let plan =
+                Plan::training(&network.shape, steps, rows, &options, &network.device.limits())?;
+            let caller = [
+                ("params", &network.params),
+                ("grads", &self.grads),
+                ("adam_m", &self.adam_m),
+                ("adam_v", &self.adam_v),
+                ("losses", &self.losses),
+            ];
+            network.device.bind(&plan.program, &caller)
+        })
+    }
 }
 
 /// Which way parameters are copied.
@@ -94,17 +141,15 @@ enum Direction {
     GoBack,
 }
 
-impl State {
-    fn copy(&self, model: &Forecaster, direction: Direction) -> Result<()> {
-        let network = &model.network;
-        let (from, to) = match direction {
-            Direction::Keep => (&network.params, &self.best),
-            Direction::GoBack => (&self.best, &network.params),
-        };
-        let mut recorder = network.device.recorder();
-        recorder.copy((from, 0), (to, 0), network.table.len);
-        recorder.submit()
-    }
+fn copy_parameters(model: &Forecaster, kept: &Buffer, direction: Direction) -> Result<()> {
+    let network = &model.network;
+    let (from, to) = match direction {
+        Direction::Keep => (&network.params, kept),
+        Direction::GoBack => (kept, &network.params),
+    };
+    let mut recorder = network.device.recorder();
+    recorder.copy((from, 0), (to, 0), network.table.len);
+    recorder.submit()
 }
 
 impl Trainer {
@@ -160,8 +205,8 @@ impl Trainer {
         self.model
     }
 
-    /// Trains on `train` and calls `progress` with every report. Calling it again goes on with
-    /// the optimizer's moments and step.
+    /// Trains on `train` and calls `progress` with every report. Calling it again goes on: with the
+    /// optimizer's moments and step, and, over as many sequences, in the shuffle's next order.
     ///
     /// # Errors
     /// [`Error::Shape`] where the data don't fit the model, [`Error::Value`] for a setting or a
@@ -174,27 +219,42 @@ impl Trainer {
         mut progress: impl FnMut(&Progress),
     ) -> Result<Report> {
         self.check(train, validation)?;
-        let mut batches = Batches::new(train.len(), self.batch_size);
-        if let Some(seed) = self.shuffle {
-            batches = batches.shuffle(seed);
-        }
-        let mut run = self.start()?;
+        let mut state = self.prepare(train, validation)?;
+        let outcome = self.run_epochs(&mut state, train, validation, &mut progress);
+        self.state = Some(state);
+        outcome
+    }
+
+    fn run_epochs(
+        &self,
+        state: &mut State,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        mut progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        let mut run = Run::new(&self.model.network.device);
         let mut report = Report::default();
         let (mut since, mut epochs_since) = (Instant::now(), 0);
         for epoch in 1..=self.epochs {
-            for rows in batches.epoch() {
-                self.record(&mut run, train, rows)?;
+            for rows in state.batches.epoch() {
+                let recorded =
+                    record(&self.model, &self.adam, &mut run, &mut state.device, train, rows);
+                if recorded.is_err() {
+                    // The steps before it count, so they have to happen.
+                    run.submit()?;
+                }
+                recorded?;
             }
             epochs_since += 1;
             let wanted = (epoch - 1).is_multiple_of(self.report_every) || epoch == self.epochs;
             if !wanted {
                 continue;
             }
-            self.collect(&mut run)?;
+            run.read_losses(&self.model.network.device, &state.device.losses)?;
             let seconds = since.elapsed().as_secs_f64();
             let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-            let done = report.losses.len() * batches.per_epoch();
-            report.losses.extend(run.losses[done..].chunks(batches.per_epoch()).map(mean));
+            let done = report.losses.len() * state.batches.per_epoch();
+            report.losses.extend(run.losses[done..].chunks(state.batches.per_epoch()).map(mean));
             report.validation = validation.map(|data| self.evaluate(data)).transpose()?;
             progress(&Progress {
                 epoch,
@@ -204,38 +264,34 @@ impl Trainer {
                 samples_per_second: (epochs_since * train.len()) as f64 / seconds,
             });
             (since, epochs_since) = (Instant::now(), 0);
-            if self.patience.is_some() && self.keep_best(&mut report, epoch)? {
+            if self.keep_best(state, &mut report, epoch)? {
                 break;
             }
         }
-        if self.patience.is_some() {
-            self.go_back_to_best(&mut report)?;
+        if let (Some(kept), Some(best)) = (&state.best, report.best) {
+            copy_parameters(&self.model, kept, Direction::GoBack)?;
+            report.validation = Some(best.validation);
         }
         report.step_losses = run.losses;
         Ok(report)
     }
 
     /// Keeps the parameters where the validation loss is the best so far; says whether to stop.
-    fn keep_best(&mut self, report: &mut Report, epoch: usize) -> Result<bool> {
-        let (Some(state), Some(now)) = (&mut self.state, report.validation) else {
+    fn keep_best(&self, state: &mut State, report: &mut Report, epoch: usize) -> Result<bool> {
+        let (Some(patience), Some(now), Some(kept)) =
+            (self.patience, report.validation, &state.best)
+        else {
             return Ok(false);
         };
-        if report.best.is_none_or(|best| now < best.validation) {
+        // Anything is better than NaN.
+        if report.best.is_none_or(|best| best.validation.is_nan() || now < best.validation) {
             report.best = Some(Best { epoch, validation: now });
             state.reports_since_best = 0;
-            state.copy(&self.model, Direction::Keep)?;
+            copy_parameters(&self.model, kept, Direction::Keep)?;
         } else {
             state.reports_since_best += 1;
         }
-        Ok(self.patience.is_some_and(|patience| state.reports_since_best >= patience))
-    }
-
-    fn go_back_to_best(&mut self, report: &mut Report) -> Result<()> {
-        if let (Some(state), Some(best)) = (&mut self.state, report.best) {
-            state.copy(&self.model, Direction::GoBack)?;
-            report.validation = Some(best.validation);
-        }
-        Ok(())
+        Ok(state.reports_since_best >= patience)
     }
 
     /// The loss over a data set.
@@ -275,82 +331,91 @@ impl Trainer {
         }
     }
 
-    fn start(&mut self) -> Result<Run> {
-        let network = &self.model.network;
-        if self.state.is_none() {
-            let flat = |name: &str| network.device.create_buffer(name, network.table.len);
-            self.state = Some(State {
-                grads: flat("grads")?,
-                adam_m: flat("adam_m")?,
-                adam_v: flat("adam_v")?,
-                losses: network.device.create_buffer("losses", LOSS_SLOTS)?,
-                best: flat("best")?,
-                reports_since_best: 0,
-                sessions: SessionCache::default(),
-                step: 0,
-            });
-        }
-        Ok(Run {
-            recorder: network.device.recorder(),
-            runs: 0,
-            unsubmitted: 0,
-            losses: Vec::new(),
-            host: Vec::new(),
-        })
-    }
-
-    /// Records one training step over the sequences `rows`.
-    fn record(&mut self, run: &mut Run, data: &Dataset, rows: &[usize]) -> Result<()> {
-        let network = &self.model.network;
-        let Some(state) = &mut self.state else {
-            return Ok(());
+    /// What a run needs, made before its first step: where memory is short, nothing has changed.
+    fn prepare(&mut self, train: &Dataset, validation: Option<&Dataset>) -> Result<State> {
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => State::new(&self.model, self.batches(train))?,
         };
-        let options = TrainingOptions { adam: Some(self.adam.constants()), input_gradient: false };
-        let (steps, device) = (data.x().shape()[1], &network.device);
-        let session: Arc<Session> = state.sessions.get((steps, rows.len()), || {
-            let plan =
-                Plan::training(&network.shape, steps, rows.len(), &options, &device.limits())?;
-            let caller = [
-                ("params", &network.params),
-                ("grads", &state.grads),
-                ("adam_m", &state.adam_m),
-                ("adam_v", &state.adam_v),
-                ("losses", &state.losses),
-            ];
-            device.bind(&plan.program, &caller)
-        })?;
-        let feed = session.known("feed");
-        let spec = session.program().buffer("feed").map(|id| session.program().spec(id).clone());
-        let slots = spec.map_or(1, |spec| spec.slots);
-        // A slot that the device hasn't read yet must not be written.
-        if run.unsubmitted >= slots {
-            run.submit()?;
+        let made = self.make_sessions(&mut state, train, validation);
+        if let Err(error) = made {
+            self.state = Some(state);
+            return Err(error);
         }
-        if run.runs - run.losses.len() == LOSS_SLOTS {
-            run.read_losses(&network.device, &state.losses)?;
-        }
-        state.step += 1;
-        let scalars = self.adam.scalars(state.step);
-        run.host.clear();
-        time_major(data.x(), rows, &mut run.host);
-        for &row in rows {
-            let outputs = data.y().shape()[1];
-            run.host.extend_from_slice(&data.y().data()[row * outputs..][..outputs]);
-        }
-        run.host.extend([scalars.step_size, scalars.root_correction]);
-        network.device.write(&feed, run.runs % slots * run.host.len(), &run.host);
-        run.recorder.run(&session, run.runs);
-        run.runs += 1;
-        run.unsubmitted += 1;
-        Ok(())
+        Ok(state)
     }
 
-    fn collect(&self, run: &mut Run) -> Result<()> {
-        match &self.state {
-            Some(state) => run.read_losses(&self.model.network.device, &state.losses),
+    fn make_sessions(
+        &self,
+        state: &mut State,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+    ) -> Result<()> {
+        let network = &self.model.network;
+        if state.batches.len() != train.len() {
+            state.batches = self.batches(train);
+        }
+        if self.patience.is_some() && state.best.is_none() {
+            state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);
+        }
+        let steps = train.x().shape()[1];
+        let last = train.len() % self.batch_size;
+        for rows in [last, self.batch_size.min(train.len())] {
+            if rows > 0 {
+                state.device.session(&self.model, &self.adam, steps, rows)?;
+            }
+        }
+        match validation {
+            Some(data) => self.model.prepare(data.x().shape()[1], data.len()),
             None => Ok(()),
         }
     }
+
+    fn batches(&self, train: &Dataset) -> Batches {
+        let batches = Batches::new(train.len(), self.batch_size);
+        match self.shuffle {
+            Some(seed) => batches.shuffle(seed),
+            None => batches,
+        }
+    }
+}
+
+/// Records one training step over the sequences `rows`.
+fn record(
+    model: &Forecaster,
+    adam: &Adam,
+    run: &mut Run,
+    state: &mut DeviceState,
+    data: &Dataset,
+    rows: &[usize],
+) -> Result<()> {
+    let device = &model.network.device;
+    if run.runs - run.losses.len() == LOSS_SLOTS {
+        run.read_losses(device, &state.losses)?;
+    }
+    let step = state.step + 1;
+    let session = state.session(model, adam, data.x().shape()[1], rows.len())?;
+    let feed = session.program().buffer("feed").map(|id| session.program().spec(id));
+    let slots = feed.map_or(1, |feed| feed.slots);
+    // A slot that the device hasn't read yet must not be written.
+    if run.unsubmitted >= slots {
+        run.submit()?;
+    }
+    let scalars = adam.scalars(step);
+    run.host.clear();
+    time_major(data.x(), rows, &mut run.host);
+    let outputs = data.y().shape()[1];
+    for &row in rows {
+        run.host.extend_from_slice(&data.y().data()[row * outputs..][..outputs]);
+    }
+    run.host.extend([scalars.step_size, scalars.root_correction]);
+    device.write(&session.known("feed"), run.runs % slots * run.host.len(), &run.host)?;
+    run.recorder.run(&session, run.runs);
+    run.runs += 1;
+    run.unsubmitted += 1;
+    drop(session);
+    state.step = step;
+    Ok(())
 }
 
 /// What a run keeps on the host.
@@ -367,6 +432,11 @@ struct Run {
 }
 
 impl Run {
+    fn new(device: &crate::Device) -> Run {
+        let recorder = device.recorder();
+        Run { recorder, runs: 0, unsubmitted: 0, losses: Vec::new(), host: Vec::new() }
+    }
+
     fn submit(&mut self) -> Result<()> {
         self.unsubmitted = 0;
         self.recorder.submit()

@@ -70,62 +70,75 @@ fn sizes(i: usize) -> (usize, usize, usize) {
 }
 
 pub fn matmul(device: &Device) {
-    for i in 0..48 {
-        let (m, n, k) = sizes(i);
-        let (transpose_a, transpose_b) = (i / 12 % 2 == 1, i / 24 == 1);
-        let (biases, accumulate) = (i % 3, i % 2 == 1);
-        let mut p = Product { accumulate, ..Product::dense(m, n, k, transpose_a, transpose_b) };
-        // Some operands have rows longer than they use.
-        (p.lda, p.ldb, p.ldc) = (p.lda + i % 2, p.ldb + i % 3, p.ldc + i % 5);
-        let (rows_a, rows_b) = (if transpose_a { k } else { m }, if transpose_b { n } else { k });
-        let mut launch = Launch::new();
-        let a = launch.buffer(normal(3 + rows_a * p.lda, 1.0, 1), 3);
-        let b = launch.buffer(normal(2 + rows_b * p.ldb, 1.0, 2), 2);
-        let bias: Vec<View> =
-            (0..biases).map(|i| launch.buffer(normal(n + 1, 1.0, 5), i)).collect();
-        let c = match accumulate {
-            true => launch.buffer(normal(m * p.ldc, 1.0, 3), 0),
-            false => launch.poisoned(m * p.ldc),
-        };
-        let what = format!("{p:?}, {biases} biases");
-        launch.check(device, kernels::matmul::dispatch(&p, a, b, &bias, c), what);
+    let mut shapes: Vec<(usize, usize, usize)> = (0..12).map(sizes).collect();
+    // Large enough for the CPU executor to use threads, with more than a tile each way.
+    shapes.push((150, 90, 70));
+    for (i, (m, n, k)) in shapes.into_iter().enumerate() {
+        for flags in 0..24 {
+            let (transpose_a, transpose_b) = (flags & 1 == 1, flags & 2 == 2);
+            let (accumulate, biases) = (flags & 4 == 4, flags / 8);
+            let mut p = Product { accumulate, ..Product::dense(m, n, k, transpose_a, transpose_b) };
+            // Some operands have rows longer than they use.
+            (p.lda, p.ldb, p.ldc) = (p.lda + i % 2, p.ldb + i % 3, p.ldc + i % 5);
+            let (rows_a, rows_b) =
+                (if transpose_a { k } else { m }, if transpose_b { n } else { k });
+            let mut launch = Launch::new();
+            let a = launch.buffer(normal(3 + rows_a * p.lda, 1.0, 1), 3);
+            let b = launch.buffer(normal(2 + rows_b * p.ldb, 1.0, 2), 2);
+            let bias: Vec<View> =
+                (0..biases).map(|i| launch.buffer(normal(n + 1, 1.0, 5), i)).collect();
+            let c = match accumulate {
+                true => launch.buffer(normal(m * p.ldc, 1.0, 3), 0),
+                false => launch.poisoned(m * p.ldc),
+            };
+            let what = format!("{p:?}, {biases} biases");
+            launch.check(device, kernels::matmul::dispatch(&p, a, b, &bias, c), what);
+        }
     }
 }
 
 pub fn lstm_step_forward(device: &Device) {
-    for i in 0..24 {
-        let (batch, hidden, _) = sizes(i);
-        let slot = batch * hidden;
-        let mut launch = Launch::new();
-        // The input's share and the recurrent product have standard deviation 2 together.
-        let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
-        let p = launch.buffer(normal(8 * slot, 2.0, 2), 4 * slot * (i % 2));
-        let h = launch.buffer([normal(2 * slot, 0.7, 3), vec![POISON; slot]].concat(), slot);
-        let c = launch.buffer([normal(2 * slot, 1.5, 4), vec![POISON; slot]].concat(), slot);
-        let dispatch = kernels::lstm_step_forward::dispatch(batch, hidden, u, p, h, c);
-        launch.check(device, dispatch, format!("B = {batch}, H = {hidden}"));
+    // The last is large enough for the CPU executor to use threads.
+    let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
+    for (batch, hidden) in shapes {
+        for step in 0..2 {
+            let slot = batch * hidden;
+            let mut launch = Launch::new();
+            // The input's share and the recurrent product have standard deviation 2 together.
+            let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
+            let p = launch.buffer(normal(8 * slot, 2.0, 2), 4 * slot * step);
+            let h = launch.buffer([normal(2 * slot, 0.7, 3), vec![POISON; slot]].concat(), slot);
+            let c = launch.buffer([normal(2 * slot, 1.5, 4), vec![POISON; slot]].concat(), slot);
+            let dispatch = kernels::lstm_step_forward::dispatch(batch, hidden, u, p, h, c);
+            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}"));
+        }
     }
 }
 
 pub fn lstm_step_backward(device: &Device) {
-    for i in 0..24 {
-        let (batch, hidden, _) = sizes(i);
-        let slot = batch * hidden;
-        let (last, has_dy, has_dh_n) = (i % 3 == 0, i % 2 == 0, i % 4 < 2);
-        let mut launch = Launch::new();
-        let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
-        let c = launch.buffer(normal(3 * slot, 1.5, 2), slot);
-        let dy = launch.buffer(normal(2 * slot, 1.0, 3), slot);
-        let dh_n = launch.buffer(normal(slot, 1.0, 4), 0);
-        // Step 1 holds gates; step 2 the gradients, or, at the last step, what isn't to be read.
-        let next = if last { vec![POISON; 4 * slot] } else { normal(4 * slot, 0.3, 5) };
-        let before = vec![POISON; 4 * slot];
-        let gates = launch.buffer([before, gates(4 * slot, 6), next].concat(), 4 * slot);
-        let dc = launch.buffer(normal(slot, 1.0, 7), 0);
-        let (dy, dh_n) = (has_dy.then_some(dy), has_dh_n.then_some(dh_n));
-        let operands = kernels::lstm_step_backward::Operands { u, c, dy, dh_n, gates, dc };
-        let dispatch = kernels::lstm_step_backward::dispatch(batch, hidden, last, &operands);
-        launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, last {last}"));
+    let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
+    for (batch, hidden) in shapes {
+        for flags in 0..8 {
+            let slot = batch * hidden;
+            let (last, has_dy, has_dh_n) = (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4);
+            // Gradients of real batches are small.
+            let size = if flags < 4 { 1.0 } else { 1e-5 };
+            let mut launch = Launch::new();
+            let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
+            let c = launch.buffer(normal(3 * slot, 1.5, 2), slot);
+            let dy = launch.buffer(normal(2 * slot, size, 3), slot);
+            let dh_n = launch.buffer(normal(slot, size, 4), 0);
+            // Step 1 holds gates; step 2 the gradients, or, at the last step, what isn't to be
+            // read.
+            let next = if last { vec![POISON; 4 * slot] } else { normal(4 * slot, 0.3 * size, 5) };
+            let before = vec![POISON; 4 * slot];
+            let gates = launch.buffer([before, gates(4 * slot, 6), next].concat(), 4 * slot);
+            let dc = launch.buffer(normal(slot, size, 7), 0);
+            let (dy, dh_n) = (has_dy.then_some(dy), has_dh_n.then_some(dh_n));
+            let operands = kernels::lstm_step_backward::Operands { u, c, dy, dh_n, gates, dc };
+            let dispatch = kernels::lstm_step_backward::dispatch(batch, hidden, last, &operands);
+            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
+        }
     }
 }
 
