@@ -6,7 +6,9 @@ cd "$(dirname "$0")"
 
 has_vulkan() {
     [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] && return 0
-    ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so\.1' || return 1
+    local libraries
+    libraries=$(PATH="$PATH:/usr/sbin:/sbin" ldconfig -p) || return 1
+    [[ $libraries == *libvulkan.so.1* ]] || return 1
     compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null ||
         compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
         compgen -G '/usr/local/share/vulkan/icd.d/*.json' >/dev/null

@@ -21,7 +21,7 @@ pub(crate) use sessions::{InUse, SessionCache};
 macro_rules! parameter_methods {
     () => {
         /// The device that it lives on.
-        pub fn device(&self) -> &crate::Device {
+        pub fn device(&self) -> &crate::device::Device {
             &self.network.device
         }
 
@@ -29,7 +29,7 @@ macro_rules! parameter_methods {
         ///
         /// # Errors
         /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
-        pub fn state_dict(&self) -> crate::Result<Vec<(String, crate::Array)>> {
+        pub fn state_dict(&self) -> crate::error::Result<Vec<(String, crate::tensor::Array)>> {
             self.network.state_dict()
         }
 
@@ -38,7 +38,10 @@ macro_rules! parameter_methods {
         /// # Errors
         /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and
         /// misshapen tensor; the model is as it was then.
-        pub fn load_state_dict(&mut self, tensors: &[(String, crate::Array)]) -> crate::Result<()> {
+        pub fn load_state_dict(
+            &mut self,
+            tensors: &[(String, crate::tensor::Array)],
+        ) -> crate::error::Result<()> {
             self.network.load_state_dict(tensors)
         }
 
@@ -49,7 +52,7 @@ macro_rules! parameter_methods {
         ///
         /// # Errors
         /// [`Error::Io`](crate::Error::Io) where the file can't be written.
-        pub fn save(&self, path: impl AsRef<std::path::Path>) -> crate::Result<()> {
+        pub fn save(&self, path: impl AsRef<std::path::Path>) -> crate::error::Result<()> {
             self.network.save(path.as_ref(), &std::collections::HashMap::new())
         }
     };

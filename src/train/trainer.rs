@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Adam, Loss};
 use crate::data::{Batches, Dataset};
-use crate::device::{Buffer, Recorder};
+use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, InUse, SessionCache, time_major};
 use crate::plan::{LOSS_SLOTS, Plan, TrainingOptions};
@@ -327,6 +327,12 @@ impl Trainer {
             Some(data) => {
                 data.expect(operation, "the validation set", shape.input, shape.outputs())
             }
+            None if self.patience.is_some() => Err(Error::Value {
+                operation,
+                name: "validation".to_owned(),
+                expected: "a data set, since early stopping goes by it".to_owned(),
+                got: "None".to_owned(),
+            }),
             None => Ok(()),
         }
     }
@@ -432,7 +438,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(device: &crate::Device) -> Run {
+    fn new(device: &Device) -> Run {
         let recorder = device.recorder();
         Run { recorder, runs: 0, unsubmitted: 0, losses: Vec::new(), host: Vec::new() }
     }
@@ -443,7 +449,7 @@ impl Run {
     }
 
     /// Reads the losses of all steps since the last call.
-    fn read_losses(&mut self, device: &crate::Device, losses: &Buffer) -> Result<()> {
+    fn read_losses(&mut self, device: &Device, losses: &Buffer) -> Result<()> {
         self.submit()?;
         let ring = device.read(losses, 0, LOSS_SLOTS)?;
         self.losses.extend((self.losses.len()..self.runs).map(|run| ring[run % LOSS_SLOTS]));

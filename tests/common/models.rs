@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gatefold::command::{Call, Limits, Operation};
+use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, StackShape, TrainingOptions};
 use gatefold::reference::sequence::{self, LayerWeights};
@@ -233,15 +233,24 @@ pub fn lockstep_finds_a_broken_kernel(device: &Device) {
     assert!(row.variants[0].source.contains(right));
     row.variants[0].source =
         Cow::Owned(row.variants[0].source.replace(right, "(1.0 + gate.z * gate.z)"));
+    // On the CPU: the twin, and then a sign.
     row.fast = Some(|call: Call<'_, '_, f32>| {
-        if let gatefold::command::Arg::Write(dc) = &mut call.args[5] {
-            dc[0] += 0.01;
+        let kernels = gatefold::kernels::table();
+        let twin = kernels[gatefold::kernels::LSTM_STEP_BACKWARD].twin;
+        twin(Call { dispatch: call.dispatch, args: &mut *call.args });
+        if let Arg::Write(dc) = &mut call.args[5] {
+            dc[0] = -dc[0];
         }
     });
     let broken = device.clone().with_table(table);
     let (plan, inputs) = training(&device.limits(), (4, 5, 3, 7, 1));
     match lockstep(&broken, &plan.program, &slices(&inputs)) {
-        Err(Error::Diverged { kernel, .. }) => assert_eq!(kernel, "lstm_step_backward"),
+        Err(Error::Diverged { kernel, label, .. }) => {
+            assert_eq!(
+                (kernel, label.as_str()),
+                ("lstm_step_backward", "layer 0, backward, t = 3")
+            );
+        }
         other => panic!("the broken kernel was not found: {other:?}"),
     }
 }
@@ -306,20 +315,98 @@ pub fn two_runs_are_bit_equal(device: &Device) {
 pub fn a_hundred_steps_stay_on_the_device(device: &Device) {
     let model = Forecaster::new(device, LstmConfig::new(2, 6), 1).unwrap();
     let data = Dataset::new(
-        Array::new(normal(100 * 4 * 2, 1.0, 1), &[100, 4, 2]).unwrap(),
-        Array::new(normal(100, 1.0, 2), &[100, 1]).unwrap(),
+        Array::new(normal(4 * 2, 1.0, 1), &[1, 4, 2]).unwrap(),
+        Array::new(normal(1, 1.0, 2), &[1, 1]).unwrap(),
     );
-    let data = data.unwrap();
-    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(1).epochs(1);
-    // Batches of one: the first fit makes what a step needs, the second is measured.
-    trainer.fit(&data, None, |_| ()).unwrap();
-    let before = device.counts();
-    let report = trainer.fit(&data, None, |_| ()).unwrap();
-    let spent = device.counts() - before;
-    assert_eq!(report.step_losses.len(), 100);
+    // An epoch is a step; reports come after steps 1 and 101.
+    let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(1).epochs(101);
+    let mut counts = Vec::new();
+    let report =
+        trainer.report_every(100).fit(&data.unwrap(), None, |_| counts.push(device.counts()));
+    assert_eq!(report.unwrap().step_losses.len(), 101);
+    let [first, last] = counts[..] else { panic!("two reports") };
+    let spent = last - first;
     assert_eq!((spent.buffers, spent.pipelines, spent.bind_groups), (0, 0, 0));
     assert!(spent.readbacks <= 1 && spent.submits <= 10, "{spent:?}");
+    // T = 4: four steps each way, at least.
     assert!(spent.dispatches >= 100 * (4 + 4), "{spent:?}");
+    if device.as_gpu().is_some() {
+        assert!(spent.readbacks == 1 && spent.submits >= 2, "{spent:?}");
+        assert!(first.pipelines > 0 && first.bind_groups > 0 && first.buffers > 0, "{first:?}");
+    }
+}
+
+fn small(n: usize) -> Dataset {
+    let x = Array::new(normal(n * 5 * 2, 1.0, 1), &[n, 5, 2]).unwrap();
+    Dataset::new(x, Array::new(normal(n, 1.0, 2), &[n, 1]).unwrap()).unwrap()
+}
+
+/// More rows than are run at a time, and the same rows one by one.
+pub fn many_rows_are_predicted_in_pieces(device: &Device) {
+    let model = Forecaster::new(device, LstmConfig::new(2, 3), 1).unwrap();
+    let data = small(1100);
+    let y = model.predict(data.x()).unwrap();
+    assert_eq!(y.shape(), [1100, 1]);
+    for row in [0, 1, 1023, 1024, 1099] {
+        let x = Array::new(data.x().data()[row * 10..][..10].to_vec(), &[1, 5, 2]).unwrap();
+        assert_eq!(model.predict(&x).unwrap().data(), &y.data()[row..row + 1]);
+    }
+}
+
+/// Three epochs and then four are seven, over batches of two sizes, and beyond the losses that stay
+/// on the device.
+pub fn two_fits_are_one(device: &Device) {
+    let trainer = |epochs| {
+        let model = Forecaster::new(device, LstmConfig::new(2, 3).seed(1), 1).unwrap();
+        let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(2).shuffle(3);
+        trainer.epochs(epochs)
+    };
+    let data = small(301); // 151 steps an epoch, 1,057 of seven
+    let mut whole = trainer(7).report_every(7);
+    let report = whole.fit(&data, None, |_| ()).unwrap();
+    let mut parts = trainer(3);
+    let mut losses = parts.fit(&data, None, |_| ()).unwrap().step_losses;
+    let mut parts = parts.epochs(4);
+    losses.extend(parts.fit(&data, None, |_| ()).unwrap().step_losses);
+    assert_eq!(losses.len(), 7 * 151);
+    assert_eq!(report.step_losses, losses);
+    assert_eq!(whole.model().state_dict().unwrap(), parts.model().state_dict().unwrap());
+    // Each loss is another step's.
+    assert!(losses.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+/// The model that is left has the best validation loss of all epochs.
+pub fn early_stopping_keeps_the_best(device: &Device) {
+    let model = Forecaster::new(device, LstmConfig::new(2, 16), 1).unwrap();
+    let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.05)).batch_size(8).epochs(60);
+    let mut trainer = trainer.early_stopping(3);
+    let (train, validation) = (small(24), {
+        let x = Array::new(normal(16 * 5 * 2, 1.0, 7), &[16, 5, 2]).unwrap();
+        Dataset::new(x, Array::new(normal(16, 1.0, 8), &[16, 1]).unwrap()).unwrap()
+    });
+    let mut seen = Vec::new();
+    let report =
+        trainer.fit(&train, Some(&validation), |p| seen.push(p.validation.unwrap())).unwrap();
+    // Noise can't be learnt: it stops early.
+    assert!(seen.len() < 60, "{} epochs", seen.len());
+    let best = report.best.unwrap();
+    let least = seen.iter().copied().fold(f32::INFINITY, f32::min);
+    assert_eq!((best.validation, best.epoch + 3), (least, seen.len()));
+    assert_eq!(trainer.evaluate(&validation).unwrap(), least);
+    assert_eq!(report.validation, Some(least));
+    assert!(trainer.fit(&train, None, |_| ()).is_err());
+}
+
+/// One model asked from many threads at once, which are the CPU executor's own.
+pub fn predictions_in_parallel(device: &Device) {
+    use rayon::prelude::*;
+
+    // Products and steps large enough to be split over threads.
+    let model = Forecaster::new(device, LstmConfig::new(2, 64), 1).unwrap();
+    let x = Array::new(normal(40 * 5 * 2, 1.0, 1), &[40, 5, 2]).unwrap();
+    let want = model.predict(&x).unwrap();
+    let same = (0..24).into_par_iter().all(|_| model.predict(&x).unwrap() == want);
+    assert!(same);
 }
 
 pub fn saved_and_loaded(device: &Device) {
@@ -333,6 +420,30 @@ pub fn saved_and_loaded(device: &Device) {
         assert_eq!(model.state_dict().unwrap(), loaded.state_dict().unwrap());
         let x = Array::new(normal(4 * 5 * 3, 1.0, 1), &[4, 5, 3]).unwrap();
         assert_eq!(model.predict(&x).unwrap(), loaded.predict(&x).unwrap());
+
+        let config = LstmConfig::new(3, 7).bias(bias).seed(12);
+        let lstm = Lstm::new(device, config.clone()).unwrap();
+        lstm.save(&path).unwrap();
+        let loaded = Lstm::load(device, &path).unwrap();
+        assert_eq!(lstm.state_dict().unwrap(), loaded.state_dict().unwrap());
+        let model = Forecaster::without_head(device, config).unwrap();
+        model.save(&path).unwrap();
+        let loaded = Forecaster::load(device, &path).unwrap();
+        assert_eq!(model.predict(&x).unwrap(), loaded.predict(&x).unwrap());
+    }
+    let linear = Linear::new(device, 4, 3, 1).unwrap();
+    linear.save(&path).unwrap();
+    let loaded = Linear::load(device, &path).unwrap();
+    assert_eq!(linear.state_dict().unwrap(), loaded.state_dict().unwrap());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o400, 0o400);
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let usual = std::fs::metadata(&plain).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, usual & 0o777, "a file like any other");
     }
 }
 

@@ -62,6 +62,24 @@ fn sizes_that_overflow_are_refused() {
     }
 }
 
+/// Sizes that can be counted and not be held: known before anything of their size is made.
+#[test]
+fn sizes_beyond_a_device_are_refused_at_once() {
+    let device = Device::cpu();
+    let limit = |result: Result<Lstm, Error>| matches!(result, Err(Error::Limit { .. }));
+    assert!(limit(Lstm::new(&device, LstmConfig::new(1, 1 << 29))));
+    assert!(limit(Lstm::new(&device, LstmConfig::new(1, 8).layers(1 << 40))));
+    assert!(matches!(
+        Lstm::new(&device, LstmConfig::new(1, 8).layers(usize::MAX)),
+        Err(Error::Overflow { .. })
+    ));
+    for (steps, batch) in [(1 << 40, 1), (10_000_000, 1), (1, 1 << 40)] {
+        let plan = Plan::forward(&StackShape::lstm(4, 64), steps, batch, &Limits::CPU);
+        assert!(matches!(plan, Err(Error::Limit { .. })), "{steps} x {batch}");
+    }
+    assert!(Forecaster::new(&device, LstmConfig::new(3, 4).layers(0), 2).is_err());
+}
+
 #[test]
 fn what_a_device_cant_hold_names_the_limit() {
     // A recurrent weight of 268 MB, where a WebGPU device binds 134 MB.
@@ -102,6 +120,10 @@ fn a_trainer_checks_before_it_starts() {
         (trainer(Adam::new(-0.1)), dataset(4, 5, 3, 2), "lr"),
         (trainer(Adam::new(f64::NAN)), dataset(4, 5, 3, 2), "lr"),
         (trainer(good.betas(1.0, 0.9)), dataset(4, 5, 3, 2), "beta1"),
+        (trainer(good.eps(0.0)), dataset(4, 5, 3, 2), "eps"),
+        (trainer(good.eps(1e-50)), dataset(4, 5, 3, 2), "eps"),
+        (trainer(Adam::new(1e39)), dataset(4, 5, 3, 2), "lr"),
+        (trainer(good).early_stopping(2), dataset(4, 5, 3, 2), "validation"),
         (trainer(good.weight_decay(-1.0)), dataset(4, 5, 3, 2), "weight_decay"),
     ];
     for (mut trainer, data, expected) in cases {

@@ -59,7 +59,12 @@ on_the_cpu! {
     golden_stack_1_single: "golden::stack_1_single",
     golden_stack_2_double: "golden::stack_2_double",
     golden_stack_2_single: "golden::stack_2_single",
+    golden_plain_file: "golden::plain_file",
     golden_adam: "golden::adam",
+    many_rows_are_predicted_in_pieces: "model::many_rows_are_predicted_in_pieces",
+    two_fits_are_one: "model::two_fits_are_one",
+    early_stopping_keeps_the_best: "model::early_stopping_keeps_the_best",
+    predictions_in_parallel: "model::predictions_in_parallel",
     golden_toy: "golden::toy",
     golden_cell: "golden::cell",
 }

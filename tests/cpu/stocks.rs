@@ -110,9 +110,9 @@ fn baselines_are_their_definitions() {
     let days = Days::new(&series[0]);
     let r = &days.returns;
     let mut variance = r[1..=22].iter().map(|r| r * r).sum::<f64>() / 22.0;
-    for t in 23..60 {
-        variance = 0.94 * variance + 0.06 * r[t] * r[t];
-        approx::assert_abs_diff_eq!(days.ewma[t], variance.sqrt(), epsilon = 1e-14);
+    for (r, ewma) in r.iter().zip(&days.ewma).skip(23) {
+        variance = 0.94 * variance + 0.06 * r * r;
+        approx::assert_abs_diff_eq!(*ewma, variance.sqrt(), epsilon = 1e-14);
     }
     let five = (r[31..=35].iter().map(|r| r * r).sum::<f64>() / 5.0).sqrt();
     assert_eq!(days.target(30), [r[31], five.ln()]);
@@ -166,6 +166,27 @@ fn stocks(arguments: &[&str]) -> Output {
     let program = program.with_extension(std::env::consts::EXE_EXTENSION);
     assert!(program.exists(), "plain `cargo test` builds the examples first");
     Command::new(program).args(arguments).env("GATEFOLD_DEVICE", "cpu").output().unwrap()
+}
+
+/// What the README says of the toy.
+#[test]
+fn the_toys_default_seed_converges() {
+    let toy = |seed: &str| {
+        let output = stocks(&["--toy", "--seed", seed]);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let default = toy("0");
+    for epoch in [1, 101, 201, 301, 401] {
+        assert!(default.contains(&format!("Epoch [{epoch}/500], Loss: ")), "{default}");
+    }
+    for line in
+        ["predicted 0.0003, observed 0.0000", "predicted 0.9593, observed 1.0000", "\nConverged"]
+    {
+        assert!(default.contains(line), "{default}");
+    }
+    let stalled = toy("4");
+    assert!(stalled.contains("\nNot converged") && stalled.contains("predicted 0.50"), "{stalled}");
 }
 
 #[test]

@@ -68,21 +68,30 @@ def stack(layers, single):
     out |= {f"grad.{k}": p.grad for k, p in model.named_parameters() if p.requires_grad}
     out |= {"grad.x": x.grad, "grad.h_0": zeros[0].grad, "grad.c_0": zeros[1].grad}
 
-    # Ten steps over shuffled batches; the last has fewer rows.
+    # Two epochs of ten steps over shuffled batches; the last of each has fewer rows.
     data_x, data_y = 2.0 * torch.randn(48, steps, inputs), torch.randn(48, outputs)
     order = torch.randperm(48)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
     losses = []
-    for rows in order.split(5):
+    for rows in order.split(5) * 2:
         optimizer.zero_grad()
         loss = nn.functional.mse_loss(model(data_x[rows].transpose(0, 1)), data_y[rows])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert len(losses) == 10
+    assert len(losses) == 20
     out |= {"data.x": data_x, "data.y": data_y, "data.order": order, "losses": torch.tensor(losses)}
     out |= {f"trained.{k}": v for k, v in model.state_dict().items()}
     save(f"stack_{layers}_{'single' if single else 'double'}", out)
+
+
+def plain():
+    """A model's state dict as a user saves it, without any metadata, and what it predicts."""
+    torch.manual_seed(9)
+    model = Model(3, 6, 2, 2)
+    x = torch.randn(4, 5, 3)
+    save_file(model.state_dict(), FOLDER / "plain.safetensors")
+    save("plain_results", {"x": x, "prediction": model(x)})
 
 
 def optimizer():
@@ -162,6 +171,7 @@ def cell():
 for layers in (1, 2):
     for single in (False, True):
         stack(layers, single)
+plain()
 optimizer()
 toy()
 cell()

@@ -1,5 +1,7 @@
 //! What only a GPU can get wrong.
 
+use std::future::Future;
+
 use gatefold::command::Limits;
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::lockstep::lockstep;
@@ -53,6 +55,14 @@ fn a_callers_device(device: &Device) {
     let theirs = Device::from_gpu(Gpu::from_wgpu(wgpu_device.clone(), queue));
     let tensor = Tensor::from_slice(&theirs, &[1.0, 2.0], &[2]).unwrap();
     assert_eq!(tensor.to_vec().unwrap(), [1.0, 2.0]);
+    // Nobody polls: the future stays as it is.
+    let mut reading = Box::pin(tensor.to_vec_async());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..100 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(reading.as_mut().poll(&mut context).is_pending());
+    }
+    drop(reading);
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
