@@ -27,9 +27,7 @@ pub fn draw(
     forecasts: &[Forecast],
 ) -> Result<()> {
     let failed = |e: Box<dyn StdError>| super::output_error(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().suffix(".png").tempfile_in(folder);
-    let temporary = temporary.map_err(|e| failed(e.into()))?;
+    let temporary = super::temporary(path)?;
     draw_to(temporary.path(), market, samples, forecasts).map_err(failed)?;
     temporary.persist(path).map_err(|e| failed(e.into()))?;
     Ok(())

@@ -29,7 +29,7 @@ Options:
   --toy          Only the toy: two companies, four days
   --csv FILE     Prices of your own: a date column and one or more price columns, or a long
                  table with a ticker column [default: AAPL, GOOG, IBM, MSFT, 2000 to 2013]
-  --window N     Past days that the model sees [default: 30]
+  --window N     Past days that the model sees [default: 45]
   --epochs N     Epochs at most; early stopping may end sooner [default: 30]
   --hidden N     Units of a layer [default: 32]
   --layers N     LSTM layers [default: 2]
@@ -58,7 +58,7 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
         csv: PRICES.into(),
         out: "target/stocks".into(),
         load: None,
-        settings: Settings { window: 30, epochs: 30, hidden: 32, layers: 2, seed: 0 },
+        settings: Settings { window: 45, epochs: 30, hidden: 32, layers: 2, seed: 0 },
     };
     let settings = &mut options.settings;
     let mut parser = lexopt::Parser::from_env();
@@ -195,6 +195,17 @@ fn last_line(market: &Market, model: &Model) -> Result<String> {
     let last = market.series.iter().filter_map(|s| s.dates.last()).max();
     let last = last.map_or(String::new(), |date| date.to_string());
     Ok(format!("Forecast for the trading day after {last}: {}", lines.join("; ")))
+}
+
+/// A temporary file beside `path`, to be renamed to it once it is whole.
+pub fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(".png"); // the picture's format goes by the name
+    // A temporary file is for its owner alone; this one becomes a file like any other.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let folder = path.parent().unwrap_or(Path::new("."));
+    builder.tempfile_in(folder).map_err(|e| output_error(path, e))
 }
 
 /// An error about a file that could not be written.

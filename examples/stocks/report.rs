@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gatefold::Result;
 
-use super::features::volatility;
+use super::features::{HORIZON, volatility};
 use super::forecast::{Forecast, Market, Sample, observed};
 
 /// The name of the row of all tickers.
@@ -19,6 +19,9 @@ pub struct Scores {
     /// Root mean squared errors of the volatility of five days: the model's, that of the last
     /// five days, and RiskMetrics'. In percent a day.
     pub volatility: [f64; 3],
+    /// How far beyond chance the model's squared errors are below those of "as today", and of the
+    /// last five days and RiskMetrics, in standard errors.
+    pub gain: [f64; 3],
     /// Days whose direction was right, of those on which the price moved.
     pub direction: (usize, usize),
 }
@@ -26,30 +29,41 @@ pub struct Scores {
 impl Scores {
     pub fn new(name: &str, market: &Market, samples: &[Sample], forecasts: &[Forecast]) -> Scores {
         let mut scores = Scores { name: name.to_owned(), ..Scores::default() };
+        let mut gains: [Vec<f64>; 3] = Default::default();
         for (sample, forecast) in samples.iter().zip(forecasts) {
-            let (days, today) =
-                (&market.days[sample.ticker], market.series[sample.ticker].price[sample.t]);
+            let days = &market.days[sample.ticker];
+            let today = market.series[sample.ticker].price[sample.t];
             let seen = observed(market, sample);
             let tomorrow = today * seen.log_return.exp();
-            let prices = [today * forecast.log_return.exp(), today];
-            for (sum, price) in scores.price.iter_mut().zip(prices) {
-                *sum += (price - tomorrow).powi(2);
-            }
+            let prices = [today * forecast.log_return.exp(), today].map(|p| (p - tomorrow).powi(2));
             let last_five = volatility(&days.returns[sample.t - 4..=sample.t]);
-            let volatilities = [forecast.volatility, last_five, days.ewma[sample.t]];
-            for (sum, volatility) in scores.volatility.iter_mut().zip(volatilities) {
-                *sum += (100.0 * (volatility - seen.volatility)).powi(2);
-            }
+            let volatilities = [forecast.volatility, last_five, days.ewma[sample.t]]
+                .map(|v| (100.0 * (v - seen.volatility)).powi(2));
+            scores.price.iter_mut().zip(prices).for_each(|(sum, square)| *sum += square);
+            scores.volatility.iter_mut().zip(volatilities).for_each(|(sum, square)| *sum += square);
+            gains[0].push(prices[1] - prices[0]);
+            gains[1].push(volatilities[1] - volatilities[0]);
+            gains[2].push(volatilities[2] - volatilities[0]);
             if seen.log_return != 0.0 {
-                scores.direction.0 +=
-                    usize::from((forecast.log_return > 0.0) == (seen.log_return > 0.0));
+                let right = (forecast.log_return > 0.0) == (seen.log_return > 0.0);
+                scores.direction.0 += usize::from(right);
                 scores.direction.1 += 1;
             }
         }
         let root = |sum: &mut f64| *sum = (*sum / samples.len() as f64).sqrt();
         scores.price.iter_mut().for_each(root);
         scores.volatility.iter_mut().for_each(root);
+        // The volatilities of neighbouring days share days.
+        for ((gain, gains), lags) in
+            scores.gain.iter_mut().zip(&gains).zip([0, HORIZON - 1, HORIZON - 1])
+        {
+            *gain = standard_errors(gains, lags);
+        }
         scores
+    }
+
+    fn beats_as_today(&self) -> bool {
+        self.price[0] < self.price[1]
     }
 
     /// Whether the volatility beats both baselines.
@@ -65,6 +79,20 @@ impl Scores {
         let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
         (p, middle - half, middle + half)
     }
+}
+
+/// The mean over its standard error, as Diebold and Mariano (1995) compare forecasts, with the
+/// autocovariances of so many lags (Newey and West, 1987).
+fn standard_errors(gains: &[f64], lags: usize) -> f64 {
+    let n = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / n;
+    let covariance = |lag: usize| {
+        let pairs = gains.iter().zip(gains.iter().skip(lag));
+        pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / n
+    };
+    let weight = |lag: usize| 2.0 * (1.0 - lag as f64 / (lags + 1) as f64);
+    let variance = covariance(0) + (1..=lags).map(|lag| weight(lag) * covariance(lag)).sum::<f64>();
+    if variance > 0.0 { mean / (variance / n).sqrt() } else { 0.0 }
 }
 
 /// Scores of every ticker, and of all together.
@@ -91,9 +119,7 @@ pub fn write_csv(
     forecasts: &[Forecast],
 ) -> Result<()> {
     let failed = |e: csv::Error| super::output_error(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary =
-        tempfile::NamedTempFile::new_in(folder).map_err(|e| super::output_error(path, e))?;
+    let temporary = super::temporary(path)?;
     let mut file = csv::Writer::from_writer(&temporary);
     let header = ["ticker", "date", "forecast_price", "price", "forecast_volatility", "volatility"];
     file.write_record(header).map_err(failed)?;
@@ -155,11 +181,16 @@ pub fn verdict(scores: &[Scores]) -> String {
             format!("for {} alone", names.collect::<Vec<_>>().join(", "))
         }
     };
+    // In one direction, at 97.5 %.
+    let beyond = |gain: f64| gain > 1.96;
     format!(
-        "In the test years the volatility forecast beats both baselines {}; the price forecast beats \
-         \"as today\" {}; the direction is better than a coin, beyond chance, {}.",
+        "In the test years the volatility forecast beats both baselines {}, beyond chance {}; the price \
+         forecast beats \"as today\" {}, beyond chance {}; the direction is better than a coin, beyond \
+         chance, {}. (Beyond chance: 97.5 % in a test by itself; of many tickers some pass by luck.)",
         list(&Scores::volatility_has_skill),
-        list(&|s| s.price[0] < s.price[1]),
+        list(&|s| s.volatility_has_skill() && beyond(s.gain[1].min(s.gain[2]))),
+        list(&Scores::beats_as_today),
+        list(&|s| s.beats_as_today() && beyond(s.gain[0])),
         list(&|s| s.direction_share().1 > 0.5),
     )
 }
