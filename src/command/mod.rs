@@ -63,6 +63,8 @@ pub struct Field {
     pub offset: usize,
     /// Its size in bytes.
     pub size: usize,
+    /// Its type, which has the same name in Rust and WGSL.
+    pub ty: &'static str,
 }
 
 /// One WGSL implementation of a kernel.
@@ -431,6 +433,7 @@ macro_rules! params {
                 name: stringify!($field),
                 offset: std::mem::offset_of!($name, $field),
                 size: std::mem::size_of::<$ty>(),
+                ty: stringify!($ty),
             },)*];
         }
     };

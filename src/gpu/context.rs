@@ -50,7 +50,7 @@ impl Adapter {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Opens the device with all that the adapter offers.
+    /// Opens the device with the limits that the adapter offers.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the driver refuses.
@@ -58,7 +58,7 @@ impl Adapter {
         self.open_with(self.inner.limits())
     }
 
-    /// Opens the device with the limits that every WebGPU device has, and no optional feature.
+    /// Opens the device with the limits that every WebGPU device has.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the driver refuses.

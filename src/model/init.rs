@@ -33,7 +33,7 @@ impl Init {
     /// Whether the settings can be drawn from.
     pub(crate) fn is_valid(&self) -> bool {
         match *self {
-            Init::Uniform { bound } => bound.is_finite() && bound >= 0.0,
+            Init::Uniform { bound } => (2.0 * bound).is_finite() && bound >= 0.0,
             Init::Normal { mean, std } => mean.is_finite() && std.is_finite() && std >= 0.0,
             Init::Constant(value) => value.is_finite(),
             Init::XavierUniform | Init::Orthogonal | Init::Zeros => true,

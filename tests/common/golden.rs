@@ -5,10 +5,12 @@ use std::path::Path;
 
 use approx::assert_abs_diff_eq;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, Role, StackShape, TrainingOptions};
-use gatefold::reference::{Tolerance, compare};
+use gatefold::reference::Tolerance;
 use gatefold::train::{Adam, Loss, Trainer, gradients};
 use gatefold::{Array, Dataset, Device, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor};
 use safetensors::SafeTensors;
+
+use super::{assert_close, wide};
 
 /// The tensors of a golden.
 pub struct Golden(HashMap<String, Array>);
@@ -31,7 +33,7 @@ impl Golden {
     }
 
     fn wide(&self, name: &str) -> Vec<f64> {
-        wide(self.get(name))
+        wide(self.get(name).data())
     }
 
     /// The tensors whose names start so, without that.
@@ -45,16 +47,6 @@ impl Golden {
     fn tensor(&self, device: &Device, name: &str) -> Tensor {
         let array = self.get(name);
         Tensor::from_slice(device, array.data(), array.shape()).unwrap()
-    }
-}
-
-fn wide(array: &Array) -> Vec<f64> {
-    array.data().iter().map(|&v| v.into()).collect()
-}
-
-fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
-    if let Err(mismatch) = compare(got, want, None, tolerance) {
-        panic!("{what}: {mismatch}");
     }
 }
 

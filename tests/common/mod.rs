@@ -6,6 +6,19 @@ pub mod models;
 pub mod random;
 
 use gatefold::Device;
+use gatefold::reference::{Tolerance, compare};
+
+/// The same numbers in double precision.
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| v.into()).collect()
+}
+
+/// Panics where a result is too far from the reference's.
+pub fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
+    if let Err(mismatch) = compare(got, want, None, tolerance) {
+        panic!("{what}: {mismatch}");
+    }
+}
 
 /// A check that every executor passes.
 pub type Check = fn(&Device);

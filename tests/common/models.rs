@@ -5,24 +5,15 @@ use std::borrow::Cow;
 use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, StackShape, TrainingOptions};
+use gatefold::reference::Tolerance;
 use gatefold::reference::sequence::{self, LayerWeights};
-use gatefold::reference::{Tolerance, compare};
 use gatefold::train::{Adam, Loss, Trainer, gradients};
 use gatefold::{
     Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
 };
 
 use super::random::normal;
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&v| v.into()).collect()
-}
-
-fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
-    if let Err(mismatch) = compare(got, want, None, tolerance) {
-        panic!("{what}: {mismatch}");
-    }
-}
+use super::{assert_close, wide};
 
 /// Layers in the reference's form, from a state dict.
 fn layers(

@@ -31,8 +31,10 @@ fn every_kernel_has_its_three_files() {
         table,
         "src/reference/"
     );
+    let benches = std::fs::read_to_string(root().join("benches/kernels.rs")).unwrap();
     for kernel in kernels::table().0 {
         assert!(!kernel.variants.is_empty(), "{} has no shader", kernel.name);
+        assert!(benches.contains(&format!("\"{}\"", kernel.name)), "{} has no bench", kernel.name);
     }
 }
 
@@ -93,6 +95,14 @@ fn modules_are_valid_and_agree_with_their_rows() {
                                 "{what}: {}",
                                 field.name
                             );
+                            let scalar = match field.ty {
+                                "u32" => naga::Scalar::U32,
+                                "f32" => naga::Scalar::F32,
+                                other => panic!("{what}: {} is {other}", field.name),
+                            };
+                            let inner = &module.types[member.ty].inner;
+                            let same = *inner == naga::TypeInner::Scalar(scalar);
+                            assert!(same, "{what}: {} is {inner:?}", field.name);
                         }
                     }
                     naga::AddressSpace::Storage { access } => {
