@@ -74,6 +74,11 @@ impl Market {
         ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
+    /// Inputs of a day.
+    pub fn inputs(&self) -> usize {
+        self.days.iter().flat_map(|days| days.inputs.last()).map(Vec::len).next().unwrap_or(0)
+    }
+
     /// Every window of a period, with its target.
     ///
     /// # Errors
@@ -93,7 +98,7 @@ impl Market {
                         "has {} usable days in the {} period, one window with its target takes {}",
                         days.len(),
                         PERIODS[period],
-                        window + HORIZON
+                        window.saturating_add(HORIZON)
                     ),
                 });
             }
@@ -206,6 +211,15 @@ impl Model {
 
     /// The forecasts after each sample's day.
     pub fn forecast(&self, market: &Market, samples: &[Sample]) -> Result<Vec<Forecast>> {
+        let (inputs, trained) = (market.inputs(), self.inputs.mean().len());
+        if inputs != trained {
+            return Err(Error::Value {
+                operation: "stocks",
+                name: "the table's inputs a day".to_owned(),
+                expected: format!("{trained}, as the model was trained on"),
+                got: format!("{inputs}; are High, Low and Volume there as they were?"),
+            });
+        }
         let y = self.forecaster.predict(&windows(market, samples, self.window, &self.inputs)?)?;
         let forecast = |row: &[f32]| {
             let mut row = [f64::from(row[0]), f64::from(row[1])];

@@ -27,7 +27,7 @@ pub struct Windows {
 impl Windows {
     /// The last steps `t` of all windows inside `period`; empty where it is too short for one.
     pub fn ends(&self, period: Range<usize>) -> Range<usize> {
-        let first = period.start + self.length.max(1) - 1;
+        let first = period.start.saturating_add(self.length.max(1) - 1);
         first..period.end.saturating_sub(self.horizon).max(first)
     }
 

@@ -236,6 +236,28 @@ fn the_example_says_what_is_wrong() {
         assert!(!output.status.success() && message.contains(expected), "{arguments:?}: {message}");
         assert!(!message.contains("panicked"), "{message}");
     }
+    // A model of more columns than the table has, and a window that no table fills.
+    let long = file(folder.path(), &csv(420));
+    let (long, out) = (long.to_str().unwrap(), folder.path().join("out"));
+    let out = out.to_str().unwrap();
+    let small = ["--epochs", "1", "--hidden", "4", "--window", "5", "--layers", "1"];
+    assert!(stocks(&[&small[..], &["--csv", long, "--out", out]].concat()).status.success());
+    let model = format!("{out}/model.safetensors");
+    let text =
+        fs::read_to_string(long).unwrap().replace("High", "Highest").replace("Volume", "Turnover");
+    let narrow = folder.path().join("narrow.csv");
+    fs::write(&narrow, text).unwrap();
+    let narrow = narrow.to_str().unwrap();
+    for (arguments, expected) in [
+        (&["--csv", narrow, "--out", out, "--load", &model][..], "inputs a day"),
+        (&["--csv", long, "--out", out, "--window", "18446744073709551615"], "column AAA"),
+        (&["--csv", long, "--out", out, "--window", "0"], "--window"),
+        (&["--csv", long, "--out", out, "--hidden", "0"], "hidden"),
+    ] {
+        let output = stocks(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains(expected), "{arguments:?}: {message}");
+    }
     let help = stocks(&["--help"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--load FILE"));
 }
