@@ -93,9 +93,10 @@ impl Market {
                 return Err(Error::Data {
                     path: path.to_owned(),
                     row: None,
-                    column: Some(series.ticker.clone()),
+                    column: None,
                     problem: format!(
-                        "has {} usable days in the {} period, one window with its target takes {}",
+                        "too few rows: {} has {} usable days in the {} period, one window with its target takes {}",
+                        series.ticker,
                         days.len(),
                         PERIODS[period],
                         window.saturating_add(HORIZON)

@@ -36,7 +36,8 @@ Options:
   --seed N       The seed of weights and shuffling [default: 0]
   --out DIR      Where model.safetensors, forecasts.csv and forecast.png go
                  [default: target/stocks]
-  --load FILE    Forecasts with a saved model instead of training one
+  --load FILE    Forecasts with a saved model instead of training one; its window and years
+                 are the file's
   --help         This text
 
 GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
@@ -77,60 +78,85 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
             _ => return Err(argument.unexpected()),
         }
     }
+    if options.toy && options.load.is_some() {
+        return Err("--toy and --load exclude each other".into());
+    }
     Ok(Some(options))
 }
 
 fn run(options: &Options) -> Result<()> {
     let device = Device::from_env()?;
     println!("Running on {device}");
-    if options.load.is_none() {
+    if options.toy {
+        return toy::run(&device, options.settings.seed);
+    }
+    // Before any work: what can't be read or written is known at once.
+    let prices = Prices::read(&device, options)?;
+    if prices.loaded.is_none() {
         toy::run(&device, options.settings.seed)?;
     }
-    if options.toy { Ok(()) } else { forecast_prices(&device, options) }
+    forecast_prices(&device, options, prices)
 }
 
-fn forecast_prices(device: &Device, options: &Options) -> Result<()> {
-    // Before the work: a folder that can't be written is known at once.
-    let io = |source| Error::Io { path: options.out.clone(), source };
-    std::fs::create_dir_all(&options.out).map_err(io)?;
-    tempfile::tempfile_in(&options.out).map_err(io)?;
+/// What a forecast starts from.
+struct Prices {
+    loaded: Option<Model>,
+    market: Market,
+    window: usize,
+    samples: [Vec<Sample>; 3],
+}
 
-    let loaded = options.load.as_ref().map(|path| Model::load(device, path)).transpose()?;
-    let market =
-        Market::new(prices::read(&options.csv)?, loaded.as_ref().map(|model| model.starts))?;
-    let window = loaded.as_ref().map_or(options.settings.window, |model| model.window);
-    if window == 0 {
-        return Err(Error::Value {
-            operation: "stocks",
-            name: "--window".to_owned(),
-            expected: "at least 1".to_owned(),
-            got: "0".to_owned(),
-        });
+impl Prices {
+    fn read(device: &Device, options: &Options) -> Result<Prices> {
+        let io = |source| Error::Io { path: options.out.clone(), source };
+        std::fs::create_dir_all(&options.out).map_err(io)?;
+        tempfile::tempfile_in(&options.out).map_err(io)?;
+
+        let loaded = options.load.as_ref().map(|path| Model::load(device, path)).transpose()?;
+        let starts = loaded.as_ref().map(|model| model.starts);
+        let market = Market::new(prices::read(&options.csv)?, starts)?;
+        let window = loaded.as_ref().map_or(options.settings.window, |model| model.window);
+        if window == 0 {
+            return Err(Error::Value {
+                operation: "stocks",
+                name: "--window".to_owned(),
+                expected: "at least 1".to_owned(),
+                got: "0".to_owned(),
+            });
+        }
+        let mut samples: [Vec<Sample>; 3] = Default::default();
+        for (period, samples) in samples.iter_mut().enumerate() {
+            // A saved model needs no years to train and to choose on.
+            let found = market.samples(&options.csv, window, period);
+            *samples =
+                if loaded.is_some() && period < 2 { found.unwrap_or_default() } else { found? };
+        }
+        Ok(Prices { loaded, market, window, samples })
     }
+}
+
+fn forecast_prices(device: &Device, options: &Options, prices: Prices) -> Result<()> {
+    let Prices { loaded, market, window, samples } = prices;
     let tickers: Vec<&str> = market.series.iter().map(|s| s.ticker.as_str()).collect();
     println!("\nDaily prices of {}", tickers.join(", "));
-    let mut samples: [Vec<Sample>; 3] = Default::default();
     for (period, name) in PERIODS.iter().enumerate() {
-        samples[period] = market.samples(&options.csv, window, period)?;
         if let Some((first, last)) = market.dates(period) {
-            println!(
-                "  {name:<11} {first} to {last}, {} windows of {window} days",
-                samples[period].len()
-            );
+            let count = samples[period].len();
+            println!("  {name:<11} {first} to {last}, {count} windows of {window} days");
         }
     }
-
     let model = match loaded {
         Some(model) => model,
         None => train(device, &market, &samples, options)?,
     };
     let [_, validation, test] = &samples;
-    let validation_scores =
-        report::scores(&market, validation, &model.forecast(&market, validation)?);
-    report::print("Validation years, by which everything was chosen", &validation_scores);
+    if !validation.is_empty() {
+        let forecasts = model.forecast(&market, validation)?;
+        report::print("Validation years", &report::scores(&market, validation, &forecasts));
+    }
     let forecasts = model.forecast(&market, test)?;
     let scores = report::scores(&market, test, &forecasts);
-    report::print("Test years, by which nothing was chosen", &scores);
+    report::print("Test years", &scores);
     println!("{}", report::verdict(&scores));
 
     report::write_csv(&options.out.join("forecasts.csv"), &market, test, &forecasts)?;
@@ -160,6 +186,10 @@ fn train(
             p.loss
         ));
         bar.set_position(p.epoch as u64);
+        // Where nobody sees a bar, a line an epoch.
+        if bar.is_hidden() {
+            println!("  epoch {}/{} {}", p.epoch, p.epochs, bar.message());
+        }
     };
     let start = std::time::Instant::now();
     let (model, report) = Model::train(device, market, samples, &options.settings, show)?;
@@ -185,14 +215,20 @@ fn last_line(market: &Market, model: &Model) -> Result<String> {
         .enumerate()
         .map(|(ticker, series)| Sample { ticker, t: series.price.len() - 1 })
         .collect();
+    let last = market.series.iter().filter_map(|s| s.dates.last()).max().copied();
     let line = |(sample, f): (&Sample, &Forecast)| {
         let series = &market.series[sample.ticker];
-        let price = series.price[sample.t] * f.log_return.exp();
+        let price = series.close[sample.t] * f.log_return.exp();
         let (change, volatility) = (100.0 * f.log_return.exp_m1(), 100.0 * f.volatility);
-        format!("{} {price:.2} ({change:+.2} %, volatility {volatility:.2} % a day)", series.ticker)
+        let date = series.dates[sample.t];
+        // A ticker that ends earlier is forecast from its own end.
+        let from = if Some(date) == last { String::new() } else { format!(" (after {date})") };
+        format!(
+            "{}{from} {price:.2} ({change:+.2} %, volatility {volatility:.2} % a day)",
+            series.ticker
+        )
     };
     let lines: Vec<String> = ends.iter().zip(&model.forecast(market, &ends)?).map(line).collect();
-    let last = market.series.iter().filter_map(|s| s.dates.last()).max();
     let last = last.map_or(String::new(), |date| date.to_string());
     Ok(format!("Forecast for the trading day after {last}: {}", lines.join("; ")))
 }

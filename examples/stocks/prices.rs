@@ -12,10 +12,18 @@ pub struct Series {
     pub dates: Vec<Date>,
     /// Adjusted for splits and dividends where the file has such a column.
     pub price: Vec<f64>,
+    /// The price that was paid, where the file has both; else the same.
+    pub close: Vec<f64>,
     /// The logarithm of the day's highest over its lowest price.
     pub range: Option<Vec<f64>>,
     pub volume: Option<Vec<f64>>,
 }
+
+/// Columns that belong to a price and aren't one by themselves.
+const BESIDES: [&str; 5] = ["Open", "High", "Low", "Volume", "Turnover"];
+
+/// Prices and volumes beyond this are taken for mistakes; their ratios and sums stay finite.
+const LARGEST: f64 = 1e100;
 
 const PRICE_COLUMNS: [&str; 5] = ["Adj Close", "Adjusted Close", "AdjClose", "Close", "Price"];
 
@@ -24,7 +32,8 @@ const PRICE_COLUMNS: [&str; 5] = ["Adj Close", "Adjusted Close", "AdjClose", "Cl
 pub fn read(path: &Path) -> Result<Vec<Series>> {
     let table = Table::read(path)?;
     let header = table.header().to_vec();
-    let date = match header.iter().find(|name| name.to_lowercase().contains("date")) {
+    let exact = header.iter().find(|name| name.eq_ignore_ascii_case("date"));
+    let date = match exact.or(header.iter().find(|name| name.to_lowercase().contains("date"))) {
         Some(name) => name.clone(),
         None => {
             return Err(Error::Data {
@@ -60,6 +69,11 @@ pub fn read(path: &Path) -> Result<Vec<Series>> {
         }
         (None, Some(price)) => Ok(vec![series(&table, &name, price, &date, &dates, &all)?]),
         (None, None) => {
+            let besides =
+                header.iter().any(|name| BESIDES.iter().any(|b| b.eq_ignore_ascii_case(name)));
+            if besides {
+                table.text(PRICE_COLUMNS[3])?; // missing: the error says so
+            }
             let prices = header.iter().filter(|name| **name != date);
             let found: Result<Vec<Series>> =
                 prices.map(|name| series(&table, name, name, &date, &dates, &all)).collect();
@@ -88,9 +102,19 @@ fn series(
         }
     }
     let pick = |column: Vec<f64>| rows.iter().map(|&i| column[i]).collect::<Vec<f64>>();
+    let bounded = |column: &str, values: Vec<f64>| -> Result<Vec<f64>> {
+        let beyond = |v: &f64| *v > LARGEST || (*v > 0.0 && *v < 1.0 / LARGEST);
+        match values.iter().position(beyond) {
+            Some(row) => {
+                Err(table.error(row, column, format!("is {:e}, which can't be", values[row])))
+            }
+            None => Ok(values),
+        }
+    };
     let range = match (table.find("High"), table.find("Low")) {
         (Some(_), Some(_)) => {
-            let (high, low) = (table.positive("High")?, table.positive("Low")?);
+            let high = bounded("High", table.positive("High")?)?;
+            let low = bounded("Low", table.positive("Low")?)?;
             if let Some(row) = (0..high.len()).find(|&row| high[row] < low[row]) {
                 return Err(table.error(row, "High", "is below Low"));
             }
@@ -100,7 +124,7 @@ fn series(
     };
     let volume = match table.find("Volume") {
         Some(_) => {
-            let volume = table.numbers("Volume")?;
+            let volume = bounded("Volume", table.numbers("Volume")?)?;
             if let Some(row) = volume.iter().position(|v| *v < 0.0) {
                 return Err(table.error(row, "Volume", "is negative"));
             }
@@ -108,10 +132,16 @@ fn series(
         }
         None => None,
     };
+    let prices = pick(bounded(price, table.positive(price)?)?);
+    let close = match table.find("Close") {
+        Some(_) => pick(bounded("Close", table.positive("Close")?)?),
+        None => prices.clone(),
+    };
     Ok(Series {
         ticker: ticker.to_owned(),
         dates: rows.iter().map(|&i| dates[i]).collect(),
-        price: pick(table.positive(price)?),
+        price: prices,
+        close,
         range,
         volume,
     })

@@ -7,13 +7,12 @@ use gatefold::Result;
 use super::features::{HORIZON, volatility};
 use super::forecast::{Forecast, Market, Sample, observed};
 
-/// The name of the row of all tickers.
-const ALL: &str = "all";
-
 /// One ticker's scores over a period, or those of all.
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
     pub name: String,
+    /// Whether these are several tickers' together.
+    pub pooled: bool,
     /// Root mean squared errors of the next day's price: the model's, and of "as today".
     pub price: [f64; 2],
     /// Root mean squared errors of the volatility of five days: the model's, that of the last
@@ -24,6 +23,8 @@ pub struct Scores {
     pub gain: [f64; 3],
     /// Days whose direction was right, of those on which the price moved.
     pub direction: (usize, usize),
+    /// Days on which the price rose, of the same: what "always up" gets right.
+    pub ups: usize,
 }
 
 impl Scores {
@@ -48,16 +49,16 @@ impl Scores {
                 let right = (forecast.log_return > 0.0) == (seen.log_return > 0.0);
                 scores.direction.0 += usize::from(right);
                 scores.direction.1 += 1;
+                scores.ups += usize::from(seen.log_return > 0.0);
             }
         }
         let root = |sum: &mut f64| *sum = (*sum / samples.len() as f64).sqrt();
         scores.price.iter_mut().for_each(root);
         scores.volatility.iter_mut().for_each(root);
         // The volatilities of neighbouring days share days.
-        for ((gain, gains), lags) in
-            scores.gain.iter_mut().zip(&gains).zip([0, HORIZON - 1, HORIZON - 1])
+        for ((gain, gains), steps) in scores.gain.iter_mut().zip(&gains).zip([1, HORIZON, HORIZON])
         {
-            *gain = standard_errors(gains, lags);
+            *gain = standard_errors(gains, steps);
         }
         scores
     }
@@ -71,9 +72,10 @@ impl Scores {
         self.volatility[0] < self.volatility[1].min(self.volatility[2])
     }
 
-    /// The share of directions that were right, with its 95 % interval (Wilson, 1927).
-    pub fn direction_share(&self) -> (f64, f64, f64) {
-        let (n, z) = (self.direction.1.max(1) as f64, 1.96f64);
+    /// The share of directions that were right, with its interval of `z` standard errors (Wilson,
+    /// 1927).
+    pub fn direction_share(&self, z: f64) -> (f64, f64, f64) {
+        let n = self.direction.1.max(1) as f64;
         let p = self.direction.0 as f64 / n;
         let middle = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
         let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
@@ -81,18 +83,44 @@ impl Scores {
     }
 }
 
-/// The mean over its standard error, as Diebold and Mariano (1995) compare forecasts, with the
-/// autocovariances of so many lags (Newey and West, 1987).
-fn standard_errors(gains: &[f64], lags: usize) -> f64 {
-    let n = gains.len() as f64;
+/// The mean of forecasts' gains over its standard error, for forecasts of so many steps (Diebold and
+/// Mariano, 1995, with the correction of Harvey, Leybourne and Newbold, 1997): neighbours share
+/// `steps - 1` steps, so that many autocovariances count. Where their sum isn't a variance, those of
+/// four times as many do, with falling weights (Newey and West, 1987).
+pub fn standard_errors(gains: &[f64], steps: usize) -> f64 {
+    let (n, h) = (gains.len() as f64, steps as f64);
     let mean = gains.iter().sum::<f64>() / n;
     let covariance = |lag: usize| {
         let pairs = gains.iter().zip(gains.iter().skip(lag));
         pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / n
     };
-    let weight = |lag: usize| 2.0 * (1.0 - lag as f64 / (lags + 1) as f64);
-    let variance = covariance(0) + (1..=lags).map(|lag| weight(lag) * covariance(lag)).sum::<f64>();
-    if variance > 0.0 { mean / (variance / n).sqrt() } else { 0.0 }
+    let mut variance = covariance(0) + 2.0 * (1..steps).map(covariance).sum::<f64>();
+    if variance <= 0.0 {
+        let lags = 4 * steps;
+        let weight = |lag: usize| 1.0 - lag as f64 / (lags + 1) as f64;
+        variance = covariance(0) + 2.0 * (1..=lags).map(|l| weight(l) * covariance(l)).sum::<f64>();
+    }
+    let correction = ((n + 1.0 - 2.0 * h + h * (h - 1.0) / n) / n).max(0.0).sqrt();
+    if variance > 0.0 { correction * mean / (variance / n).sqrt() } else { 0.0 }
+}
+
+/// The standard errors that luck alone exceeds, in one direction, with a probability of 2.5 % in any
+/// of so many tests (Bonferroni).
+pub fn beyond_chance(tests: usize) -> f64 {
+    let tail = 0.025 / tests.max(1) as f64;
+    // The normal distribution's tail, Abramowitz and Stegun 26.2.17, falls with z.
+    let normal_tail = |z: f64| {
+        let t = 1.0 / (1.0 + 0.231_641_9 * z);
+        let terms = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+        let sum = terms.iter().rev().fold(0.0, |sum, term| (sum + term) * t);
+        sum * (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt()
+    };
+    let (mut low, mut high) = (0.0, 10.0);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if normal_tail(middle) > tail { low = middle } else { high = middle }
+    }
+    low
 }
 
 /// Scores of every ticker, and of all together.
@@ -106,7 +134,7 @@ pub fn scores(market: &Market, samples: &[Sample], forecasts: &[Forecast]) -> Ve
         all.push(Scores::new(&series.ticker, market, &samples, &forecasts));
     }
     if all.len() > 1 {
-        all.push(Scores::new(ALL, market, samples, forecasts));
+        all.push(Scores { pooled: true, ..Scores::new("all", market, samples, forecasts) });
     }
     all
 }
@@ -144,53 +172,56 @@ pub fn write_csv(
 pub fn print(title: &str, scores: &[Scores]) {
     println!("\n{title}");
     println!(
-        "         RMSE of the next price     RMSE of 5-day volatility, % a day    direction right"
+        "         RMSE of the next       RMSE of 5-day volatility,            direction right"
     );
     println!(
-        "            model  as today          model  last 5 days  RiskMetrics     share (95 % interval)"
+        "         price (adjusted)       % a day                              (95 % interval)"
+    );
+    println!(
+        "            model  as today       model  last 5 days  RiskMetrics    model                  always up"
     );
     for s in scores {
-        let (share, low, high) = s.direction_share();
-        // Prices of several tickers don't add up to anything.
-        let price = |v: f64| if s.name == ALL { "-".to_owned() } else { format!("{v:.4}") };
+        let (share, low, high) = s.direction_share(1.96);
+        // Prices of several tickers don't add up to anything, and their days aren't independent.
+        let price = |v: f64| if s.pooled { "-".to_owned() } else { format!("{v:.4}") };
+        let interval = match s.pooled {
+            true => " ".repeat(14),
+            false => format!("({:.1} to {:.1})", 100.0 * low, 100.0 * high),
+        };
+        let [model, last_five, risk_metrics] = s.volatility;
         println!(
-            "{:<8} {:>8}  {:>8}       {:>8.4}  {:>11.4}  {:>11.4}     {:.1} % ({:.1} to {:.1})",
+            "{:<8} {:>8}  {:>8}    {model:>8.4}  {last_five:>11.4}  {risk_metrics:>11.4}    {:.1} % {interval}  {:.1} %",
             s.name,
             price(s.price[0]),
             price(s.price[1]),
-            s.volatility[0],
-            s.volatility[1],
-            s.volatility[2],
             100.0 * share,
-            100.0 * low,
-            100.0 * high
+            100.0 * s.ups as f64 / s.direction.1.max(1) as f64,
         );
     }
 }
 
 /// One line that says where there is skill and where there is none.
 pub fn verdict(scores: &[Scores]) -> String {
-    let tickers: Vec<&Scores> =
-        scores.iter().filter(|s| s.name != ALL || scores.len() == 1).collect();
-    let count = |has: &dyn Fn(&Scores) -> bool| tickers.iter().filter(|s| has(s)).count();
-    let list = |has: &dyn Fn(&Scores) -> bool| match count(has) {
-        0 => "for none of them".to_owned(),
-        n if n == tickers.len() => "for all of them".to_owned(),
-        _ => {
-            let names = tickers.iter().filter(|s| has(s)).map(|s| s.name.as_str());
-            format!("for {} alone", names.collect::<Vec<_>>().join(", "))
+    let tickers: Vec<&Scores> = scores.iter().filter(|s| !s.pooled).collect();
+    let list = |has: &dyn Fn(&Scores) -> bool| {
+        let names: Vec<&str> = tickers.iter().filter(|s| has(s)).map(|s| s.name.as_str()).collect();
+        match names.len() {
+            0 => "for none".to_owned(),
+            n if n == tickers.len() => "for all".to_owned(),
+            _ => format!("for {} alone", names.join(", ")),
         }
     };
-    // In one direction, at 97.5 %.
-    let beyond = |gain: f64| gain > 1.96;
+    let z = beyond_chance(tickers.len());
     format!(
         "In the test years the volatility forecast beats both baselines {}, beyond chance {}; the price \
-         forecast beats \"as today\" {}, beyond chance {}; the direction is better than a coin, beyond \
-         chance, {}. (Beyond chance: 97.5 % in a test by itself; of many tickers some pass by luck.)",
+         forecast beats \"as today\" {}, beyond chance {}; the direction is right more often than a \
+         coin's beyond chance {}. (Beyond chance: {z:.2} standard errors, which luck exceeds for any of \
+         {} tickers once in 40 times.)",
         list(&Scores::volatility_has_skill),
-        list(&|s| s.volatility_has_skill() && beyond(s.gain[1].min(s.gain[2]))),
+        list(&|s| s.volatility_has_skill() && s.gain[1].min(s.gain[2]) > z),
         list(&Scores::beats_as_today),
-        list(&|s| s.beats_as_today() && beyond(s.gain[0])),
-        list(&|s| s.direction_share().1 > 0.5),
+        list(&|s| s.beats_as_today() && s.gain[0] > z),
+        list(&|s| s.direction_share(z).1 > 0.5),
+        tickers.len(),
     )
 }

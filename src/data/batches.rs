@@ -43,12 +43,6 @@ impl Batches {
         self.order.chunks(self.size)
     }
 
-    /// Positions in an epoch.
-    #[allow(clippy::len_without_is_empty, reason = "a question about epochs")]
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
     /// How many batches an epoch has.
     pub fn per_epoch(&self) -> usize {
         self.order.len().div_ceil(self.size)

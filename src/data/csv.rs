@@ -27,7 +27,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] where a row has too many or too few cells, isn't text, or
-    /// there is none.
+    /// there is none, and where a column has no name or another one's.
     pub fn read(path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref().to_owned();
         let file = std::fs::File::open(&path)
@@ -52,6 +52,20 @@ impl Table {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
         let header: Vec<String> =
             reader.headers().map_err(refused)?.iter().map(str::to_owned).collect();
+        for (i, name) in header.iter().enumerate() {
+            let same = |other: &String| other.eq_ignore_ascii_case(name);
+            if name.is_empty() || header[..i].iter().any(same) {
+                let problem = if name.is_empty() { "has no name" } else { "stands twice" };
+                let column =
+                    Some(if name.is_empty() { format!("{}", i + 1) } else { name.clone() });
+                return Err(Error::Data {
+                    path,
+                    row: Some(1),
+                    column,
+                    problem: problem.to_owned(),
+                });
+            }
+        }
         let rows: Vec<csv::StringRecord> =
             reader.records().collect::<std::result::Result<_, _>>().map_err(refused)?;
         if rows.is_empty() {

@@ -33,7 +33,7 @@ impl Windows {
 
     /// The steps that a window shows.
     pub fn past(&self, t: usize) -> Range<usize> {
-        t + 1 - self.length.max(1)..t + 1
+        (t + 1).saturating_sub(self.length.max(1))..t + 1
     }
 
     /// The steps that its target is made of.

@@ -131,10 +131,15 @@ impl Forecaster {
         (elements / row).clamp(1, PREDICT_ROWS)
     }
 
-    /// Makes the session that [`predict`](Self::predict) needs first.
+    /// Makes the sessions that [`predict`](Self::predict) needs.
     pub(crate) fn prepare(&self, steps: usize, batch: usize) -> Result<()> {
-        let rows = batch.min(self.rows_at_a_time(steps));
-        self.network.forward_session(steps, rows).map(|_| ())
+        let most = self.rows_at_a_time(steps);
+        for rows in [batch % most, batch.min(most)] {
+            if rows > 0 {
+                self.network.forward_session(steps, rows)?;
+            }
+        }
+        Ok(())
     }
 
     /// Predictions `[B, O]` for `x [T, B, I]` that is on the device already. Nothing is read

@@ -77,6 +77,8 @@ pub struct Trainer {
 struct State {
     device: DeviceState,
     batches: Batches,
+    /// What the batches were made of: sequences, batch size, seed.
+    batches_of: (usize, usize, Option<u64>),
     /// The parameters with the best validation loss.
     best: Option<Buffer>,
     reports_since_best: usize,
@@ -94,7 +96,7 @@ struct DeviceState {
 }
 
 impl State {
-    fn new(model: &Forecaster, batches: Batches) -> Result<State> {
+    fn new(model: &Forecaster) -> Result<State> {
         let network = &model.network;
         let flat = |name: &str| network.device.create_buffer(name, network.table.len);
         let device = DeviceState {
@@ -105,7 +107,13 @@ impl State {
             sessions: SessionCache::default(),
             step: 0,
         };
-        Ok(State { device, batches, best: None, reports_since_best: 0 })
+        Ok(State {
+            device,
+            batches: Batches::new(0, 1),
+            batches_of: (0, 0, None),
+            best: None,
+            reports_since_best: 0,
+        })
     }
 }
 
@@ -190,7 +198,8 @@ impl Trainer {
     }
 
     /// Stops after so many reports without a better validation loss, and goes back to the
-    /// parameters that had the best one. Needs a validation set.
+    /// parameters that had the best one. Needs a validation set. The optimizer's moments and step
+    /// stay those of the last step.
     pub fn early_stopping(self, patience: usize) -> Self {
         Trainer { patience: Some(patience), ..self }
     }
@@ -284,7 +293,9 @@ impl Trainer {
             return Ok(false);
         };
         // Anything is better than NaN.
-        if report.best.is_none_or(|best| best.validation.is_nan() || now < best.validation) {
+        let better =
+            |best: Best| now < best.validation || best.validation.is_nan() && !now.is_nan();
+        if report.best.is_none_or(better) {
             report.best = Some(Best { epoch, validation: now });
             state.reports_since_best = 0;
             copy_parameters(&self.model, kept, Direction::Keep)?;
@@ -312,6 +323,7 @@ impl Trainer {
             ("batch_size", self.batch_size),
             ("epochs", self.epochs),
             ("report_every", self.report_every),
+            ("early_stopping", self.patience.unwrap_or(1)),
         ];
         if let Some((name, _)) = settings.into_iter().find(|(_, value)| *value == 0) {
             return Err(Error::Value {
@@ -341,7 +353,7 @@ impl Trainer {
     fn prepare(&mut self, train: &Dataset, validation: Option<&Dataset>) -> Result<State> {
         let mut state = match self.state.take() {
             Some(state) => state,
-            None => State::new(&self.model, self.batches(train))?,
+            None => State::new(&self.model)?,
         };
         let made = self.make_sessions(&mut state, train, validation);
         if let Err(error) = made {
@@ -358,8 +370,9 @@ impl Trainer {
         validation: Option<&Dataset>,
     ) -> Result<()> {
         let network = &self.model.network;
-        if state.batches.len() != train.len() {
-            state.batches = self.batches(train);
+        let batches_of = (train.len(), self.batch_size, self.shuffle);
+        if state.batches_of != batches_of {
+            (state.batches, state.batches_of) = (self.batches(train), batches_of);
         }
         if self.patience.is_some() && state.best.is_none() {
             state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);

@@ -9,6 +9,9 @@ mod forecast;
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../../examples/stocks/prices.rs"]
 mod prices;
+#[allow(dead_code, reason = "the example uses all of it")]
+#[path = "../../examples/stocks/report.rs"]
+mod report;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use features::{Days, HORIZON};
-use forecast::{Market, windows};
+use forecast::{Forecast, Market, observed, windows};
 use gatefold::data::Date;
 
 use crate::common::random::normal;
@@ -147,6 +150,11 @@ fn bad_prices_name_row_and_column() {
         ("Date,Close\n2013-01-02,1\n2013-01-02,1\n", ["row 3, column Date", "does not follow"]),
         ("Date,Close,High,Low\n2013-01-02,1,1,2\n", ["row 2, column High", "below Low"]),
         ("Date,Close,Volume\n2013-01-02,1,-1\n", ["row 2, column Volume", "negative"]),
+        ("Date,High,Low\n2013-01-02,2,1\n", ["column Close", "missing"]),
+        ("Date,A,a\n2013-01-02,2,1\n", ["row 1, column a", "twice"]),
+        ("Date,A,\n2013-01-02,2,1\n", ["row 1, column 3", "no name"]),
+        ("Date,Close\n2013-01-02,1e200\n", ["row 2, column Close", "1e200"]),
+        ("Date,Close\n2013-01-02,1e-300\n", ["row 2, column Close", "1e-300"]),
     ] {
         let message = refused(text);
         for part in parts {
@@ -156,7 +164,7 @@ fn bad_prices_name_row_and_column() {
     let series = prices::read(&file(folder.path(), &csv(150))).unwrap();
     let market = Market::new(series, None).unwrap();
     let message = market.samples(Path::new("prices.csv"), 30, 1).unwrap_err().to_string();
-    assert!(message.contains("column AAA") && message.contains("validation"), "{message}");
+    assert!(message.contains("too few rows: AAA") && message.contains("validation"), "{message}");
 }
 
 /// The example as a user runs it; cargo builds it with the tests.
@@ -166,6 +174,78 @@ fn stocks(arguments: &[&str]) -> Output {
     let program = program.with_extension(std::env::consts::EXE_EXTENSION);
     assert!(program.exists(), "plain `cargo test` builds the examples first");
     Command::new(program).args(arguments).env("GATEFOLD_DEVICE", "cpu").output().unwrap()
+}
+
+/// What `report` needs of the example's main file.
+fn temporary(_: &Path) -> gatefold::Result<tempfile::NamedTempFile> {
+    unreachable!("no file is written here")
+}
+
+fn output_error(_: &Path, error: impl std::fmt::Display) -> gatefold::Error {
+    unreachable!("no file is written here: {error}")
+}
+
+/// Scores of forecasts whose errors are known.
+#[test]
+fn scores_are_their_definitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = prices::read(&file(folder.path(), &csv(1200))).unwrap();
+    let market = Market::new(series, None).unwrap();
+    let samples = market.samples(folder.path(), 10, 2).unwrap();
+    let scores = |change: &dyn Fn(Forecast) -> Forecast| {
+        let forecasts: Vec<Forecast> =
+            samples.iter().map(|s| change(observed(&market, s))).collect();
+        report::scores(&market, &samples, &forecasts)
+    };
+    // Perfect, and off by 0.3 % a day, and with every direction wrong.
+    let perfect = scores(&|seen| seen);
+    assert_eq!(perfect.len(), 3, "two tickers and all");
+    for s in &perfect {
+        assert!(s.price[0] < 1e-10 && s.volatility[0] < 1e-10 && s.price[1] > 0.0);
+        assert_eq!(s.direction.0, s.direction.1);
+        assert!(s.volatility_has_skill());
+    }
+    let off = scores(&|seen| Forecast { volatility: seen.volatility + 0.003, ..seen });
+    approx::assert_abs_diff_eq!(off[0].volatility[0], 0.3, epsilon = 1e-9);
+    let wrong = scores(&|seen| Forecast { log_return: -seen.log_return, volatility: 1.0 });
+    assert_eq!(wrong[0].direction.0, 0);
+
+    let text = report::verdict(&perfect);
+    assert!(text.contains("both baselines for all, beyond chance for all"), "{text}");
+    assert!(text.contains("\"as today\" for all, beyond chance for all"), "{text}");
+    let text = report::verdict(&wrong);
+    assert!(text.contains("both baselines for none, beyond chance for none"), "{text}");
+    assert!(
+        text.contains("\"as today\" for none") && text.contains("coin's beyond chance for none"),
+        "{text}"
+    );
+    let mixed = [perfect[0].clone(), wrong[1].clone()];
+    assert!(report::verdict(&mixed).contains("both baselines for AAA alone"));
+}
+
+/// Against values worked out by other means.
+#[test]
+fn statistics_are_theirs() {
+    // The normal distribution's quantiles of 0.975 and 0.99375.
+    approx::assert_abs_diff_eq!(report::beyond_chance(1), 1.95996, epsilon = 1e-4);
+    approx::assert_abs_diff_eq!(report::beyond_chance(4), 2.49771, epsilon = 1e-4);
+    // Wilson's interval of 55 in 100.
+    let scores = report::Scores { direction: (55, 100), ..Default::default() };
+    let (share, low, high) = scores.direction_share(1.96);
+    assert_eq!(share, 0.55);
+    approx::assert_abs_diff_eq!(low, 0.45245, epsilon = 1e-4);
+    approx::assert_abs_diff_eq!(high, 0.64389, epsilon = 1e-4);
+    // Independent gains: the usual t statistic. Each one five times: its mean is known as well, and
+    // five lags see that they aren't independent.
+    let gains: Vec<f64> = normal(4000, 1.0, 5).into_iter().map(|x| f64::from(x) + 0.05).collect();
+    let n = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / n;
+    let variance = gains.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+    let usual = mean / (variance / n).sqrt();
+    approx::assert_abs_diff_eq!(report::standard_errors(&gains, 1), usual, epsilon = 0.01);
+    let moving: Vec<f64> = gains.windows(5).map(|w| w.iter().sum::<f64>() / 5.0).collect();
+    approx::assert_abs_diff_eq!(report::standard_errors(&moving, 5), usual, epsilon = 0.2 * usual);
+    assert!(report::standard_errors(&moving, 1) > 1.8 * usual);
 }
 
 /// What the README says of the toy.
@@ -215,6 +295,45 @@ fn a_second_process_forecasts_the_same() {
     assert!(png.starts_with(b"\x89PNG") && png.len() > 10_000);
 }
 
+/// Prices of the test years have no part in the model: its tensors and metadata are the same.
+#[test]
+fn a_model_never_sees_the_test_years() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = |name: &str, text: &str| {
+        let prices = folder.path().join(format!("{name}.csv"));
+        fs::write(&prices, text).unwrap();
+        let out = folder.path().join(name);
+        let (prices, out) = (prices.to_str().unwrap(), out.to_str().unwrap());
+        let small = ["--epochs", "2", "--hidden", "4", "--window", "5", "--layers", "1"];
+        let output = stocks(&[&small[..], &["--csv", prices, "--out", out]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let bytes = fs::read(Path::new(out).join("model.safetensors")).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut tensors: Vec<(String, Vec<u8>)> =
+            file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect();
+        tensors.sort();
+        (tensors, header.metadata().clone().unwrap())
+    };
+    let text = csv(420);
+    let from = |day: usize| Date::from_julian_day(2_455_000 + day as i32).unwrap().to_string();
+    let changed = |start: String| -> String {
+        let change = |line: &str| {
+            let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+            if cells[1] >= start && cells[0] != "Ticker" {
+                cells[5] = (2.0 + cells[1].len() as f64 * line.len() as f64).to_string();
+            }
+            cells.join(",") + "\n"
+        };
+        text.lines().map(change).collect()
+    };
+    let whole = model("whole", &text);
+    // 70 and 15 of 100 days train and choose: the test years start at day 357.
+    assert_eq!(whole.1["stocks.test_start"], from(357));
+    assert_eq!(whole, model("test", &changed(from(357))));
+    assert_ne!(whole, model("before", &changed(from(200))));
+}
+
 #[test]
 fn the_example_says_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,13 +363,13 @@ fn the_example_says_what_is_wrong() {
     assert!(stocks(&[&small[..], &["--csv", long, "--out", out]].concat()).status.success());
     let model = format!("{out}/model.safetensors");
     let text =
-        fs::read_to_string(long).unwrap().replace("High", "Highest").replace("Volume", "Turnover");
+        fs::read_to_string(long).unwrap().replace("High", "Highest").replace("Volume", "Shares");
     let narrow = folder.path().join("narrow.csv");
     fs::write(&narrow, text).unwrap();
     let narrow = narrow.to_str().unwrap();
     for (arguments, expected) in [
         (&["--csv", narrow, "--out", out, "--load", &model][..], "inputs a day"),
-        (&["--csv", long, "--out", out, "--window", "18446744073709551615"], "column AAA"),
+        (&["--csv", long, "--out", out, "--window", "18446744073709551615"], "too few rows: AAA"),
         (&["--csv", long, "--out", out, "--window", "0"], "--window"),
         (&["--csv", long, "--out", out, "--hidden", "0"], "hidden"),
     ] {
