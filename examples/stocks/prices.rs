@@ -1,9 +1,10 @@
 //! Daily prices from a CSV file: the shipped one, or a user's own.
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use gatefold::Result;
 use gatefold::data::{Date, Table};
-use gatefold::{Error, Result};
 
 /// One ticker's days, oldest first.
 #[derive(Clone, Debug)]
@@ -31,118 +32,112 @@ const PRICE_COLUMNS: [&str; 5] = ["Adj Close", "Adjusted Close", "AdjClose", "Cl
 /// the date are prices of a company each.
 pub fn read(path: &Path) -> Result<Vec<Series>> {
     let table = Table::read(path)?;
-    let header = table.header().to_vec();
+    let header = table.header();
+    let has =
+        |names: &[&'static str]| names.iter().copied().find(|name| table.find(name).is_some());
     let exact = header.iter().find(|name| name.eq_ignore_ascii_case("date"));
-    let date = match exact.or(header.iter().find(|name| name.to_lowercase().contains("date"))) {
-        Some(name) => name.clone(),
-        None => {
-            return Err(Error::Data {
-                path: path.to_owned(),
-                row: None,
-                column: Some("Date".to_owned()),
-                problem: format!("is missing; there are {}", header.join(", ")),
-            });
-        }
-    };
-    let dates = table.dates(&date)?;
-    let price = PRICE_COLUMNS.into_iter().find(|name| table.find(name).is_some());
-    let ticker = ["Ticker", "Symbol"].into_iter().find(|name| table.find(name).is_some());
-    let name = path.file_stem().map_or("prices".into(), |stem| stem.to_string_lossy().into_owned());
-    let all: Vec<usize> = (0..table.len()).collect();
-    match (ticker, price) {
-        (Some(ticker), _) => {
-            let tickers = table.text(ticker)?;
-            let mut names: Vec<&str> = Vec::new();
-            for &name in &tickers {
-                if !names.contains(&name) {
-                    names.push(name);
+    let date = exact.or(header.iter().find(|name| name.to_lowercase().contains("date")));
+    let date = date.map_or("Date", String::as_str); // missing: the error says so
+    let dates = table.dates(date)?;
+
+    let rows: Vec<usize> = (0..table.len()).collect();
+    let companies: Vec<(String, Columns, Vec<usize>)> =
+        match (has(&["Ticker", "Symbol"]), has(&PRICE_COLUMNS)) {
+            (Some(ticker), price) => {
+                let columns = Columns::read(&table, price.unwrap_or("Close"))?;
+                let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+                let mut known: HashMap<&str, usize> = HashMap::new();
+                for (row, name) in table.text(ticker)?.into_iter().enumerate() {
+                    let group = *known.entry(name).or_insert_with(|| {
+                        groups.push((name, Vec::new()));
+                        groups.len() - 1
+                    });
+                    groups[group].1.push(row);
                 }
+                groups
+                    .into_iter()
+                    .map(|(name, rows)| (name.to_owned(), columns.pick(&rows), rows))
+                    .collect()
             }
-            let rows = |name: &str| {
-                all.iter().copied().filter(|&i| tickers[i] == name).collect::<Vec<_>>()
-            };
-            let column = price.unwrap_or("Close"); // missing: the error says so
-            names
-                .iter()
-                .map(|name| series(&table, name, column, &date, &dates, &rows(name)))
-                .collect()
-        }
-        (None, Some(price)) => Ok(vec![series(&table, &name, price, &date, &dates, &all)?]),
-        (None, None) => {
-            let besides =
-                header.iter().any(|name| BESIDES.iter().any(|b| b.eq_ignore_ascii_case(name)));
-            if besides {
-                table.text(PRICE_COLUMNS[3])?; // missing: the error says so
+            (None, Some(price)) => {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                vec![(name, Columns::read(&table, price)?, rows)]
             }
-            let prices = header.iter().filter(|name| **name != date);
-            let found: Result<Vec<Series>> =
-                prices.map(|name| series(&table, name, name, &date, &dates, &all)).collect();
-            found.and_then(|found| match found.is_empty() {
-                false => Ok(found),
-                true => Err(table.error(0, "Close", "is missing: there is no column of prices")),
-            })
+            (None, None) => {
+                if header.len() == 1 || has(&BESIDES).is_some() {
+                    table.text("Close")?; // missing: the error says so
+                }
+                let prices = header.iter().filter(|name| *name != date);
+                let read =
+                    |name: &String| Ok((name.clone(), Columns::read(&table, name)?, rows.clone()));
+                prices.map(read).collect::<Result<Vec<_>>>()?
+            }
+        };
+    let series = |(ticker, columns, rows): (String, Columns, Vec<usize>)| {
+        for pair in rows.windows(2) {
+            let (before, after) = (dates[pair[0]], dates[pair[1]]);
+            if after <= before {
+                let problem = format!("{after} does not follow {before} of {ticker}");
+                return Err(table.error(pair[1], date, problem));
+            }
         }
-    }
+        let Columns { price, close, range, volume } = columns;
+        let dates = rows.iter().map(|&row| dates[row]).collect();
+        Ok(Series { ticker, dates, price, close, range, volume })
+    };
+    companies.into_iter().map(series).collect()
 }
 
-/// The rows of one company.
-fn series(
-    table: &Table,
-    ticker: &str,
-    price: &str,
-    date: &str,
-    dates: &[Date],
-    rows: &[usize],
-) -> Result<Series> {
-    for pair in rows.windows(2) {
-        if dates[pair[1]] <= dates[pair[0]] {
-            let problem =
-                format!("{} does not follow {} of {ticker}", dates[pair[1]], dates[pair[0]]);
-            return Err(table.error(pair[1], date, problem));
-        }
-    }
-    let pick = |column: Vec<f64>| rows.iter().map(|&i| column[i]).collect::<Vec<f64>>();
-    let bounded = |column: &str, values: Vec<f64>| -> Result<Vec<f64>> {
-        let beyond = |v: &f64| *v > LARGEST || (*v > 0.0 && *v < 1.0 / LARGEST);
-        match values.iter().position(beyond) {
-            Some(row) => {
-                Err(table.error(row, column, format!("is {:e}, which can't be", values[row])))
+/// What a table says of each row.
+struct Columns {
+    price: Vec<f64>,
+    close: Vec<f64>,
+    range: Option<Vec<f64>>,
+    volume: Option<Vec<f64>>,
+}
+
+impl Columns {
+    fn read(table: &Table, price: &str) -> Result<Columns> {
+        let bounded = |column: &str, values: Vec<f64>| {
+            let beyond = |v: &f64| *v > LARGEST || (*v > 0.0 && *v < 1.0 / LARGEST);
+            match values.iter().position(beyond) {
+                Some(row) => {
+                    Err(table.error(row, column, format!("is {:e}, which can't be", values[row])))
+                }
+                None => Ok(values),
             }
-            None => Ok(values),
-        }
-    };
-    let range = match (table.find("High"), table.find("Low")) {
-        (Some(_), Some(_)) => {
-            let high = bounded("High", table.positive("High")?)?;
-            let low = bounded("Low", table.positive("Low")?)?;
+        };
+        let positive = |column: &str| bounded(column, table.positive(column)?);
+        let has = |column: &str| table.find(column).is_some();
+        let mut range = None;
+        if has("High") && has("Low") {
+            let (high, low) = (positive("High")?, positive("Low")?);
             if let Some(row) = (0..high.len()).find(|&row| high[row] < low[row]) {
                 return Err(table.error(row, "High", "is below Low"));
             }
-            Some(pick(high.iter().zip(&low).map(|(h, l)| (h / l).ln()).collect()))
+            range = Some(high.iter().zip(&low).map(|(h, l)| (h / l).ln()).collect());
         }
-        _ => None,
-    };
-    let volume = match table.find("Volume") {
-        Some(_) => {
-            let volume = bounded("Volume", table.numbers("Volume")?)?;
-            if let Some(row) = volume.iter().position(|v| *v < 0.0) {
+        let mut volume = None;
+        if has("Volume") {
+            let values = bounded("Volume", table.numbers("Volume")?)?;
+            if let Some(row) = values.iter().position(|v| *v < 0.0) {
                 return Err(table.error(row, "Volume", "is negative"));
             }
-            Some(pick(volume))
+            volume = Some(values);
         }
-        None => None,
-    };
-    let prices = pick(bounded(price, table.positive(price)?)?);
-    let close = match table.find("Close") {
-        Some(_) => pick(bounded("Close", table.positive("Close")?)?),
-        None => prices.clone(),
-    };
-    Ok(Series {
-        ticker: ticker.to_owned(),
-        dates: rows.iter().map(|&i| dates[i]).collect(),
-        price: prices,
-        close,
-        range,
-        volume,
-    })
+        let price = positive(price)?;
+        let close = if has("Close") { positive("Close")? } else { price.clone() };
+        Ok(Columns { price, close, range, volume })
+    }
+
+    /// Some of the rows.
+    fn pick(&self, rows: &[usize]) -> Columns {
+        let pick = |column: &Vec<f64>| rows.iter().map(|&row| column[row]).collect();
+        Columns {
+            price: pick(&self.price),
+            close: pick(&self.close),
+            range: self.range.as_ref().map(pick),
+            volume: self.volume.as_ref().map(pick),
+        }
+    }
 }
