@@ -10,9 +10,9 @@ use criterion::{Criterion, Throughput};
 use gatefold::Device;
 use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
-use gatefold::kernels::{self, View};
+use gatefold::kernels::{self, Directions, Padding, View, lstm_step_backward, lstm_step_forward};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{AdamConstants, Product};
+use gatefold::reference::{AdamConstants, Dropout, Product, SlotAtLength, Strides};
 
 /// One launch and what it moves.
 struct Case {
@@ -75,18 +75,35 @@ fn cases() -> Vec<Case> {
     let flop = Throughput::Elements((8 * slot * hidden) as u64);
     let mut b = new();
     let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot));
-    let (h, c) = (b.buffer(2 * slot), b.buffer(2 * slot));
-    let launch = kernels::lstm_step_forward::dispatch(batch, hidden, u, gates, h, c);
+    let (h, c, z) = (b.buffer(2 * slot), b.buffer(2 * slot), b.buffer(1));
+    let sizes = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let bound = lstm_step_forward::Bindings {
+        u: u.range,
+        gates: gates.range,
+        h: h.range,
+        c: c.range,
+        z: z.range,
+    };
+    let at = lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
+    let launch = lstm_step_forward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
     let shape = format!("B {batch}, H {hidden}");
     cases.push(b.case("lstm_step_forward", shape.clone(), flop.clone(), launch));
 
     let mut b = new();
-    let u = b.buffer(4 * hidden * hidden);
-    let (c, dy, dh_n) = (b.buffer(2 * slot), b.buffer(slot), b.buffer(slot));
-    let (gates, dc) = (b.buffer(8 * slot), b.buffer(slot));
-    let (dy, dh_n) = (Some(dy), Some(dh_n));
-    let operands = kernels::lstm_step_backward::Operands { u, c, dy, dh_n, gates, dc };
-    let launch = kernels::lstm_step_backward::dispatch(batch, hidden, false, &operands);
+    let w = b.buffer(4 * hidden * hidden);
+    let (c, dy, gates, dc) =
+        (b.buffer(2 * slot), b.buffer(slot), b.buffer(8 * slot), b.buffer(slot));
+    let sizes = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+    let bound = lstm_step_backward::Bindings {
+        w: w.range,
+        c: c.range,
+        dy: Some(dy.range),
+        dh: None,
+        gates: gates.range,
+        dc: dc.range,
+    };
+    let at = lstm_step_backward::At { incoming: Some(4 * slot), c: slot, ..Default::default() };
+    let launch = lstm_step_backward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
     let (rows, columns) = (2048, 512);
@@ -121,6 +138,37 @@ fn cases() -> Vec<Case> {
     let operands = kernels::adam::Operands { scalars, g, p, m, v };
     let launch = kernels::adam::dispatch(len, &constants, &operands);
     cases.push(b.case("adam", format!("{len}"), Throughput::Bytes(28 * len as u64), launch));
+
+    let (steps, batch, width) = (128, 64, 128);
+    let shape = format!("{steps} x {batch} x {width}");
+    let bytes = Throughput::Bytes(8 * (steps * batch * width) as u64);
+    let mut b = new();
+    let source = (Strides::batch_first(steps, width), b.buffer(steps * batch * width));
+    let copied = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
+    let lengths = b.given((0..batch).map(|row| (row * steps / batch) as f32).collect());
+    let padding = (Padding(Some(lengths)), 0);
+    let size = (steps, batch, width);
+    let launch = kernels::copy_sequence::dispatch(size, source, copied, padding, false);
+    cases.push(b.case("copy_sequence", shape.clone(), bytes.clone(), launch));
+
+    let mut b = new();
+    let sequence = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
+    let lengths = b.given((0..batch).map(|row| (row * steps / batch) as f32).collect());
+    let rows = (width, b.buffer(batch * width));
+    let slot = SlotAtLength { offset: 0, first: 0, slots: steps };
+    let way = kernels::copy_at_length::Way::Gather;
+    let size = (batch, width);
+    let launch = kernels::copy_at_length::dispatch(way, size, slot, lengths, sequence, rows, false);
+    let few = Throughput::Bytes(8 * (batch * width) as u64);
+    cases.push(b.case("copy_at_length", shape.clone(), few, launch));
+
+    let mut b = new();
+    let key = b.given(Dropout::halves([1, 2]).to_vec());
+    let x = b.buffer(steps * batch * width);
+    // Nothing is lost over many runs: the numbers stay what they are, or become zero.
+    let drop = Dropout { scale: 1.0, ..Dropout::new(0.5) };
+    let launch = kernels::dropout::dispatch(drop, [0; 4], (steps, batch, width), key, x);
+    cases.push(b.case("dropout", shape, bytes, launch));
     cases
 }
 

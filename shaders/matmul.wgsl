@@ -11,7 +11,8 @@
 // | 4       | bias_2 | [N]                        | read       | a, b      |
 // | 5       | c      | [M, N]                     | read_write | nothing   |
 //
-// Grid: ceil(N / 64) x ceil(M / 64). Workgroup: 16 x 16 invocations, 8 KiB of memory.
+// Grid: ceil(N / 64) x ceil(M / 64) x 1, or x 2 for a pair of products of one shape, whose second
+// operands start at `_second` in the same bindings. Workgroup: 16 x 16 invocations, 8 KiB of memory.
 // Twin: reference::matmul. Sums run over k in order, so the result depends on shapes alone.
 //
 // Version 1: a tile of 64 x 64 through workgroup memory, K by 16, 4 x 4 results an invocation
@@ -35,6 +36,9 @@ struct Params {
     c_start: u32,
     bias_1_start: u32,
     bias_2_start: u32,
+    a_second: u32,
+    b_second: u32,
+    c_second: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -51,18 +55,18 @@ const QUADS = TILE / 4u;
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [TILE_K, QUADS], four rows of A each
 var<workgroup> b_tile: array<vec4<f32>, 256>;  // [TILE_K, QUADS], four columns of B each
 
-fn a_at(m: u32, k: u32) -> f32 {
+fn a_at(start: u32, m: u32, k: u32) -> f32 {
     if m >= params.m || k >= params.k {
         return 0.0;
     }
-    return a[params.a_start + select(m * params.lda + k, k * params.lda + m, TRANSPOSE_A)];
+    return a[start + select(m * params.lda + k, k * params.lda + m, TRANSPOSE_A)];
 }
 
-fn b_at(k: u32, n: u32) -> f32 {
+fn b_at(start: u32, k: u32, n: u32) -> f32 {
     if k >= params.k || n >= params.n {
         return 0.0;
     }
-    return b[params.b_start + select(k * params.ldb + n, n * params.ldb + k, TRANSPOSE_B)];
+    return b[start + select(k * params.ldb + n, n * params.ldb + k, TRANSPOSE_B)];
 }
 
 @compute @workgroup_size(16, 16)
@@ -73,6 +77,10 @@ fn main(
 ) {
     let row = group.y * TILE;
     let column = group.x * TILE;
+    let second = group.z == 1u;
+    let a_start = select(params.a_start, params.a_second, second);
+    let b_start = select(params.b_start, params.b_second, second);
+    let c_start = select(params.c_start, params.c_second, second);
 
     // Which vec4 of each tile this invocation fills: neighbours read neighbouring addresses.
     let a_k = select(lane % TILE_K, lane / QUADS, TRANSPOSE_A);
@@ -88,16 +96,16 @@ fn main(
     var sum_3 = vec4(0.0);
     for (var k = 0u; k < params.k; k += TILE_K) {
         a_tile[a_k * QUADS + a_quad] = vec4(
-            a_at(a_row, k + a_k),
-            a_at(a_row + 1u, k + a_k),
-            a_at(a_row + 2u, k + a_k),
-            a_at(a_row + 3u, k + a_k),
+            a_at(a_start, a_row, k + a_k),
+            a_at(a_start, a_row + 1u, k + a_k),
+            a_at(a_start, a_row + 2u, k + a_k),
+            a_at(a_start, a_row + 3u, k + a_k),
         );
         b_tile[b_k * QUADS + b_quad] = vec4(
-            b_at(k + b_k, b_column),
-            b_at(k + b_k, b_column + 1u),
-            b_at(k + b_k, b_column + 2u),
-            b_at(k + b_k, b_column + 3u),
+            b_at(b_start, k + b_k, b_column),
+            b_at(b_start, k + b_k, b_column + 1u),
+            b_at(b_start, k + b_k, b_column + 2u),
+            b_at(b_start, k + b_k, b_column + 3u),
         );
         workgroupBarrier();
         for (var i = 0u; i < TILE_K; i++) {
@@ -124,7 +132,7 @@ fn main(
                 if BIASES >= 2u {
                     sum += bias_2[params.bias_2_start + n];
                 }
-                let at = params.c_start + m * params.ldc + n;
+                let at = c_start + m * params.ldc + n;
                 if ACCUMULATE {
                     sum += c[at];
                 }

@@ -1,5 +1,6 @@
 //! Counts of what an executor did, for tests and for the curious.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What an executor has done since it was made.
@@ -41,6 +42,35 @@ macro_rules! counters {
     };
 }
 counters!(buffers, pipelines, bind_groups, dispatches, submits, readbacks);
+
+/// Bytes that a device's buffers take at the moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allocated(Arc<AtomicU64>);
+
+impl Allocated {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Counts so many bytes for as long as the value lives.
+    pub(crate) fn hold(&self, bytes: u64) -> Held {
+        self.0.fetch_add(bytes, Relaxed);
+        Held { bytes, allocated: self.clone() }
+    }
+}
+
+/// Bytes of one buffer.
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: u64,
+    allocated: Allocated,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.allocated.0.fetch_sub(self.bytes, Relaxed);
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);

@@ -153,6 +153,11 @@ impl Device {
         on!(&self.kind, device => device.counts())
     }
 
+    /// Bytes that buffers on the device take at the moment, those of this crate alone.
+    pub fn allocated_bytes(&self) -> u64 {
+        on!(&self.kind, device => device.allocated_bytes())
+    }
+
     /// Whether both are the same device.
     pub fn is(&self, other: &Device) -> bool {
         match (&self.kind, &other.kind) {
@@ -214,7 +219,8 @@ impl Device {
         self.read(buffer, start, len)
     }
 
-    /// Makes a program ready to run; `caller` gives the buffers that belong to the caller.
+    /// Makes a program ready to run; `caller` gives the buffers that belong to the caller, and may
+    /// give those of the workspace.
     pub(crate) fn bind(
         &self,
         program: &Arc<Program>,
@@ -300,6 +306,16 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(buffer) => buffer.len(),
+            #[cfg(feature = "cpu")]
+            Buffer::Cpu(buffer) => buffer.len(),
+        }
+    }
+
     #[cfg(feature = "gpu")]
     fn into_gpu(self) -> Option<gpu::Buffer> {
         match self {
@@ -413,6 +429,12 @@ impl Session {
             #[cfg(feature = "cpu")]
             Kind::Cpu(_) => Ok(()),
         }
+    }
+
+    /// Bytes that its commands take, about: a line each on the host, its constants on the device.
+    pub(crate) fn command_bytes(&self) -> u64 {
+        const EACH: u64 = 768;
+        EACH * self.program.commands.len() as u64
     }
 
     pub(crate) fn buffer(&self, id: BufferId) -> Buffer {

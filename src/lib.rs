@@ -2,7 +2,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
-mod checkpoint;
+pub mod checkpoint;
 pub mod command;
 mod counters;
 #[cfg(feature = "cpu")]
@@ -24,7 +24,9 @@ pub use counters::Counts;
 pub use data::Dataset;
 pub use device::{DEVICE_VARIABLE, Device, Session};
 pub use error::{Error, Result};
-pub use model::{Forecaster, Init, Linear, Lstm, LstmConfig, LstmState};
+pub use model::{
+    Forecaster, Init, Linear, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState, TrainingPass,
+};
 pub use plan::Bias;
 pub use tensor::{Array, Tensor};
 #[cfg(feature = "gpu")]

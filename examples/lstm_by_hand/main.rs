@@ -5,15 +5,17 @@
 //! session that runs it, and buffers with names.
 
 use gatefold::gpu::Adapter;
-use gatefold::plan::{Bias, Head, ParameterTable, Plan, Role, StackShape, TrainingOptions};
+use gatefold::plan::{
+    Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
+};
 use gatefold::train::Adam;
 use gatefold::{Device, Result};
 
 /// The weights in PyTorch's order of gates: input, forget, candidate, output.
 const WEIGHTS: [(Role, [f32; 4]); 3] = [
-    (Role::WeightHh(0), [2.0, 2.7, 1.41, 4.38]), // of the short-term memory
-    (Role::WeightIh(0), [1.65, 1.63, 0.94, -0.19]), // of the input
-    (Role::BiasIh(0), [0.62, 1.62, -0.32, 0.59]),
+    (Role::WeightHh(0, 0), [2.0, 2.7, 1.41, 4.38]), // of the short-term memory
+    (Role::WeightIh(0, 0), [1.65, 1.63, 0.94, -0.19]), // of the input
+    (Role::BiasIh(0, 0), [0.62, 1.62, -0.32, 0.59]),
 ];
 const INPUT: f32 = 1.0;
 const LONG_MEMORY: f32 = 2.0;
@@ -32,11 +34,12 @@ fn run(device: &Device) -> Result<()> {
     }
 
     // Forward: one timestep of one row.
-    let plan = Plan::forward(&shape, 1, 1, &device.limits())?;
+    let call = Sequences::new(1, 1).with_state();
+    let plan = Plan::forward(&shape, &call, &device.limits())?;
     let session = device.session(&plan.program)?;
     session.write("params", &params)?;
-    session.write("h_l0", &[SHORT_MEMORY])?; // slot 0 is the initial state
-    session.write("c_l0", &[LONG_MEMORY])?;
+    session.write("h_0", &[SHORT_MEMORY])?;
+    session.write("c_0", &[LONG_MEMORY])?;
     session.write("x", &[INPUT])?;
     session.run()?;
     let gates = session.read("gates_l0")?;
@@ -44,19 +47,19 @@ fn run(device: &Device) -> Result<()> {
     println!("Long-term memory keep percentage: {forget:.4}");
     println!("Potential memory: {candidate:.4}");
     println!("Potential keep percentage: {input:.4}");
-    println!("New long-term memory: {:.4}", session.read("c_l0")?[1]);
+    println!("New long-term memory: {:.4}", session.read("c_l0")?[1]); // slot 1
     println!("Output gate percentage: {output:.4}");
     println!("New short-term memory: {:.4}", session.read("h_l0")?[1]);
 
     // One Adam step towards the target.
     let adam = Adam::new(0.001);
     let options = TrainingOptions { adam: Some(adam.constants()), ..Default::default() };
-    let plan = Plan::training(&shape, 1, 1, &options, &device.limits())?;
+    let plan = Plan::training(&shape, &call, &options, &device.limits())?;
     let session = device.session(&plan.program)?;
     let scalars = adam.scalars(1);
     session.write("params", &params)?;
-    session.write("h_l0", &[SHORT_MEMORY])?;
-    session.write("c_l0", &[LONG_MEMORY])?;
+    session.write("h_0", &[SHORT_MEMORY])?;
+    session.write("c_0", &[LONG_MEMORY])?;
     session.write("feed", &[INPUT, TARGET, scalars.step_size, scalars.root_correction])?;
     session.run()?;
     println!("Loss towards {TARGET}: {:.4}", session.read("loss")?[0]);

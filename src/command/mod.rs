@@ -168,7 +168,7 @@ pub struct Command {
 /// Who provides a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// The session allocates it, zeroed.
+    /// The session allocates it, unless it is given one; what it holds before a run doesn't count.
     Workspace,
     /// The caller binds it.
     Caller,
@@ -364,8 +364,8 @@ impl Program {
         }
     }
 
-    /// One buffer for each of [`Program::buffers`]: created for the workspace, the caller's
-    /// otherwise.
+    /// One buffer for each of [`Program::buffers`]: the caller's, or created for the workspace where
+    /// the caller gives none.
     pub(crate) fn resolve<B: Clone>(
         &self,
         caller: &[(BufferId, B)],
@@ -384,9 +384,9 @@ impl Program {
             let needed = spec.len * spec.slots;
             let given = caller.iter().find(|(id, _)| id.0 as usize == index).map(|(_, b)| b);
             let buffer = match (spec.owner, given) {
-                (Owner::Workspace, _) => create(&spec.name, needed)?,
-                (Owner::Caller, Some(buffer)) if len(buffer) >= needed => buffer.clone(),
-                (Owner::Caller, given) => {
+                (Owner::Workspace, None) => create(&spec.name, needed)?,
+                (_, Some(buffer)) if len(buffer) >= needed => buffer.clone(),
+                (_, given) => {
                     let got = given.map_or("none".to_owned(), |b| format!("{} elements", len(b)));
                     return Err(refused(format!("given, with at least {needed} elements"), got));
                 }

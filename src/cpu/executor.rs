@@ -7,18 +7,20 @@ use super::Cpu;
 use crate::command::{
     Access, Arg, BufferId, Command, KernelTable, Limits, Operation, Program, Range,
 };
+use crate::counters::{Allocated, Held};
 use crate::error::Result;
 
 /// A buffer in memory, shared by its clones.
 #[derive(Clone, Debug)]
-pub struct Buffer<R = f32>(Arc<RwLock<Vec<R>>>);
+pub struct Buffer<R = f32>(Arc<(RwLock<Vec<R>>, Held)>);
 
 impl<R: Clone + Default> Buffer<R> {
-    pub(super) fn zeros(len: usize) -> Option<Self> {
+    pub(super) fn zeros(len: usize, allocated: &Allocated) -> Option<Self> {
         let mut data = Vec::new();
         data.try_reserve_exact(len).ok()?;
         data.resize(len, R::default());
-        Some(Buffer(Arc::new(RwLock::new(data))))
+        let held = allocated.hold((len * size_of::<R>()) as u64);
+        Some(Buffer(Arc::new((RwLock::new(data), held))))
     }
 }
 
@@ -36,12 +38,12 @@ impl<R> Buffer<R> {
 
     /// The contents, for reading.
     pub fn read(&self) -> RwLockReadGuard<'_, Vec<R>> {
-        self.0.read().unwrap_or_else(|e| e.into_inner())
+        self.0.0.read().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The contents, for writing.
     pub fn write(&self) -> RwLockWriteGuard<'_, Vec<R>> {
-        self.0.write().unwrap_or_else(|e| e.into_inner())
+        self.0.0.write().unwrap_or_else(|e| e.into_inner())
     }
 
     fn address(&self) -> usize {

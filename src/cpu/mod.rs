@@ -12,7 +12,7 @@ pub use matmul::matmul;
 use std::sync::Arc;
 
 use crate::command::{KernelTable, Program};
-use crate::counters::{Counters, Counts};
+use crate::counters::{Allocated, Counters, Counts};
 use crate::error::{Error, Result};
 use crate::reference::Real;
 
@@ -21,12 +21,13 @@ use crate::reference::Real;
 pub struct Cpu {
     pool: Option<rayon::ThreadPool>,
     counters: Counters,
+    allocated: Allocated,
 }
 
 impl Cpu {
     /// All of the processor's threads.
     pub fn new() -> Cpu {
-        Cpu { pool: None, counters: Counters::default() }
+        Cpu { pool: None, counters: Counters::default(), allocated: Allocated::default() }
     }
 
     /// So many threads of its own.
@@ -47,7 +48,7 @@ impl Cpu {
             .num_threads(threads)
             .build()
             .map_err(|e| refused(format!("{threads} ({e})")))?;
-        Ok(Cpu { pool: Some(pool), counters: Counters::default() })
+        Ok(Cpu { pool: Some(pool), ..Cpu::new() })
     }
 
     /// How many threads work.
@@ -60,13 +61,18 @@ impl Cpu {
         self.counters.counts()
     }
 
+    /// Bytes that its buffers take at the moment.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated.bytes()
+    }
+
     /// A buffer of `len` zeros.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn create_buffer<R: Real>(&self, name: &str, len: usize) -> Result<Buffer<R>> {
         self.counters.buffers.add(1);
-        Buffer::zeros(len).ok_or_else(|| Error::OutOfMemory {
+        Buffer::zeros(len, &self.allocated).ok_or_else(|| Error::OutOfMemory {
             adapter: "the CPU".to_owned(),
             operation: format!(
                 "creating buffer `{name}` of {} bytes",

@@ -1,11 +1,11 @@
 //! The device, how it is chosen, and the guard around every call that it may refuse.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::executor::Buffer;
 use super::pipeline::Pipelines;
 use crate::command::Limits;
-use crate::counters::{Counters, Counts};
+use crate::counters::{Allocated, Counters, Counts};
 use crate::error::{Error, Result};
 
 /// llvmpipe runs at most 65,535 loop iterations in one invocation and then falls through every
@@ -94,6 +94,7 @@ pub struct Gpu {
     pub(super) pipelines: Mutex<Pipelines>,
     pub(super) staging: Mutex<Option<wgpu::Buffer>>,
     pub(super) counters: Counters,
+    pub(super) allocated: Allocated,
 }
 
 impl Gpu {
@@ -123,6 +124,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             staging: Mutex::default(),
             counters: Counters::default(),
+            allocated: Allocated::default(),
         }
     }
 
@@ -153,6 +155,12 @@ impl Gpu {
         self.counters.counts()
     }
 
+    /// Bytes that its buffers take at the moment, those of constants included; what a read stages is
+    /// not counted.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated.bytes()
+    }
+
     /// A buffer of `len` zeros.
     ///
     /// # Errors
@@ -170,7 +178,8 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        Ok(Buffer { inner: self.allocate(name, 4 * len as u64, usage)?, len })
+        let inner = self.allocate(name, 4 * len as u64, usage)?;
+        Ok(Buffer { inner, len, _held: Arc::new(self.allocated.hold(4 * len as u64)) })
     }
 
     /// The one place where device memory is allocated.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Gpu;
 use super::pipeline::Pipeline;
 use crate::command::{BufferId, KernelId, KernelTable, Operation, Program, Range};
+use crate::counters::Held;
 use crate::error::Result;
 
 /// A buffer on the device, shared by its clones.
@@ -13,6 +14,7 @@ use crate::error::Result;
 pub struct Buffer {
     pub(super) inner: wgpu::Buffer,
     pub(super) len: usize,
+    pub(super) _held: Arc<Held>,
 }
 
 impl Buffer {
@@ -51,6 +53,7 @@ pub struct Session {
     program: Arc<Program>,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
+    _constants: Option<Held>,
 }
 
 /// What tells one bind group of a session from another.
@@ -76,7 +79,7 @@ impl Session {
             Buffer::len,
             |a, b| a.inner == b.inner,
         )?;
-        let mut session = Session { program, buffers, steps: Vec::new() };
+        let mut session = Session { program, buffers, steps: Vec::new(), _constants: None };
         session.prepare(gpu, table)?;
         Ok(session)
     }
@@ -95,6 +98,7 @@ impl Session {
         constants.resize(constants.len().next_multiple_of(16) + 16, 0);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniform = gpu.allocate("constants", constants.len() as u64, usage)?;
+        self._constants = Some(gpu.allocated.hold(constants.len() as u64));
         gpu.guarded("writing the constants", || gpu.queue.write_buffer(&uniform, 0, &constants))?;
 
         let mut pipelines = HashMap::new();

@@ -1,99 +1,229 @@
 //! Host side of `lstm_step_forward`.
 
-use super::{LSTM_STEP_FORWARD, View, groups, input, output, read, variant, write};
-use crate::command::{Call, Dispatch, Kernel, params};
-use crate::reference::{self, Real, Tolerance};
+use super::{
+    Directions, LSTM_STEP_FORWARD, Padding, apart, groups, input, output, read, variant, write,
+};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::reference::{self, Lengths, Real, StepForward, Tolerance};
 
 params! {
-    /// The block of constants; starts of `u` and `gates` count quads.
+    /// The block of constants; starts of `u` and `gates` count quads, those of the second
+    /// direction are named `_reverse`.
     pub struct Params {
         /// Rows `B`.
         pub batch: u32,
         /// Units `H`.
         pub hidden: u32,
+        /// Terms of the recurrent product.
+        pub terms: u32,
+        /// Elements from one row of a slot of `h` to the next.
+        pub h_row: u32,
+        /// Where the lengths start.
+        pub lengths_start: u32,
+        /// The timestep.
+        pub t: u32,
+        /// The timestep.
+        pub t_reverse: u32,
         /// Where the recurrent weights start.
         pub u_start: u32,
-        /// Where the gates of step t start.
+        /// Where the recurrent weights start.
+        pub u_reverse: u32,
+        /// Where the gates of the step start.
         pub gates_start: u32,
-        /// Where slot t of the hidden states starts.
+        /// Where the gates of the step start.
+        pub gates_reverse: u32,
+        /// Where the hidden states before the step start.
         pub h_prev_start: u32,
-        /// Where slot t+1 of the hidden states starts.
+        /// Where the hidden states before the step start.
+        pub h_prev_reverse: u32,
+        /// Where the hidden states after the step start.
         pub h_start: u32,
-        /// Where slot t of the cell states starts.
+        /// Where the hidden states after the step start.
+        pub h_reverse: u32,
+        /// Where the cell states before the step start.
         pub c_prev_start: u32,
-        /// Where slot t+1 of the cell states starts.
+        /// Where the cell states before the step start.
+        pub c_prev_reverse: u32,
+        /// Where the cell states after the step start.
         pub c_start: u32,
+        /// Where the cell states after the step start.
+        pub c_reverse: u32,
+        /// Where what is projected starts.
+        pub z_start: u32,
+        /// Where what is projected starts.
+        pub z_reverse: u32,
     }
 }
 
 /// Units and rows that a workgroup computes.
 pub const TILE: usize = 16;
 
-/// One timestep: `gates` is the view of step t, `h` and `c` those of slot t; slot t+1 follows.
-pub fn dispatch(batch: usize, hidden: usize, u: View, gates: View, h: View, c: View) -> Dispatch {
-    let slot = (batch * hidden) as u32;
+/// The sizes that a launch has, whichever the step.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Rows `B`.
+    pub batch: usize,
+    /// Units `H`.
+    pub hidden: usize,
+    /// Terms of the recurrent product: `P` with a projection, else `H`.
+    pub terms: usize,
+    /// Elements from one row of a slot of `h` to the next.
+    pub h_row: usize,
+}
+
+/// What is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bindings {
+    /// Recurrent weights.
+    pub u: Range,
+    /// Gates.
+    pub gates: Range,
+    /// Hidden states.
+    pub h: Range,
+    /// Cell states.
+    pub c: Range,
+    /// What is projected, with a projection; else any buffer of its own.
+    pub z: Range,
+}
+
+/// Where one direction's operands start in what is bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct At {
+    /// The timestep.
+    pub t: usize,
+    /// Recurrent weights.
+    pub u: usize,
+    /// Gates of the step.
+    pub gates: usize,
+    /// Hidden states before the step.
+    pub h_prev: usize,
+    /// Hidden states after the step.
+    pub h: usize,
+    /// Cell states before the step.
+    pub c_prev: usize,
+    /// Cell states after the step.
+    pub c: usize,
+    /// What is projected, with a projection.
+    pub z: Option<usize>,
+}
+
+/// One timestep of one direction or of both.
+pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Padding) -> Dispatch {
+    let [one, other] = at.both();
+    let (element, quad) = (|v: usize| v as u32, |v: usize| (v / 4) as u32);
     let params = Params {
-        batch: batch as u32,
-        hidden: hidden as u32,
-        u_start: u.start_quads(),
-        gates_start: gates.start_quads(),
-        h_prev_start: h.start(),
-        h_start: h.start() + slot,
-        c_prev_start: c.start(),
-        c_start: c.start() + slot,
+        batch: shape.batch as u32,
+        hidden: shape.hidden as u32,
+        terms: shape.terms as u32,
+        h_row: shape.h_row as u32,
+        lengths_start: padding.start(),
+        t: one.t as u32,
+        t_reverse: other.t as u32,
+        u_start: quad(one.u),
+        u_reverse: quad(other.u),
+        gates_start: quad(one.gates),
+        gates_reverse: quad(other.gates),
+        h_prev_start: element(one.h_prev),
+        h_prev_reverse: element(other.h_prev),
+        h_start: element(one.h),
+        h_reverse: element(other.h),
+        c_prev_start: element(one.c_prev),
+        c_prev_reverse: element(other.c_prev),
+        c_start: element(one.c),
+        c_reverse: element(other.c),
+        z_start: element(one.z.unwrap_or(0)),
+        z_reverse: element(other.z.unwrap_or(0)),
     };
+    let projection = f64::from(u8::from(one.z.is_some()));
     Dispatch {
         kernel: LSTM_STEP_FORWARD,
         variant: 0,
-        constants: Vec::new(),
+        constants: vec![("LENGTHS", padding.flag()), ("PROJECTION", projection)],
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![u.range, gates.range, h.range, c.range],
-        grid: [groups(hidden, TILE), groups(batch, TILE), 1],
+        bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c, bound.z],
+        grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), at.count()],
+    }
+}
+
+impl Params {
+    /// Where the operands of a launch's first or second direction start.
+    fn at(&self, second: bool) -> At {
+        let either = |one: u32, other: u32| if second { other } else { one } as usize;
+        At {
+            t: either(self.t, self.t_reverse),
+            u: 4 * either(self.u_start, self.u_reverse),
+            gates: 4 * either(self.gates_start, self.gates_reverse),
+            h_prev: either(self.h_prev_start, self.h_prev_reverse),
+            h: either(self.h_start, self.h_reverse),
+            c_prev: either(self.c_prev_start, self.c_prev_reverse),
+            c: either(self.c_start, self.c_reverse),
+            z: Some(either(self.z_start, self.z_reverse)),
+        }
+    }
+}
+
+/// Calls `each` with the operands of every direction, in the order that the twin takes.
+fn with<R: Real>(
+    call: Call<'_, '_, R>,
+    each: impl Fn(&StepForward<'_, R>, &[R], &mut [R], &[R], &[R], &mut [R], &mut [R]),
+) {
+    let p: Params = call.params();
+    let padded = call.dispatch.constant("LENGTHS") != 0.0;
+    let projected = call.dispatch.constant("PROJECTION") != 0.0;
+    let (batch, hidden) = (p.batch as usize, p.hidden as usize);
+    let (terms, h_row, slot) = (p.terms as usize, p.h_row as usize, batch * hidden);
+    // The last row of a slot may end before the next slot's first.
+    let in_h = |width: usize| (batch - 1) * h_row + width;
+    let [u, lengths, gates, h, c, z] = call.args else { unreachable!("six bindings") };
+    let lengths = input(lengths, p.lengths_start);
+    let (gates, h, c, z) = (output(gates, 0), output(h, 0), output(c, 0), output(z, 0));
+    for direction in 0..call.dispatch.grid[2] {
+        let at = p.at(direction == 1);
+        let step = StepForward {
+            hidden,
+            terms,
+            h_prev_row: h_row,
+            h_row: if projected { hidden } else { h_row },
+            lengths: padded.then_some(Lengths { lengths, t: at.t }),
+        };
+        let (c_prev, c) = apart(c, (at.c_prev, slot), (at.c, slot));
+        let (h_prev, h) = match at.z.filter(|_| projected) {
+            Some(z_start) => (&h[at.h_prev..][..in_h(terms)], &mut z[z_start..][..slot]),
+            None => apart(h, (at.h_prev, in_h(hidden)), (at.h, in_h(hidden))),
+        };
+        each(&step, &input(u, 0)[at.u..], &mut gates[at.gates..][..4 * slot], h_prev, c_prev, h, c);
     }
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
-    let p: Params = call.params();
-    let slot = (p.batch * p.hidden) as usize;
-    let [u, gates, h, c] = call.args else { unreachable!("four bindings") };
-    // Slot t+1 follows slot t.
-    let (h_prev, h) = output(h, p.h_prev_start).split_at_mut(slot);
-    let (c_prev, c) = output(c, p.c_prev_start).split_at_mut(slot);
-    reference::lstm_step_forward(
-        p.hidden as usize,
-        input(u, 4 * p.u_start),
-        &mut output(gates, 4 * p.gates_start)[..4 * slot],
-        h_prev,
-        c_prev,
-        &mut h[..slot],
-        &mut c[..slot],
-    );
+    with(call, reference::lstm_step_forward);
 }
 
 /// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
+    use super::{BLOCK, PARALLEL_FROM};
     use rayon::prelude::*;
 
-    let p: Params = call.params();
-    let (hidden, slot) = (p.hidden as usize, (p.batch * p.hidden) as usize);
-    if slot * hidden < super::PARALLEL_FROM {
-        return twin(call);
-    }
-    let [u, gates, h, c] = call.args else { unreachable!("four bindings") };
-    let u = input(u, 4 * p.u_start);
-    let (h_prev, h) = output(h, p.h_prev_start).split_at_mut(slot);
-    let (c_prev, c) = output(c, p.c_prev_start).split_at_mut(slot);
-    let block = super::BLOCK * hidden;
-    output(gates, 4 * p.gates_start)[..4 * slot]
-        .par_chunks_mut(4 * block)
-        .zip(h_prev.par_chunks(block))
-        .zip(c_prev.par_chunks(block))
-        .zip(h[..slot].par_chunks_mut(block))
-        .zip(c[..slot].par_chunks_mut(block))
-        .for_each(|((((gates, h_prev), c_prev), h), c)| {
-            reference::lstm_step_forward(hidden, u, gates, h_prev, c_prev, h, c);
-        });
+    with(call, |step, u, gates, h_prev, c_prev, h, c| {
+        if gates.len() / 4 * step.terms < PARALLEL_FROM {
+            return reference::lstm_step_forward(step, u, gates, h_prev, c_prev, h, c);
+        }
+        let block = BLOCK * step.hidden;
+        gates
+            .par_chunks_mut(4 * block)
+            .zip(c_prev.par_chunks(block))
+            .zip(h.par_chunks_mut(BLOCK * step.h_row))
+            .zip(c.par_chunks_mut(block))
+            .enumerate()
+            .for_each(|(i, (((gates, c_prev), h), c))| {
+                let first = i * BLOCK;
+                let lengths = step.lengths.map(|lengths| lengths.rows_from(first));
+                let step = StepForward { lengths, ..*step };
+                let h_prev = &h_prev[first * step.h_prev_row..];
+                reference::lstm_step_forward(&step, u, gates, h_prev, c_prev, h, c);
+            });
+    });
 }
 
 /// The row of the table.
@@ -102,10 +232,12 @@ pub fn row() -> Kernel {
         name: "lstm_step_forward",
         bindings: const {
             &[
-                read("u", "[H, H] of (i, f, g, o)"),
-                write("gates", "[T, B, H] of (i, f, g, o)"),
-                write("h", "[T+1, B, H]"),
-                write("c", "[T+1, B, H]"),
+                read("u", "[K, H] of (i, f, g, o)"),
+                read("lengths", "[B]"),
+                write("gates", "[D, T, B, H] of (i, f, g, o)"),
+                write("h", "[T+D, B, D, K]"),
+                write("c", "[D, T+1, B, H]"),
+                write("z", "[D, T, B, H]"),
             ]
         },
         fields: Params::FIELDS,
@@ -114,6 +246,7 @@ pub fn row() -> Kernel {
             "tiled",
             concat!(
                 include_str!("../../shaders/common/activations.wgsl"),
+                include_str!("../../shaders/common/lengths.wgsl"),
                 include_str!("../../shaders/lstm_step_forward.wgsl")
             ),
             [16, 4, 1],

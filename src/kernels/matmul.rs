@@ -29,6 +29,12 @@ params! {
         pub bias_1_start: u32,
         /// Where the second bias starts in its binding.
         pub bias_2_start: u32,
+        /// Where the A of a pair's second product starts.
+        pub a_second: u32,
+        /// Where its B starts.
+        pub b_second: u32,
+        /// Where its C starts.
+        pub c_second: u32,
     }
 }
 
@@ -61,6 +67,9 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         c_start: c.start(),
         bias_1_start: bias(0).start(),
         bias_2_start: bias(1).start(),
+        a_second: a.start(),
+        b_second: b.start(),
+        c_second: c.start(),
     };
     Dispatch {
         kernel: MATMUL,
@@ -75,6 +84,17 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
         grid: [groups(p.n, TILE), groups(p.m, TILE), 1],
     }
+}
+
+/// A pair of products of one shape, without biases: `second` are the starts of the second's A, B
+/// and C in the ranges of the first's.
+pub fn dispatch_pair(p: &Product, a: View, b: View, c: View, second: [usize; 3]) -> Dispatch {
+    let mut dispatch = dispatch(p, a, b, &[], c);
+    let mut params: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    [params.a_second, params.b_second, params.c_second] = second.map(|start| start as u32);
+    dispatch.params = bytemuck::bytes_of(&params).to_vec();
+    dispatch.grid[2] = 2;
+    dispatch
 }
 
 /// The product that a launch asks for.
@@ -99,6 +119,10 @@ fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[
     let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
     let biases = &biases[..call.dispatch.constant("BIASES") as usize];
     form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
+    if call.dispatch.grid[2] == 2 {
+        let (a, b) = (input(a, p.a_second), input(b, p.b_second));
+        form(&shape, a, b, biases, output(c, p.c_second));
+    }
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {

@@ -6,6 +6,9 @@
 
 pub mod adam;
 pub mod column_sum;
+pub mod copy_at_length;
+pub mod copy_sequence;
+pub mod dropout;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
 pub mod matmul;
@@ -30,6 +33,12 @@ pub const REDUCE_SUM: KernelId = KernelId(4);
 pub const MSE_LOSS: KernelId = KernelId(5);
 /// `adam` in the [`table`].
 pub const ADAM: KernelId = KernelId(6);
+/// `copy_sequence` in the [`table`].
+pub const COPY_SEQUENCE: KernelId = KernelId(7);
+/// `copy_at_length` in the [`table`].
+pub const COPY_AT_LENGTH: KernelId = KernelId(8);
+/// `dropout` in the [`table`].
+pub const DROPOUT: KernelId = KernelId(9);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -41,6 +50,9 @@ pub fn table() -> KernelTable {
         reduce_sum::row(),
         mse_loss::row(),
         adam::row(),
+        copy_sequence::row(),
+        copy_at_length::row(),
+        dropout::row(),
     ])
 }
 
@@ -63,17 +75,79 @@ impl View {
     pub(crate) fn start(&self) -> u32 {
         self.start as u32
     }
+}
 
-    /// The start in quads of elements; operands of vec4 lie on whole quads.
-    pub(crate) fn start_quads(&self) -> u32 {
-        debug_assert_eq!(self.start % 4, 0);
-        (self.start / 4) as u32
+/// The lengths of a padded batch, where it is one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Padding(pub Option<View>);
+
+impl Padding {
+    fn start(&self) -> u32 {
+        self.0.map_or(0, |view| view.start())
+    }
+
+    /// The value of the pipeline constant LENGTHS.
+    fn flag(&self) -> f64 {
+        f64::from(u8::from(self.0.is_some()))
+    }
+
+    /// The lengths, or `unused`, which isn't read then.
+    fn range(&self, unused: Range) -> Range {
+        self.0.map_or(unused, |view| view.range)
+    }
+}
+
+/// What one direction of a launch needs, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions<T> {
+    /// One direction, whichever.
+    One(T),
+    /// Forward and reverse.
+    Both(T, T),
+}
+
+impl<T: Copy> Directions<T> {
+    /// Two, of which the second may be the first again.
+    fn both(self) -> [T; 2] {
+        match self {
+            Directions::One(one) => [one, one],
+            Directions::Both(forward, reverse) => [forward, reverse],
+        }
+    }
+
+    fn count(&self) -> u32 {
+        match self {
+            Directions::One(_) => 1,
+            Directions::Both(..) => 2,
+        }
     }
 }
 
 /// `ceil(n / tile)`, as a grid's size; saturates, so that the check against the limit fails.
 pub(crate) fn groups(n: usize, tile: usize) -> u32 {
     u32::try_from(n.div_ceil(tile)).unwrap_or(u32::MAX)
+}
+
+/// The grid of a kernel with 256 invocations a workgroup, one for each of `n` elements: a second
+/// dimension where the first is full.
+fn linear_grid(n: usize) -> [u32; 3] {
+    const WIDEST: usize = 32_768;
+    let total = n.div_ceil(256);
+    [total.min(WIDEST) as u32, groups(total, WIDEST), 1]
+}
+
+/// Two parts of a slice, each a start and a length: the first to read, the second to write.
+///
+/// # Panics
+/// Where they overlap.
+fn apart<R>(all: &mut [R], from: (usize, usize), to: (usize, usize)) -> (&[R], &mut [R]) {
+    if from.0 < to.0 {
+        let (head, tail) = all.split_at_mut(to.0);
+        (&head[from.0..][..from.1], &mut tail[..to.1])
+    } else {
+        let (head, tail) = all.split_at_mut(from.0);
+        (&tail[..from.1], &mut head[to.0..][..to.1])
+    }
 }
 
 /// Rows that one task of a fast CPU form computes: fixed, so that the split depends on the shape

@@ -3,6 +3,7 @@
 use super::Init;
 use crate::error::{Error, Result};
 use crate::plan::{Bias, Head, Parameter, ParameterTable, Role, StackShape};
+use crate::reference::Dropout;
 
 /// The settings of a stack of LSTM layers; the defaults are those of `torch.nn.LSTM`.
 ///
@@ -11,6 +12,9 @@ use crate::plan::{Bias, Head, Parameter, ParameterTable, Role, StackShape};
 /// let config = LstmConfig::new(4, 64)
 ///     .layers(2)
 ///     .bias(Bias::Single)
+///     .bidirectional(true)
+///     .proj_size(16)
+///     .dropout(0.2)
 ///     .seed(7)
 ///     .init("weight_hh", Init::Orthogonal)
 ///     .forget_bias(1.0);
@@ -21,6 +25,11 @@ pub struct LstmConfig {
     pub(crate) hidden: usize,
     pub(crate) layers: usize,
     pub(crate) bias: Bias,
+    pub(crate) bidirectional: bool,
+    pub(crate) proj_size: usize,
+    pub(crate) batch_first: bool,
+    pub(crate) learned_state: bool,
+    pub(crate) dropout: f64,
     pub(crate) seed: u64,
     init: Vec<(String, Init)>,
     forget_bias: Option<f32>,
@@ -34,6 +43,11 @@ impl LstmConfig {
             hidden,
             layers: 1,
             bias: Bias::Double,
+            bidirectional: false,
+            proj_size: 0,
+            batch_first: false,
+            learned_state: false,
+            dropout: 0.0,
             seed: 0,
             init: Vec::new(),
             forget_bias: None,
@@ -50,7 +64,38 @@ impl LstmConfig {
         LstmConfig { bias, ..self }
     }
 
-    /// The seed of the initial values. Default 0.
+    /// Whether every layer also runs over the sequence from its end; both directions' outputs stand
+    /// side by side, `[.., 2 P]`. Default no.
+    pub fn bidirectional(self, bidirectional: bool) -> Self {
+        LstmConfig { bidirectional, ..self }
+    }
+
+    /// Features `P` that every hidden state is projected to, below the hidden size (Sak, Senior and
+    /// Beaufays, 2014); 0, the default, for none.
+    pub fn proj_size(self, proj_size: usize) -> Self {
+        LstmConfig { proj_size, ..self }
+    }
+
+    /// Whether inputs and outputs of [`Lstm`](crate::Lstm) are `[B, T, ..]` instead of
+    /// `[T, B, ..]`. States are `[L D, B, ..]` either way. Default no.
+    pub fn batch_first(self, batch_first: bool) -> Self {
+        LstmConfig { batch_first, ..self }
+    }
+
+    /// Whether the initial states, where none are given, are parameters, zero at first, instead of
+    /// zeros. They are named `h_0 [L D, 1, P]` and `c_0 [L D, 1, H]`, are every row's, and are not
+    /// part of `torch.nn.LSTM`: there the module around it would hold them. Default no.
+    pub fn learned_state(self, learned_state: bool) -> Self {
+        LstmConfig { learned_state, ..self }
+    }
+
+    /// The probability, in `[0, 1)`, with which training drops an element of the outputs of each
+    /// layer but the last. Default 0.
+    pub fn dropout(self, dropout: f64) -> Self {
+        LstmConfig { dropout, ..self }
+    }
+
+    /// The seed of the initial values and of dropout. Default 0.
     pub fn seed(self, seed: u64) -> Self {
         LstmConfig { seed, ..self }
     }
@@ -87,6 +132,39 @@ impl LstmConfig {
             layers: self.layers,
             bias: self.bias,
             head,
+            bidirectional: self.bidirectional,
+            projection: Some(self.proj_size).filter(|&p| p > 0),
+            learned_state: self.learned_state,
+        }
+    }
+
+    /// The settings that a shape shows.
+    pub(crate) fn of(shape: &StackShape) -> LstmConfig {
+        LstmConfig {
+            layers: shape.layers,
+            bias: shape.bias,
+            bidirectional: shape.bidirectional,
+            proj_size: shape.projection.unwrap_or(0),
+            learned_state: shape.learned_state,
+            ..LstmConfig::new(shape.input, shape.hidden)
+        }
+    }
+
+    /// What training drops, if anything.
+    pub(crate) fn drops(&self) -> Option<Dropout> {
+        (self.dropout > 0.0 && self.layers > 1).then(|| Dropout::new(self.dropout))
+    }
+
+    /// Checks what the shape doesn't show.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        match (0.0..1.0).contains(&self.dropout) {
+            true => Ok(()),
+            false => Err(Error::Value {
+                operation,
+                name: "dropout".to_owned(),
+                expected: "in [0, 1)".to_owned(),
+                got: self.dropout.to_string(),
+            }),
         }
     }
 
@@ -130,8 +208,8 @@ impl LstmConfig {
             let init = rule.map_or_else(|| default_init(shape, entry), |(_, init)| *init);
             let mut values = init.draw(&entry.shape, self.seed, index as u64);
             let forget = self.forget_bias.and_then(|value| match entry.role {
-                Role::BiasIh(_) => Some(value),
-                Role::BiasHh(_) => Some(0.0),
+                Role::BiasIh(..) => Some(value),
+                Role::BiasHh(..) => Some(0.0),
                 _ => None,
             });
             if let Some(value) = forget {
@@ -143,10 +221,12 @@ impl LstmConfig {
     }
 }
 
-/// PyTorch's: uniform in `+-1/sqrt(H)`, and in `+-1/sqrt(features)` for a linear layer.
+/// PyTorch's: uniform in `+-1/sqrt(H)`, and in `+-1/sqrt(features)` for a linear layer; learned
+/// states start as zeros.
 fn default_init(shape: &StackShape, entry: &Parameter) -> Init {
     let size = match entry.role {
         Role::HeadWeight | Role::HeadBias => shape.features(),
+        Role::InitialH | Role::InitialC => return Init::Zeros,
         _ => shape.hidden,
     };
     Init::Uniform { bound: 1.0 / (size as f32).sqrt() }

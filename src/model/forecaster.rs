@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::network::Prefixes;
+use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods, time_major};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::Head;
+use crate::plan::{Head, Sequences};
 use crate::tensor::{Array, Tensor, expect_shape};
 
-const PREFIXES: Prefixes = Prefixes { lstm: "lstm.", head: "fc." };
+fn names() -> Names {
+    Names::new("lstm.", "fc.")
+}
 
 /// Rows that [`Forecaster::predict`] runs at a time, at most.
 const PREDICT_ROWS: usize = 1024;
@@ -52,7 +54,7 @@ impl Forecaster {
 
     fn build(device: &Device, config: &LstmConfig, head: Head) -> Result<Forecaster> {
         config.expect_layers("Forecaster::new")?;
-        Ok(Forecaster { network: Network::new(device, config, head, PREFIXES)? })
+        Ok(Forecaster { network: Network::new(device, config, head, names())? })
     }
 
     /// From a file that [`Forecaster::save`] or PyTorch has written.
@@ -85,7 +87,7 @@ impl Forecaster {
         path: impl AsRef<Path>,
     ) -> Result<(Forecaster, HashMap<String, String>)> {
         let path = path.as_ref();
-        let (network, metadata) = Network::load(device, path, PREFIXES, Head::LastHidden)?;
+        let (network, metadata) = Network::load(device, path, names(), Head::LastHidden)?;
         if network.shape.outputs() == 0 || network.shape.layers == 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });
@@ -114,7 +116,8 @@ impl Forecaster {
         for rows in all.chunks(self.rows_at_a_time(steps)) {
             let mut host = Vec::with_capacity(rows.len() * steps * shape.input);
             time_major(x, rows, &mut host);
-            let session = self.network.forward_session(steps, rows.len())?;
+            let ready = self.network.forward_session(&Sequences::new(steps, rows.len()))?;
+            let session = &ready.session;
             device.write(&session.known("x"), 0, &host)?;
             session.run()?;
             y.extend(device.read(&session.known("y"), 0, rows.len() * shape.outputs())?);
@@ -136,7 +139,7 @@ impl Forecaster {
         let most = self.rows_at_a_time(steps);
         for rows in [batch % most, batch.min(most)] {
             if rows > 0 {
-                self.network.forward_session(steps, rows)?;
+                self.network.forward_session(&Sequences::new(steps, rows))?;
             }
         }
         Ok(())
@@ -153,10 +156,11 @@ impl Forecaster {
         x.expect("Forecaster::forward", "x", device, &dims)?;
         let (steps, batch) = (x.shape()[0], x.shape()[1]);
         let y = Tensor::zeros(device, &[batch, shape.outputs()])?;
-        let session = self.network.forward_session(steps, batch)?;
+        let ready = self.network.forward_session(&Sequences::new(steps, batch))?;
+        let session = &ready.session;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
-        recorder.run(&session, 0);
+        recorder.run(session, 0);
         recorder.copy((&session.known("y"), 0), (&y.buffer, 0), y.len());
         recorder.submit()?;
         Ok(y)

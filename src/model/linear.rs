@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use super::network::Prefixes;
+use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Head};
+use crate::plan::{Bias, Head, Sequences};
 use crate::tensor::Tensor;
 
-const PREFIXES: Prefixes = Prefixes { lstm: "lstm.", head: "" };
+fn names() -> Names {
+    Names::new("lstm.", "")
+}
 
 /// `y = x W^T + b`, as
 /// [`torch.nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html).
@@ -33,7 +35,7 @@ impl Linear {
     /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn new(device: &Device, inputs: usize, outputs: usize, seed: u64) -> Result<Linear> {
         let config = LstmConfig::new(inputs, inputs).layers(0).bias(Bias::None).seed(seed);
-        Ok(Linear { network: Network::new(device, &config, Head::Linear(outputs), PREFIXES)? })
+        Ok(Linear { network: Network::new(device, &config, Head::Linear(outputs), names())? })
     }
 
     /// From a file that [`Linear::save`] or PyTorch has written.
@@ -42,7 +44,7 @@ impl Linear {
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Linear> {
         let path = path.as_ref();
-        let (network, _) = Network::load(device, path, PREFIXES, Head::Sequence)?;
+        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
         if network.shape.layers != 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });
@@ -60,11 +62,11 @@ impl Linear {
         let (device, shape) = (&self.network.device, &self.network.shape);
         x.expect("Linear::forward", "x", device, &[("B", None), ("I", Some(shape.input))])?;
         let y = Tensor::zeros(device, &[x.shape()[0], shape.outputs()])?;
-        let session = self.network.forward_session(1, x.shape()[0])?;
+        let ready = self.network.forward_session(&Sequences::new(1, x.shape()[0]))?;
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
-        recorder.run(&session, 0);
-        recorder.copy((&session.known("y"), 0), (&y.buffer, 0), y.len());
+        recorder.copy((&x.buffer, 0), (&ready.session.known("x"), 0), x.len());
+        recorder.run(&ready.session, 0);
+        recorder.copy((&ready.session.known("y"), 0), (&y.buffer, 0), y.len());
         recorder.submit()?;
         Ok(y)
     }

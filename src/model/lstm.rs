@@ -2,21 +2,24 @@
 
 use std::path::Path;
 
-use super::network::Prefixes;
+use super::network::Names;
+use super::sessions::InUse;
 use super::{LstmConfig, Network, parameter_methods};
-use crate::device::Device;
+use crate::device::{Device, Recorder, Session};
 use crate::error::{Error, Result};
-use crate::plan::Head;
-use crate::tensor::Tensor;
+use crate::plan::{Head, Plan, Sequences};
+use crate::reference::Dropout;
+use crate::tensor::{Array, Tensor};
 
-const PREFIXES: Prefixes = Prefixes { lstm: "", head: "" };
-
-/// Hidden and cell state of every layer.
-#[derive(Clone, Debug)]
+/// Hidden and cell state of every layer and direction, on a device.
+///
+/// Calls that return one make new tensors; [`Lstm::step`] and [`Lstm::reset`] change the tensors
+/// in place. To set a state, make it of two tensors; to read it, read them.
+#[derive(Debug)]
 pub struct LstmState {
-    /// `h_n`, `[L, B, H]`.
+    /// `h_n`, `[L D, B, P]`; `P` is `H` without a projection.
     pub h: Tensor,
-    /// `c_n`, `[L, B, H]`.
+    /// `c_n`, `[L D, B, H]`.
     pub c: Tensor,
 }
 
@@ -26,93 +29,475 @@ pub struct LstmState {
 /// ```
 /// use gatefold::{Device, Lstm, LstmConfig, Tensor};
 /// let device = Device::cpu();
-/// let lstm = Lstm::new(&device, LstmConfig::new(3, 8).layers(2))?;
-/// let x = Tensor::from_slice(&device, &[0.5; 5 * 2 * 3], &[5, 2, 3])?; // T, B, I
+/// let config = LstmConfig::new(3, 8).layers(2).bidirectional(true).batch_first(true);
+/// let lstm = Lstm::new(&device, config)?;
+/// let x = Tensor::from_slice(&device, &[0.5; 2 * 5 * 3], &[2, 5, 3])?; // B, T, I
 /// let (y, state) = lstm.forward(&x, None)?;
-/// assert_eq!(y.shape(), [5, 2, 8]);
-/// assert_eq!(state.h.shape(), [2, 2, 8]); // L, B, H
+/// assert_eq!(y.shape(), [2, 5, 16]); // B, T, D H
+/// assert_eq!(state.h.shape(), [4, 2, 8]); // L D, B, H
+/// let (y, _) = lstm.forward_padded(&x, Some(&[5, 2]), None)?;
+/// assert_eq!(y.to_vec()?[7 * 16..], [0.0; 3 * 16]); // row 1 ends after two steps
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+///
+/// A stream, one step at a time:
+///
+/// ```
+/// use gatefold::{Device, Lstm, LstmConfig, Tensor};
+/// let device = Device::cpu();
+/// let lstm = Lstm::new(&device, LstmConfig::new(3, 8))?;
+/// let mut state = lstm.initial_state(2)?;
+/// for value in [0.1, 0.2, 0.3] {
+///     let x_t = Tensor::from_slice(&device, &[value; 2 * 3], &[2, 3])?; // B, I
+///     let y_t = lstm.step(&x_t, &mut state)?; // B, H
+/// }
+/// lstm.reset(&mut state, &[1])?; // row 1 starts anew
 /// # Ok::<(), gatefold::Error>(())
 /// ```
 pub struct Lstm {
     network: Network,
 }
 
+fn names(prefix: &str) -> Names {
+    Names::new(prefix, "")
+}
+
 impl Lstm {
     /// With fresh parameters.
     ///
     /// # Errors
-    /// [`Error::Value`] for a zero size or an initialiser that matches nothing,
-    /// [`Error::Overflow`], [`Error::OutOfMemory`].
+    /// [`Error::Value`] for a zero size, a projection that isn't below the hidden size, a dropout
+    /// outside `[0, 1)` or an initialiser that matches nothing; [`Error::Overflow`],
+    /// [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
         config.expect_layers("Lstm::new")?;
-        Ok(Lstm { network: Network::new(device, &config, Head::Sequence, PREFIXES)? })
+        Ok(Lstm { network: Network::new(device, &config, Head::Sequence, names(""))? })
     }
 
-    /// From a file that [`Lstm::save`] or PyTorch has written.
+    /// From a file that [`Lstm::save`] or PyTorch has written. To take the LSTM out of a larger
+    /// model's file, see [`from_state_dict`](Self::from_state_dict).
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Lstm> {
         let path = path.as_ref();
-        let (network, _) = Network::load(device, path, PREFIXES, Head::Sequence)?;
+        let (network, _) = Network::load(device, path, names(""), Head::Sequence)?;
+        let refused = |problem: &str| {
+            Err(Error::Checkpoint { path: path.to_owned(), problem: problem.to_owned() })
+        };
+        Lstm::whole(network).or_else(|_| refused("it holds another kind of model"))
+    }
+
+    /// From tensors under PyTorch's names, whose shapes say how large it is: those of a module
+    /// inside a model, once [`checkpoint::with_prefix`](crate::checkpoint::with_prefix) has taken
+    /// `lstm.` or the like off.
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Lstm> {
+        Lstm::whole(Network::of(device, tensors, names(""), None, Head::Sequence)?)
+    }
+
+    fn whole(network: Network) -> Result<Lstm> {
         if network.shape.head != Head::Sequence || network.shape.layers == 0 {
-            let problem = "it holds another kind of model".to_owned();
-            return Err(Error::Checkpoint { path: path.to_owned(), problem });
+            let problem = "they are another kind of model's".to_owned();
+            return Err(Error::StateDict { problem });
         }
         Ok(Lstm { network })
     }
 
     parameter_methods!();
 
-    /// Runs over `x` from `state`, or from zeros. Nothing is read back.
+    /// Its settings.
+    pub fn config(&self) -> &LstmConfig {
+        &self.network.config
+    }
+
+    /// Runs over `x` from `state`, or from the learned states or zeros. Nothing is read back.
     ///
     /// # Shapes
-    /// `x [T, B, I]`; returns the top layer's outputs `[T, B, H]` and the final states, each
-    /// `[L, B, H]`.
+    /// `x [T, B, I]`, or `[B, T, I]` where the model is batch-first; returns the top layer's
+    /// outputs `[T, B, D P]`, or `[B, T, D P]`, and the final states, `h [L D, B, P]` and
+    /// `c [L D, B, H]`.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
     pub fn forward(&self, x: &Tensor, state: Option<&LstmState>) -> Result<(Tensor, LstmState)> {
-        let operation = "Lstm::forward";
-        let device = &self.network.device;
-        let shape = &self.network.shape;
-        x.expect(operation, "x", device, &[("T", None), ("B", None), ("I", Some(shape.input))])?;
-        let (steps, batch, hidden, layers) =
-            (x.shape()[0], x.shape()[1], shape.hidden, shape.layers);
-        let dims = [("L", Some(layers)), ("B", Some(batch)), ("H", Some(hidden))];
-        if let Some(state) = state {
-            state.h.expect(operation, "h_0", device, &dims)?;
-            state.c.expect(operation, "c_0", device, &dims)?;
-        }
-        let y = Tensor::zeros(device, &[steps, batch, hidden])?;
-        let last = LstmState {
-            h: Tensor::zeros(device, &[layers, batch, hidden])?,
-            c: Tensor::zeros(device, &[layers, batch, hidden])?,
-        };
+        self.forward_padded(x, None, state)
+    }
 
-        let session = self.network.forward_session(steps, batch)?;
-        let slot = batch * hidden;
-        let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
-        for l in 0..layers {
-            for (name, state) in [("h", state.map(|s| &s.h)), ("c", state.map(|s| &s.c))] {
-                let slots = session.known(&format!("{name}_l{l}"));
-                match state {
-                    Some(state) => recorder.copy((&state.buffer, l * slot), (&slots, 0), slot),
-                    None => recorder.zero((&slots, 0), slot),
+    /// As [`forward`](Self::forward) over a padded batch, without packing: row `b` has
+    /// `lengths[b]` timesteps, in any order, 0 included. What stands after them in `x` doesn't
+    /// count. Outputs there are zero, the final states are those of each row's last own timestep,
+    /// and the reverse direction starts there.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Value`] for too many or too few lengths, or one
+    /// beyond `T`.
+    pub fn forward_padded(
+        &self,
+        x: &Tensor,
+        lengths: Option<&[usize]>,
+        state: Option<&LstmState>,
+    ) -> Result<(Tensor, LstmState)> {
+        let sequences = self.expect("Lstm::forward", x, lengths, state)?;
+        let ready = self.network.forward_session(&sequences)?;
+        let results = self.results(&sequences)?;
+        let mut recorder = self.start(&ready.session, x, lengths, state)?;
+        recorder.run(&ready.session, 0);
+        finish(&mut recorder, &ready.session, &ready.plan, &results);
+        recorder.submit()?;
+        Ok(results)
+    }
+
+    /// One timestep of a stream: runs over `x_t [B, I]`, puts the new states in `state`'s tensors
+    /// and returns the outputs `[B, P]`. Bit for bit what [`forward`](Self::forward) gives over the
+    /// whole sequence on the same executor.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Value`] for a bidirectional model, which needs the
+    /// sequence's end.
+    pub fn step(&self, x_t: &Tensor, state: &mut LstmState) -> Result<Tensor> {
+        let operation = "Lstm::step";
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        if shape.bidirectional {
+            return Err(Error::Value {
+                operation,
+                name: "bidirectional".to_owned(),
+                expected: "false, since the reverse direction needs the sequence's end".to_owned(),
+                got: "true".to_owned(),
+            });
+        }
+        x_t.expect(operation, "x_t", device, &[("B", None), ("I", Some(shape.input))])?;
+        let batch = x_t.shape()[0];
+        self.expect_state(operation, batch, state)?;
+        let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
+        let session = &ready.session;
+        let y = Tensor::zeros(device, &[batch, shape.features()])?;
+        let mut recorder = self.start(session, x_t, None, Some(state))?;
+        recorder.run(session, 0);
+        let output = ready.plan.output;
+        recorder.copy((&session.buffer(output.buffer), output.start), (&y.buffer, 0), y.len());
+        copy_state(&mut recorder, session, state);
+        recorder.submit()?;
+        Ok(y)
+    }
+
+    /// The states that a sequence starts from where none are given: the learned ones, or zeros.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for an empty batch, [`Error::OutOfMemory`].
+    pub fn initial_state(&self, batch: usize) -> Result<LstmState> {
+        let mut state = self.zero_state(batch)?;
+        if self.network.shape.learned_state {
+            self.reset(&mut state, &(0..batch).collect::<Vec<_>>())?;
+        }
+        Ok(state)
+    }
+
+    fn zero_state(&self, batch: usize) -> Result<LstmState> {
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        let states = shape.layers * shape.directions();
+        Ok(LstmState {
+            h: Tensor::zeros(device, &[states, batch, shape.state()])?,
+            c: Tensor::zeros(device, &[states, batch, shape.hidden])?,
+        })
+    }
+
+    /// Puts rows of a state back to where a sequence starts, as
+    /// [`initial_state`](Self::initial_state) has them. The others stay.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::OtherDevice`]; [`Error::Value`] for a row that isn't there.
+    pub fn reset(&self, state: &mut LstmState, rows: &[usize]) -> Result<()> {
+        let operation = "Lstm::reset";
+        let batch = state.h.shape().get(1).copied().unwrap_or(0);
+        self.expect_state(operation, batch, state)?;
+        if let Some(row) = rows.iter().find(|&&row| row >= batch) {
+            return Err(Error::Value {
+                operation,
+                name: "rows".to_owned(),
+                expected: format!("below the batch of {batch}"),
+                got: row.to_string(),
+            });
+        }
+        let network = &self.network;
+        let mut recorder = network.device.recorder();
+        for (tensor, learned) in [(&state.h, "h_0"), (&state.c, "c_0")] {
+            let width = tensor.shape()[2];
+            let entry = network.names.iter().position(|name| name == learned);
+            for index in 0..tensor.shape()[0] {
+                for row in rows {
+                    let to = (&tensor.buffer, (index * batch + row) * width);
+                    match entry.map(|entry| network.table.entries[entry].start) {
+                        Some(start) => {
+                            recorder.copy((&network.params, start + index * width), to, width);
+                        }
+                        None => recorder.zero(to, width),
+                    }
                 }
             }
         }
-        recorder.run(&session, 0);
-        for l in 0..layers {
-            for (name, state) in [("h", &last.h), ("c", &last.c)] {
-                let slots = session.known(&format!("{name}_l{l}"));
-                recorder.copy((&slots, steps * slot), (&state.buffer, l * slot), slot);
+        recorder.submit()
+    }
+
+    /// As [`forward_padded`](Self::forward_padded) in training: with dropout between layers, and
+    /// with everything kept that [`TrainingPass::backward`] needs. `step` numbers the optimizer
+    /// step: with the seed of the settings it says which elements are dropped, on every device the
+    /// same.
+    ///
+    /// ```
+    /// use gatefold::{Device, Lstm, LstmConfig, Tensor};
+    /// let device = Device::cpu();
+    /// let lstm = Lstm::new(&device, LstmConfig::new(3, 8).layers(2).dropout(0.5))?;
+    /// let x = Tensor::from_slice(&device, &[0.5; 5 * 2 * 3], &[5, 2, 3])?;
+    /// let pass = lstm.forward_training(&x, None, None, 1)?;
+    /// let dy = Tensor::from_slice(&device, &[1.0; 5 * 2 * 8], pass.output().shape())?;
+    /// let gradients = pass.backward(Some(&dy), None)?;
+    /// assert_eq!(gradients.x.shape(), [5, 2, 3]);
+    /// assert_eq!(gradients.parameters()?[0].0, "weight_ih_l0");
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward_padded`](Self::forward_padded).
+    pub fn forward_training(
+        &self,
+        x: &Tensor,
+        lengths: Option<&[usize]>,
+        state: Option<&LstmState>,
+        step: u64,
+    ) -> Result<TrainingPass<'_>> {
+        let sequences = self.expect("Lstm::forward_training", x, lengths, state)?;
+        let network = &self.network;
+        let drop = network.config.drops();
+        let plan = || Plan::gradient(&network.shape, &sequences, drop, &network.device.limits());
+        let caller = [("params", &network.params)];
+        let key = (sequences, "gradient");
+        let ready = network.sessions.take(key, &network.device, plan, &caller)?;
+        let (output, state_n) = self.results(&sequences)?;
+        if drop.is_some() {
+            let key = Dropout::halves(Dropout::key(network.config.seed, step));
+            network.device.write(&ready.session.known("key"), 0, &key)?;
+        }
+        let mut recorder = self.start(&ready.session, x, lengths, state)?;
+        recorder.run_commands(&ready.session, 0..ready.plan.backward_from, 0);
+        let results = (output, state_n);
+        finish(&mut recorder, &ready.session, &ready.plan, &results);
+        recorder.submit()?;
+        Ok(TrainingPass { lstm: self, ready, output: results.0, state: results.1 })
+    }
+
+    /// Checks a call's input.
+    fn expect(
+        &self,
+        operation: &'static str,
+        x: &Tensor,
+        lengths: Option<&[usize]>,
+        state: Option<&LstmState>,
+    ) -> Result<Sequences> {
+        let (device, config) = (&self.network.device, &self.network.config);
+        let input = ("I", Some(config.input));
+        let (steps, batch) = match config.batch_first {
+            false => {
+                x.expect(operation, "x", device, &[("T", None), ("B", None), input])?;
+                (x.shape()[0], x.shape()[1])
+            }
+            true => {
+                x.expect(operation, "x", device, &[("B", None), ("T", None), input])?;
+                (x.shape()[1], x.shape()[0])
+            }
+        };
+        if let Some(lengths) = lengths {
+            let refused = |expected: String, got: String| {
+                Err(Error::Value { operation, name: "lengths".to_owned(), expected, got })
+            };
+            if lengths.len() != batch {
+                return refused(format!("one for each of {batch} rows"), lengths.len().to_string());
+            }
+            if let Some(row) = lengths.iter().position(|&length| length > steps) {
+                let got = format!("{} in row {row}", lengths[row]);
+                return refused(format!("at most the {steps} timesteps of x"), got);
             }
         }
-        let top = session.known(&format!("h_l{}", layers - 1));
-        recorder.copy((&top, slot), (&y.buffer, 0), y.len());
+        if let Some(state) = state {
+            self.expect_state(operation, batch, state)?;
+        }
+        Ok(Sequences {
+            steps,
+            batch,
+            lengths: lengths.is_some(),
+            batch_first: config.batch_first,
+            state: state.is_some(),
+        })
+    }
+
+    fn expect_state(&self, operation: &'static str, batch: usize, state: &LstmState) -> Result<()> {
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        let states = ("L D", Some(shape.layers * shape.directions()));
+        let rows = ("B", Some(batch));
+        let name = if shape.projection.is_some() { "P" } else { "H" };
+        state.h.expect(operation, "h_0", device, &[states, rows, (name, Some(shape.state()))])?;
+        state.c.expect(operation, "c_0", device, &[states, rows, ("H", Some(shape.hidden))])
+    }
+
+    /// The tensors that a call returns.
+    fn results(&self, sequences: &Sequences) -> Result<(Tensor, LstmState)> {
+        let (steps, batch) = (sequences.steps, sequences.batch);
+        let features = self.network.shape.features();
+        let size = match sequences.batch_first {
+            true => [batch, steps, features],
+            false => [steps, batch, features],
+        };
+        Ok((Tensor::zeros(&self.network.device, &size)?, self.zero_state(batch)?))
+    }
+
+    /// Puts a call's input where its plan reads it.
+    fn start(
+        &self,
+        session: &Session,
+        x: &Tensor,
+        lengths: Option<&[usize]>,
+        state: Option<&LstmState>,
+    ) -> Result<Recorder> {
+        let device = &self.network.device;
+        if let Some(lengths) = lengths {
+            // Below 2^24, where f32 counts exactly: a plan has fewer timesteps.
+            let lengths: Vec<f32> = lengths.iter().map(|&length| length as f32).collect();
+            device.write(&session.known("lengths"), 0, &lengths)?;
+        }
+        let mut recorder = device.recorder();
+        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        if let Some(state) = state {
+            for (name, tensor) in [("h_0", &state.h), ("c_0", &state.c)] {
+                recorder.copy((&tensor.buffer, 0), (&session.known(name), 0), tensor.len());
+            }
+        }
+        Ok(recorder)
+    }
+}
+
+/// Takes a call's results from where its plan leaves them.
+fn finish(recorder: &mut Recorder, session: &Session, plan: &Plan, to: &(Tensor, LstmState)) {
+    let (y, state) = to;
+    let from = (&session.buffer(plan.output.buffer), plan.output.start);
+    recorder.copy(from, (&y.buffer, 0), y.len());
+    copy_state(recorder, session, state);
+}
+
+fn copy_state(recorder: &mut Recorder, session: &Session, state: &LstmState) {
+    for (name, tensor) in [("h_n", &state.h), ("c_n", &state.c)] {
+        recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
+    }
+}
+
+/// A forward pass in training, with everything that its backward pass needs.
+pub struct TrainingPass<'a> {
+    lstm: &'a Lstm,
+    ready: InUse<'a>,
+    output: Tensor,
+    state: LstmState,
+}
+
+impl TrainingPass<'_> {
+    /// The outputs, as [`Lstm::forward`] returns them.
+    pub fn output(&self) -> &Tensor {
+        &self.output
+    }
+
+    /// The final states.
+    pub fn state(&self) -> &LstmState {
+        &self.state
+    }
+
+    /// Propagates the gradients of the outputs and of the final states back; what isn't given is
+    /// zero, and what `dy` holds after a row's end doesn't count. Nothing is read back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a gradient isn't of its value's shape, [`Error::OtherDevice`],
+    /// [`Error::OutOfMemory`].
+    pub fn backward(
+        self,
+        dy: Option<&Tensor>,
+        dstate: Option<&LstmState>,
+    ) -> Result<LstmGradients> {
+        let operation = "TrainingPass::backward";
+        let (network, session) = (&self.lstm.network, &self.ready.session);
+        let (device, shape) = (&network.device, &network.shape);
+        let [h, c] = [dstate.map(|state| &state.h), dstate.map(|state| &state.c)];
+        let parts =
+            [("dy", dy, &self.output), ("dh_n", h, &self.state.h), ("dc_n", c, &self.state.c)];
+        for (name, tensor, like) in parts {
+            if let Some(tensor) = tensor {
+                let size: Vec<_> = like.shape().iter().map(|&size| ("", Some(size))).collect();
+                tensor.expect(operation, name, device, &size)?;
+            }
+        }
+        let sequences = &self.ready.plan.sequences;
+        let (steps, batch, states) =
+            (sequences.steps, sequences.batch, shape.layers * shape.directions());
+        let x = match sequences.batch_first {
+            true => [batch, steps, shape.input],
+            false => [steps, batch, shape.input],
+        };
+        let named = network.names.iter().cloned().zip(network.table.entries.iter().cloned());
+        let gradients = LstmGradients {
+            x: Tensor::zeros(device, &x)?,
+            h_0: Tensor::zeros(device, &[states, batch, shape.state()])?,
+            c_0: Tensor::zeros(device, &[states, batch, shape.hidden])?,
+            parameters: Tensor::zeros(device, &[network.table.len])?,
+            entries: named.collect(),
+        };
+        let mut recorder = device.recorder();
+        for (name, tensor, like) in parts {
+            let to = session.known(name);
+            match tensor {
+                Some(tensor) => recorder.copy((&tensor.buffer, 0), (&to, 0), tensor.len()),
+                None => recorder.zero((&to, 0), like.len()),
+            }
+        }
+        let commands = session.program().commands.len();
+        recorder.run_commands(session, self.ready.plan.backward_from..commands, 0);
+        let results = [
+            ("dx_0", &gradients.x),
+            ("dh_0", &gradients.h_0),
+            ("dc_0", &gradients.c_0),
+            ("grads", &gradients.parameters),
+        ];
+        for (name, tensor) in results {
+            recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
+        }
         recorder.submit()?;
-        Ok((y, last))
+        Ok(gradients)
+    }
+}
+
+/// The gradients of a backward pass, on the device.
+#[derive(Debug)]
+pub struct LstmGradients {
+    /// Of the input, in its shape; zero after a row's end.
+    pub x: Tensor,
+    /// Of the initial hidden states, `[L D, B, P]`.
+    pub h_0: Tensor,
+    /// Of the initial cell states, `[L D, B, H]`.
+    pub c_0: Tensor,
+    parameters: Tensor,
+    entries: Vec<(String, crate::plan::Parameter)>,
+}
+
+impl LstmGradients {
+    /// Of every parameter, under its name and in PyTorch's layout, read back to the host. Those of
+    /// learned states are zero where states were given.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails.
+    pub fn parameters(&self) -> Result<Vec<(String, Array)>> {
+        let flat = self.parameters.to_vec()?;
+        let entries = self.entries.iter();
+        let named = entries.map(|(name, entry)| {
+            let values = entry.to_pytorch(&flat[entry.start..][..entry.len]);
+            Ok((name.clone(), Array::new(values, &entry.shape)?))
+        });
+        named.collect()
     }
 }

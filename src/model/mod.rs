@@ -5,6 +5,7 @@ mod forecaster;
 mod init;
 mod linear;
 mod lstm;
+mod lstm_cell;
 mod network;
 mod sessions;
 
@@ -12,7 +13,8 @@ pub use config::LstmConfig;
 pub use forecaster::Forecaster;
 pub use init::Init;
 pub use linear::Linear;
-pub use lstm::{Lstm, LstmState};
+pub use lstm::{Lstm, LstmGradients, LstmState, TrainingPass};
+pub use lstm_cell::LstmCell;
 
 pub(crate) use network::{Network, time_major};
 pub(crate) use sessions::{InUse, SessionCache};
@@ -37,7 +39,8 @@ macro_rules! parameter_methods {
         ///
         /// # Errors
         /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and
-        /// misshapen tensor; the model is as it was then.
+        /// misshapen tensor, and with every one that holds NaN or infinity; the model is as it was
+        /// then.
         pub fn load_state_dict(
             &mut self,
             tensors: &[(String, crate::tensor::Array)],

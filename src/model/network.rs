@@ -8,27 +8,58 @@ use super::sessions::{InUse, SessionCache};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Head, Parameter, ParameterTable, Plan, Role, StackShape};
+use crate::plan::{Bias, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::tensor::Array;
 
-/// The names that a model's parts have, before the dot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Prefixes {
-    /// Of the LSTM.
-    pub(crate) lstm: &'static str,
-    /// Of the linear layer.
-    pub(crate) head: &'static str,
+/// How a model's parameters are named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// What stands before the LSTM's names.
+    pub(crate) lstm: String,
+    /// What stands before the linear layer's.
+    pub(crate) head: String,
+    /// Whether the LSTM is a `torch.nn.LSTMCell`, whose names have no `_l0`.
+    pub(crate) cell: bool,
+}
+
+impl Names {
+    pub(crate) fn new(lstm: &str, head: &str) -> Names {
+        Names { lstm: lstm.to_owned(), head: head.to_owned(), cell: false }
+    }
+
+    /// The parameter's name in PyTorch.
+    fn of(&self, role: Role) -> String {
+        let Names { lstm, head, cell } = self;
+        let of_layer = |kind: &str, layer: usize, direction: usize| match cell {
+            true => format!("{lstm}{kind}"),
+            false => {
+                format!("{lstm}{kind}_l{layer}{}", if direction == 0 { "" } else { "_reverse" })
+            }
+        };
+        match role {
+            Role::WeightIh(l, d) => of_layer("weight_ih", l, d),
+            Role::WeightHh(l, d) => of_layer("weight_hh", l, d),
+            Role::BiasIh(l, d) => of_layer("bias_ih", l, d),
+            Role::BiasHh(l, d) => of_layer("bias_hh", l, d),
+            Role::WeightHr(l, d) => of_layer("weight_hr", l, d),
+            Role::InitialH => format!("{lstm}h_0"),
+            Role::InitialC => format!("{lstm}c_0"),
+            Role::HeadWeight => format!("{head}weight"),
+            Role::HeadBias => format!("{head}bias"),
+        }
+    }
 }
 
 pub(crate) struct Network {
     pub(crate) device: Device,
+    pub(crate) config: LstmConfig,
     pub(crate) shape: StackShape,
     pub(crate) table: ParameterTable,
     /// The names of the table's entries.
     pub(crate) names: Vec<String>,
-    prefixes: Prefixes,
+    naming: Names,
     pub(crate) params: Buffer,
-    sessions: SessionCache,
+    pub(crate) sessions: SessionCache,
 }
 
 impl Network {
@@ -36,27 +67,27 @@ impl Network {
         device: &Device,
         config: &LstmConfig,
         head: Head,
-        prefixes: Prefixes,
+        naming: Names,
     ) -> Result<Network> {
         let shape = config.shape(head);
+        config.check("model")?;
         shape.check("model", 1, 1)?;
         shape.fits("model", 1, 1, &device.limits())?;
         let table = ParameterTable::new(&shape);
-        let names: Vec<String> =
-            table.entries.iter().map(|entry| name(entry.role, &prefixes)).collect();
+        let names: Vec<String> = table.entries.iter().map(|entry| naming.of(entry.role)).collect();
         // Before the values are drawn: a model that is too large is known at once.
         let params = device.create_buffer("parameters", table.len)?;
         device.write(&params, 0, &config.initial(&shape, &table, &names)?)?;
         let (device, sessions) = (device.clone(), SessionCache::default());
-        Ok(Network { device, shape, table, names, prefixes, params, sessions })
+        let config = config.clone();
+        Ok(Network { device, config, shape, table, names, naming, params, sessions })
     }
 
-    /// The inference session of a shape, for this caller alone.
-    pub(crate) fn forward_session(&self, steps: usize, batch: usize) -> Result<InUse<'_>> {
-        self.sessions.take((steps, batch), || {
-            let plan = Plan::forward(&self.shape, steps, batch, &self.device.limits())?;
-            self.device.bind(&plan.program, &[("params", &self.params)])
-        })
+    /// The inference session of a call, for this caller alone.
+    pub(crate) fn forward_session(&self, sequences: &Sequences) -> Result<InUse<'_>> {
+        let plan = || Plan::forward(&self.shape, sequences, &self.device.limits());
+        let caller = [("params", &self.params)];
+        self.sessions.take((*sequences, "forward"), &self.device, plan, &caller)
     }
 
     /// The tensors of a flat buffer under their names, in PyTorch's layout.
@@ -113,13 +144,23 @@ impl Network {
         if array.shape() != entry.shape {
             return Err(misshapen(array));
         }
+        let infinite = |array: &Array| {
+            let at = array.data().iter().position(|v| !v.is_finite());
+            at.map(|at| format!("has {} at element {at}", array.data()[at]))
+        };
+        if let Some(problem) = infinite(array) {
+            return Err(problem);
+        }
         let mut values = array.data().to_vec();
         // A model with one bias takes a pair, and adds it.
-        if let (Bias::Single, Role::BiasIh(l)) = (self.shape.bias, entry.role)
-            && let Some(second) = given.remove(name(Role::BiasHh(l), &self.prefixes).as_str())
+        if let (Bias::Single, Role::BiasIh(l, d)) = (self.shape.bias, entry.role)
+            && let Some(second) = given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
         {
             if second.shape() != entry.shape {
                 return Err(format!("with its bias_hh {}", misshapen(second)));
+            }
+            if let Some(problem) = infinite(second) {
+                return Err(format!("with its bias_hh {problem}"));
             }
             values.iter_mut().zip(second.data()).for_each(|(a, b)| *a += b);
         }
@@ -130,13 +171,16 @@ impl Network {
         let mut tensors = self.state_dict()?;
         if self.shape.bias == Bias::Single {
             // PyTorch has two biases or none.
+            let rows = 4 * self.shape.hidden;
             for l in 0..self.shape.layers {
-                let zeros = Array::new(vec![0.0; 4 * self.shape.hidden], &[4 * self.shape.hidden])?;
-                tensors.push((name(Role::BiasHh(l), &self.prefixes), zeros));
+                for d in 0..self.shape.directions() {
+                    let zeros = Array::new(vec![0.0; rows], &[rows])?;
+                    tensors.push((self.naming.of(Role::BiasHh(l, d)), zeros));
+                }
             }
         }
         let mut all = entries.clone();
-        all.extend(metadata(&self.shape));
+        all.extend(metadata(&self.shape, &self.config));
         checkpoint::write(path, &tensors, &all)
     }
 
@@ -144,53 +188,56 @@ impl Network {
     pub(crate) fn load(
         device: &Device,
         path: &Path,
-        prefixes: Prefixes,
+        naming: Names,
         default_head: Head,
     ) -> Result<(Network, HashMap<String, String>)> {
         let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
         let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
-        let shape = match described(&metadata) {
-            Some(shape) => shape,
-            None => inferred(&tensors, &prefixes, default_head).map_err(refused)?,
-        };
-        // Before anything of the size is made, the tensors have to say the same as the description.
-        shape.check("load", 1, 1)?;
-        if shape.layers > tensors.len() {
-            return Err(refused(format!(
-                "it describes {} layers and holds fewer tensors",
-                shape.layers
-            )));
-        }
-        let promised: usize = ParameterTable::new(&shape).entries.iter().map(|e| e.len).sum();
-        let stored: usize = tensors.iter().map(|(_, array)| array.data().len()).sum();
-        if promised > stored {
-            return Err(refused(format!("it describes {promised} parameters and holds {stored}")));
-        }
-        let config =
-            LstmConfig::new(shape.input, shape.hidden).layers(shape.layers).bias(shape.bias);
-        let mut network = Network::new(device, &config, shape.head, prefixes)?;
-        match network.load_state_dict(&tensors) {
-            Ok(()) => Ok((network, metadata)),
+        let described = described(&metadata);
+        match Network::of(device, &tensors, naming, described, default_head) {
+            Ok(network) => Ok((network, metadata)),
             Err(Error::StateDict { problem }) => Err(refused(problem)),
             Err(other) => Err(other),
         }
     }
-}
 
-/// The parameter's name in PyTorch.
-fn name(role: Role, prefixes: &Prefixes) -> String {
-    let Prefixes { lstm, head } = prefixes;
-    match role {
-        Role::WeightIh(l) => format!("{lstm}weight_ih_l{l}"),
-        Role::WeightHh(l) => format!("{lstm}weight_hh_l{l}"),
-        Role::BiasIh(l) => format!("{lstm}bias_ih_l{l}"),
-        Role::BiasHh(l) => format!("{lstm}bias_hh_l{l}"),
-        Role::HeadWeight => format!("{head}weight"),
-        Role::HeadBias => format!("{head}bias"),
+    /// A network for tensors: of the settings that are described, or that names and shapes imply.
+    pub(crate) fn of(
+        device: &Device,
+        tensors: &[(String, Array)],
+        naming: Names,
+        described: Option<(LstmConfig, Head)>,
+        default_head: Head,
+    ) -> Result<Network> {
+        let refused = |problem: String| Error::StateDict { problem };
+        let (config, head) = match described {
+            Some(described) => described,
+            None => {
+                let shape = inferred(tensors, &naming, default_head).map_err(refused)?;
+                (LstmConfig::of(&shape), shape.head)
+            }
+        };
+        let shape = config.shape(head);
+        // Before anything of the size is made, the tensors have to say the same as the description.
+        shape.check("load", 1, 1)?;
+        if shape.layers > tensors.len() {
+            return Err(refused(format!(
+                "they describe {} layers and are fewer tensors",
+                shape.layers
+            )));
+        }
+        let promised: usize = ParameterTable::new(&shape).entries.iter().map(|e| e.numel()).sum();
+        let stored: usize = tensors.iter().map(|(_, array)| array.data().len()).sum();
+        if promised > stored {
+            return Err(refused(format!("they describe {promised} parameters and hold {stored}")));
+        }
+        let mut network = Network::new(device, &config, head, naming)?;
+        network.load_state_dict(tensors)?;
+        Ok(network)
     }
 }
 
-fn metadata(shape: &StackShape) -> HashMap<String, String> {
+fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> {
     let head = match shape.head {
         Head::Sequence => "sequence".to_owned(),
         Head::LastHidden => "last_hidden".to_owned(),
@@ -201,67 +248,102 @@ fn metadata(shape: &StackShape) -> HashMap<String, String> {
         Bias::Single => "single: bias_hh is written as zero",
         Bias::Double => "double",
     };
-    HashMap::from([
-        ("gatefold.input_size".to_owned(), shape.input.to_string()),
-        ("gatefold.hidden_size".to_owned(), shape.hidden.to_string()),
-        ("gatefold.num_layers".to_owned(), shape.layers.to_string()),
-        ("gatefold.bias".to_owned(), bias.to_owned()),
-        ("gatefold.head".to_owned(), head),
-    ])
+    let entries = [
+        ("input_size", shape.input.to_string()),
+        ("hidden_size", shape.hidden.to_string()),
+        ("num_layers", shape.layers.to_string()),
+        ("bias", bias.to_owned()),
+        ("head", head),
+        ("bidirectional", shape.bidirectional.to_string()),
+        ("proj_size", config.proj_size.to_string()),
+        ("batch_first", config.batch_first.to_string()),
+        ("learned_state", shape.learned_state.to_string()),
+        ("dropout", config.dropout.to_string()),
+        ("seed", config.seed.to_string()),
+    ];
+    entries.into_iter().map(|(key, value)| (format!("gatefold.{key}"), value)).collect()
 }
 
-/// The shape that the metadata give, where they are whole.
-fn described(metadata: &HashMap<String, String>) -> Option<StackShape> {
+/// The settings that the metadata give, where they are whole; of what is newer than a file, the
+/// defaults.
+fn described(metadata: &HashMap<String, String>) -> Option<(LstmConfig, Head)> {
     let get = |key: &str| metadata.get(&format!("gatefold.{key}"));
+    fn parsed<T: std::str::FromStr + Default>(text: Option<&String>) -> Option<T> {
+        text.map_or(Some(T::default()), |text| text.parse().ok())
+    }
     let number = |key: &str| get(key)?.parse().ok();
-    Some(StackShape {
-        input: number("input_size")?,
-        hidden: number("hidden_size")?,
-        layers: number("num_layers")?,
-        bias: match get("bias")?.split(':').next()? {
+    let config = LstmConfig::new(number("input_size")?, number("hidden_size")?)
+        .layers(number("num_layers")?)
+        .bias(match get("bias")?.split(':').next()? {
             "none" => Bias::None,
             "single" => Bias::Single,
             "double" => Bias::Double,
             _ => return None,
-        },
-        head: match get("head")?.as_str() {
-            "sequence" => Head::Sequence,
-            "last_hidden" => Head::LastHidden,
-            outputs => Head::Linear(outputs.parse().ok()?),
-        },
-    })
+        })
+        .bidirectional(parsed(get("bidirectional"))?)
+        .proj_size(parsed(get("proj_size"))?)
+        .batch_first(parsed(get("batch_first"))?)
+        .learned_state(parsed(get("learned_state"))?)
+        .dropout(parsed(get("dropout"))?)
+        .seed(parsed(get("seed"))?);
+    let head = match get("head")?.as_str() {
+        "sequence" => Head::Sequence,
+        "last_hidden" => Head::LastHidden,
+        outputs => Head::Linear(outputs.parse().ok()?),
+    };
+    Some((config, head))
 }
 
 /// The shape that names and sizes imply, as in a file that PyTorch has written.
 fn inferred(
     tensors: &[(String, Array)],
-    prefixes: &Prefixes,
+    naming: &Names,
     default_head: Head,
 ) -> std::result::Result<StackShape, String> {
     let find = |role: Role| {
-        let name = name(role, prefixes);
+        let name = naming.of(role);
         tensors.iter().find(|(n, _)| *n == name).map(|(_, array)| array.shape())
     };
-    let layers = (0..).take_while(|&l| find(Role::WeightIh(l)).is_some()).count();
+    let has = |role: Role| find(role).is_some();
+    let layers = match naming.cell {
+        true => usize::from(has(Role::WeightIh(0, 0))),
+        false => (0..).take_while(|&l| has(Role::WeightIh(l, 0))).count(),
+    };
     let head = match find(Role::HeadWeight) {
         Some(&[outputs, _]) => Head::Linear(outputs),
         Some(other) => return Err(format!("the head's weight has shape {other:?}")),
         None => default_head,
     };
-    let bias = match (find(Role::BiasIh(0)), find(Role::BiasHh(0))) {
-        (None, None) => Bias::None,
-        (Some(_), None) => Bias::Single,
+    let bias = match (has(Role::BiasIh(0, 0)), has(Role::BiasHh(0, 0))) {
+        (false, false) => Bias::None,
+        (true, false) => Bias::Single,
         _ => Bias::Double,
     };
-    match (find(Role::WeightIh(0)), find(Role::HeadWeight)) {
-        (Some(&[rows, input]), _) if rows % 4 == 0 => {
-            Ok(StackShape { input, hidden: rows / 4, layers, bias, head })
-        }
+    let projection = match find(Role::WeightHr(0, 0)) {
+        Some(&[projection, _]) => Some(projection),
+        Some(other) => return Err(format!("weight_hr_l0 has shape {other:?}, which isn't [P, H]")),
+        None => None,
+    };
+    let plain = |input: usize, hidden: usize| StackShape::lstm(input, hidden);
+    match (find(Role::WeightIh(0, 0)), find(Role::HeadWeight)) {
+        (Some(&[rows, input]), _) if rows % 4 == 0 => Ok(StackShape {
+            layers,
+            bias,
+            head,
+            bidirectional: !naming.cell && has(Role::WeightIh(0, 1)),
+            projection,
+            learned_state: has(Role::InitialH),
+            ..plain(input, rows / 4)
+        }),
         (None, Some(&[_, input])) => {
-            Ok(StackShape { input, hidden: input, layers: 0, bias: Bias::None, head })
+            Ok(StackShape { layers: 0, bias: Bias::None, head, ..plain(input, input) })
         }
         (Some(other), _) => Err(format!("weight_ih_l0 has shape {other:?}, which isn't [4H, I]")),
-        _ => Err(format!("it has no {}", name(Role::WeightIh(0), prefixes))),
+        _ => {
+            let all: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+            let name = naming.of(Role::WeightIh(0, 0));
+            Err(format!("{name} isn't among them: {}", all.join(", ")))
+        }
     }
 }
 

@@ -1,49 +1,128 @@
-//! Sessions of the shapes that were used last.
+//! Workspaces, and the sessions over them of the shapes that were used last.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Mutex;
 
-use crate::device::Session;
+use crate::device::{Buffer, Device, Session};
 use crate::error::Result;
+use crate::plan::{Plan, Sequences};
 
-/// Sessions of so many shapes are kept.
-const KEPT: usize = 8;
+/// Sessions of so many shapes are kept in one workspace.
+const KEPT: usize = 16;
 
-/// Bytes of workspace that all kept sessions may take; the latest is kept whatever it takes.
+/// Bytes that the commands of kept sessions may take: a twentieth of their workspace, and always
+/// this much.
+const KEPT_COMMANDS: u64 = 256 << 10;
+
+/// Workspaces that nobody uses are kept, the latest whatever it takes, up to so many bytes.
 const KEPT_BYTES: u64 = 512 << 20;
 
-/// Timesteps and batch.
-pub(crate) type Shape = (usize, usize);
+/// What tells the plans of one cache apart: the call, and which of the model's plans it is.
+pub(crate) type Key = (Sequences, &'static str);
 
-/// The sessions of the shapes that were used last, the latest at the end.
+/// A plan over the buffers of a workspace.
+pub(crate) struct Ready {
+    pub(crate) plan: Plan,
+    pub(crate) session: Session,
+}
+
+/// Buffers that sessions of all shapes share, as large as the largest needs them, and the sessions
+/// of the shapes that were used last, the latest at the end.
 ///
-/// A session that runs is out of the cache: nothing is locked meanwhile, and a second call of the
-/// same shape, from another thread, gets a session of its own.
+/// A buffer that is too small is replaced; sessions over the old one are dropped with it.
 #[derive(Default)]
-pub(crate) struct SessionCache(Mutex<Vec<(Shape, Session)>>);
+struct Workspace {
+    buffers: HashMap<String, Buffer>,
+    sessions: Vec<(Key, Ready)>,
+}
 
-impl SessionCache {
-    /// The session of a shape, made by `make` where none is kept.
-    pub(crate) fn take(
-        &self,
-        shape: Shape,
-        make: impl FnOnce() -> Result<Session>,
-    ) -> Result<InUse<'_>> {
-        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let known = kept.iter().rposition(|(known, _)| *known == shape).map(|at| kept.remove(at).1);
-        drop(kept);
-        let session = known.map_or_else(make, Ok)?;
-        Ok(InUse { cache: self, shape, session: Some(session) })
+impl Workspace {
+    fn bytes(&self) -> u64 {
+        self.buffers.values().map(|buffer| 4 * buffer.len() as u64).sum()
     }
 
-    fn put_back(&self, shape: Shape, session: Session) {
-        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        kept.push((shape, session));
-        let bytes = |kept: &[(Shape, Session)]| -> u64 {
-            kept.iter().map(|(_, session)| session.program().workspace_bytes()).sum()
+    /// Binds a plan to the workspace's buffers, once they are large enough.
+    fn bind(&mut self, device: &Device, plan: Plan, caller: &[(&str, &Buffer)]) -> Result<Ready> {
+        let caller_has = |name: &str| caller.iter().any(|(given, _)| *given == name);
+        let needs: Vec<(&str, usize)> = plan
+            .program
+            .buffers
+            .iter()
+            .filter(|spec| !caller_has(&spec.name))
+            .map(|spec| (spec.name.as_str(), spec.len * spec.slots))
+            .collect();
+        // All old ones go before the new ones come, so that memory holds one of each.
+        for (name, len) in &needs {
+            if self.buffers.get(*name).is_some_and(|buffer| buffer.len() < *len) {
+                self.sessions.clear();
+                self.buffers.remove(*name);
+            }
+        }
+        for (name, len) in &needs {
+            if !self.buffers.contains_key(*name) {
+                self.buffers.insert((*name).to_owned(), device.create_buffer(name, *len)?);
+            }
+        }
+        let mut given = caller.to_vec();
+        given.extend(needs.iter().map(|(name, _)| (*name, &self.buffers[*name])));
+        let session = device.bind(&plan.program, &given)?;
+        Ok(Ready { plan, session })
+    }
+
+    /// Forgets the oldest sessions where there are too many.
+    fn trim(&mut self) {
+        let most = (self.bytes() / 20).max(KEPT_COMMANDS);
+        let commands = |sessions: &[(Key, Ready)]| -> u64 {
+            sessions.iter().map(|(_, ready)| ready.session.command_bytes()).sum()
         };
-        while kept.len() > 1 && (kept.len() > KEPT || bytes(&kept) > KEPT_BYTES) {
-            kept.remove(0);
+        while self.sessions.len() > 1
+            && (self.sessions.len() > KEPT || commands(&self.sessions) > most)
+        {
+            self.sessions.remove(0);
+        }
+    }
+}
+
+/// The workspaces of a model that nobody uses.
+///
+/// A session that runs is out of the cache with its workspace: nothing is locked meanwhile, and a
+/// second call, from another thread, gets a workspace of its own.
+#[derive(Default)]
+pub(crate) struct SessionCache(Mutex<Vec<Workspace>>);
+
+impl SessionCache {
+    /// The session of a key, planned by `plan` where none is kept.
+    pub(crate) fn take(
+        &self,
+        key: Key,
+        device: &Device,
+        plan: impl FnOnce() -> Result<Plan>,
+        caller: &[(&str, &Buffer)],
+    ) -> Result<InUse<'_>> {
+        let mut idle = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let knows =
+            |workspace: &Workspace| workspace.sessions.iter().any(|(known, _)| *known == key);
+        let known = idle.iter().rposition(knows);
+        let at = known.or_else(|| idle.len().checked_sub(1));
+        let workspace = at.map(|at| idle.remove(at)).unwrap_or_default();
+        drop(idle);
+        // From here on it goes back, whatever happens.
+        let mut used = InUse { cache: self, key, workspace, ready: None };
+        let sessions = &mut used.workspace.sessions;
+        let ready = match sessions.iter().rposition(|(known, _)| *known == key) {
+            Some(at) => sessions.remove(at).1,
+            None => used.workspace.bind(device, plan()?, caller)?,
+        };
+        used.ready = Some(ready);
+        Ok(used)
+    }
+
+    fn put_back(&self, workspace: Workspace) {
+        let mut idle = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        idle.push(workspace);
+        while idle.len() > 1 && idle.iter().map(Workspace::bytes).sum::<u64>() > KEPT_BYTES {
+            idle.remove(0);
         }
     }
 }
@@ -51,23 +130,27 @@ impl SessionCache {
 /// A session that is out of its cache until this is dropped.
 pub(crate) struct InUse<'a> {
     cache: &'a SessionCache,
-    shape: Shape,
-    session: Option<Session>,
+    key: Key,
+    workspace: Workspace,
+    ready: Option<Ready>,
 }
 
 impl Deref for InUse<'_> {
-    type Target = Session;
+    type Target = Ready;
 
-    fn deref(&self) -> &Session {
+    fn deref(&self) -> &Ready {
         // Only `drop` takes it.
-        self.session.as_ref().unwrap_or_else(|| unreachable!("in use until it is dropped"))
+        self.ready.as_ref().unwrap_or_else(|| unreachable!("in use until it is dropped"))
     }
 }
 
 impl Drop for InUse<'_> {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            self.cache.put_back(self.shape, session);
+        let mut workspace = std::mem::take(&mut self.workspace);
+        if let Some(ready) = self.ready.take() {
+            workspace.sessions.push((self.key, ready));
         }
+        workspace.trim();
+        self.cache.put_back(workspace);
     }
 }

@@ -1,10 +1,13 @@
 //! The loss and backpropagation through time.
 
+use super::forward::{State, said};
+use super::parameters::quads;
 use super::workspace::{Place, Planner};
 use super::{Head, LOSS_SLOTS, Role};
-use crate::command::{BufferId, Operation, Owner, Range};
-use crate::kernels::{View, column_sum, lstm_step_backward, mse_loss, reduce_sum};
-use crate::reference::Product;
+use crate::command::{BufferId, Dispatch, Operation, Owner, Range};
+use crate::kernels::copy_at_length::Way;
+use crate::kernels::{Directions, View, column_sum, lstm_step_backward, mse_loss, reduce_sum};
+use crate::reference::{Product, Strides};
 
 /// Runs that the host may prepare before it submits, at most.
 const FEED_SLOTS: usize = 16;
@@ -19,17 +22,21 @@ const SUBMIT_FLOP: usize = 50_000_000_000;
 impl Planner<'_> {
     /// What the host writes for a run, and its way to where kernels read it.
     pub(super) fn feed(&mut self) {
-        let x = self.whole(self.x);
         let target = self.workspace("target", "[B, O]", &[self.batch, self.shape.outputs()]);
         let scalars = self.workspace("scalars", "[2]", &[2]);
-        let parts = [x, self.whole(target), self.whole(scalars)];
+        let mut parts = vec![self.whole(self.x), self.whole(target), self.whole(scalars)];
+        if self.dropout.is_some() {
+            let key = self.workspace("key", "[4]", &[4]);
+            parts.push(self.whole(key));
+        }
         let len: usize = parts.iter().map(|part| part.len).sum();
         // A training step: forward, and twice that backward.
-        let terms = self.shape.input.saturating_add(2 * self.shape.hidden);
-        let weights = (4 * self.shape.layers * self.shape.hidden).saturating_mul(terms);
+        let terms = self.shape.features().saturating_add(self.shape.state());
+        let units = 4 * self.shape.layers * self.shape.directions() * self.shape.hidden;
+        let weights = units.saturating_mul(terms.saturating_add(self.shape.input));
         let flop = (6 * self.steps * self.batch).saturating_mul(weights.max(1));
         let slots = (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS);
-        let feed = self.ring("feed", "[x, target, scalars]", &[len], slots, Owner::Workspace);
+        let feed = self.ring("feed", "[x, target, scalars, key]", &[len], slots, Owner::Workspace);
         let mut start = 0;
         for to in parts {
             let from = Range { buffer: feed, start, len: to.len };
@@ -78,31 +85,83 @@ impl Planner<'_> {
         self.push("log the loss", Operation::Copy { from, to });
     }
 
+    /// What comes back from outside to a model without a head.
+    pub(super) fn incoming(&mut self) {
+        let (steps, batch, width) = (self.steps, self.batch, self.shape.features());
+        match self.sequences.batch_first {
+            true => self.workspace("dy", "[B, T, D P]", &[batch, steps, width]),
+            false => self.workspace("dy", "[T, B, D P]", &[steps, batch, width]),
+        };
+        self.state_buffer(State::Hidden, "dh_n");
+        self.state_buffer(State::Cell, "dc_n");
+    }
+
     /// Every gradient, from the head down.
     pub(super) fn backward(&mut self, input_gradient: bool) {
         let grads = self.callers("grads", "[N]", &[self.table.len]);
         let partials = self.column_sum_partials();
         let sums = self.workspace("column_sums", "[partial sums]", &[partials]);
-        let dh_n = self.head_backward(grads, sums);
-        let (steps, batch, hidden, layers) =
-            (self.steps, self.batch, self.shape.hidden, self.shape.layers);
-        if layers == 0 {
+        let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
+        let (directions, width) = (self.shape.directions(), self.shape.features());
+        if self.shape.layers == 0 {
+            self.head_backward(grads, sums);
             return;
         }
-        self.workspace("dc", "[B, H]", &[batch, hidden]);
-        if layers > 1 {
-            self.workspace("dx", "[T, B, H]", &[steps, batch, hidden]);
+        self.workspace("dh", "[T, B, D P]", &[steps, batch, width]);
+        self.workspace("dc", "[D, B, H]", &[directions, batch, hidden]);
+        if let Some(projection) = self.shape.projection {
+            let size = [directions, steps, batch, quads(projection)];
+            self.workspace("dp", "[D, T, B, P rounded up]", &size);
         }
         if input_gradient {
-            self.workspace("dx_0", "[T, B, I]", &[steps, batch, self.shape.input]);
-            self.workspace("dh_0", "[L, B, H]", &[layers, batch, hidden]);
-            self.workspace("dc_0", "[L, B, H]", &[layers, batch, hidden]);
+            match self.sequences.batch_first {
+                true => self.workspace("dx_0", "[B, T, I]", &[batch, steps, self.shape.input]),
+                false => self.workspace("dx_0", "[T, B, I]", &[steps, batch, self.shape.input]),
+            };
         }
-        for l in (0..layers).rev() {
-            self.layer_steps_backward(l, if l + 1 == layers { Some(dh_n) } else { None });
+        if input_gradient || self.shape.learned_state {
+            self.state_buffer(State::Hidden, "dh_0");
+            self.state_buffer(State::Cell, "dc_0");
+            if self.sequences.lengths && self.shape.bidirectional {
+                self.workspace("ends", "[B, H, 4]", &[batch, hidden, 4]);
+            }
+        }
+        self.top_gradient(grads, sums);
+        for l in (0..self.shape.layers).rev() {
+            self.layer_steps_backward(l);
             self.layer_weights_backward(l, grads, sums);
+            if input_gradient || self.shape.learned_state {
+                self.initial_states_backward(l);
+            }
             self.layer_inputs_backward(l, input_gradient);
         }
+        if self.shape.learned_state {
+            self.learned_states_backward(grads, sums);
+        }
+    }
+
+    /// The gradient of the top layer's outputs, in `dh`.
+    fn top_gradient(&mut self, grads: BufferId, sums: BufferId) {
+        let (steps, batch, width) = (self.steps, self.batch, self.shape.features());
+        let dh = self.named("dh");
+        if self.shape.head == Head::Sequence {
+            let from = (self.callers_strides(width), Place { buffer: self.named("dy"), start: 0 });
+            let to = (Strides::time_major(batch, width), Place { buffer: dh, start: 0 });
+            if from.0 == to.0 && !self.sequences.lengths {
+                let (from, to) = (self.whole(from.1.buffer), self.whole(dh));
+                self.push("outputs, gradient", Operation::Copy { from, to });
+            } else {
+                let padded = self.sequences.lengths.then_some(0);
+                self.copy_sequence("outputs, gradient", (steps, width), from, to, padded, false);
+            }
+            return;
+        }
+        let last = self.head_backward(grads, sums);
+        let len = batch * width;
+        let to = Range { buffer: dh, start: (steps - 1) * len, len };
+        self.push("outputs, gradient", Operation::Zero(self.whole(dh)));
+        let from = self.whole(last);
+        self.push("last output, gradient", Operation::Copy { from, to });
     }
 
     /// The gradients of the head's parameters; returns where that of its input is.
@@ -119,103 +178,319 @@ impl Planner<'_> {
         let d_bias = self.required(grads, Role::HeadBias);
         let shape = Product::dense(outputs, features, batch, true, false);
         self.product("head, weight gradient", shape, at_dy, input, &[], d_weight);
-        self.column_sums("head, bias gradient", batch, outputs, at_dy, sums, &[d_bias]);
-        let dh_n = self.workspace("dh_n", "[B, H]", &[batch, features]);
+        self.column_sums("head, bias gradient", (batch, outputs), at_dy, sums, &[d_bias]);
+        let d_input = self.workspace("d_head_input", "[B, D P]", &[batch, features]);
         let shape = Product::dense(batch, features, outputs, false, false);
-        self.product(
-            "head, input gradient",
-            shape,
-            at_dy,
-            weight,
-            &[],
-            Place { buffer: dh_n, start: 0 },
-        );
-        dh_n
+        let to = Place { buffer: d_input, start: 0 };
+        self.product("head, input gradient", shape, at_dy, weight, &[], to);
+        d_input
     }
 
-    fn layer_steps_backward(&mut self, l: usize, dh_n: Option<BufferId>) {
-        let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
-        let slot = batch * hidden;
-        let (gates, c, dc) = (self.layer("gates", l), self.layer("c", l), self.named("dc"));
-        let weight = self.required(self.params, Role::WeightHh(l));
-        self.push(format!("layer {l}, backward"), Operation::Zero(self.whole(dc)));
-        let above = if dh_n.is_none() { Some(self.named("dx")) } else { None };
-        for t in (0..steps).rev() {
-            let last = t + 1 == steps;
-            let at = |buffer, start| Place { buffer, start };
-            let operands = lstm_step_backward::Operands {
-                u: self.window(weight, 4 * hidden * hidden),
-                c: self.window(at(c, t * slot), 2 * slot),
-                dy: above.map(|dx| self.window(at(dx, t * slot), slot)),
-                dh_n: dh_n.filter(|_| last).map(|dh_n| self.window(at(dh_n, 0), slot)),
-                gates: self.window(at(gates, 4 * t * slot), if last { 4 } else { 8 } * slot),
-                dc: self.window(at(dc, 0), slot),
-            };
-            let dispatch = lstm_step_backward::dispatch(batch, hidden, last, &operands);
-            self.launch(format!("layer {l}, backward, t = {t}"), dispatch);
+    /// Backpropagation through time: from `dh` to the gradients of the gates.
+    fn layer_steps_backward(&mut self, l: usize) {
+        for d in 0..self.shape.directions() {
+            self.final_states_backward(l, d);
         }
+        if let Some(projection) = self.shape.projection {
+            let (width, features) = (quads(projection), self.shape.features());
+            let (dh, dp) = (self.named("dh"), self.named("dp"));
+            if width > projection {
+                self.push(format!("layer {l}, backward"), Operation::Zero(self.whole(dp)));
+            }
+            for d in 0..self.shape.directions() {
+                let label = format!("layer {l}{}, projection's gradient", said(d));
+                let from = Place { buffer: dh, start: d * projection };
+                let from = (Strides::time_major(self.batch, features), from);
+                let to = Place { buffer: dp, start: self.dp_at(d, 0) };
+                let to = (Strides::time_major(self.batch, width), to);
+                self.copy_sequence(&label, (self.steps, projection), from, to, None, false);
+            }
+        }
+        for s in 0..self.steps {
+            self.step_backward(l, s);
+        }
+    }
+
+    /// Where the gradient of a direction's projected state starts in `dp`.
+    fn dp_at(&self, d: usize, t: usize) -> usize {
+        (d * self.steps + t) * self.batch * quads(self.shape.state())
+    }
+
+    /// Adds what comes back through the final hidden state to the output that it is, and starts
+    /// the cell state's gradient.
+    fn final_states_backward(&mut self, l: usize, d: usize) {
+        let label = format!("layer {l}{}, final state's gradient", said(d));
+        let (dh, dc) = (self.named("dh"), self.named("dc"));
+        let (batch, features, lengths) =
+            (self.batch, self.shape.features(), self.sequences.lengths);
+        let (start, width) = self.state_at(State::Cell, l, d);
+        let to = Range { buffer: dc, start: d * self.slot(), len: self.slot() };
+        let Some(dc_n) = self.program.buffer("dc_n") else {
+            return self.push(label, Operation::Zero(to));
+        };
+        let from = Range { buffer: dc_n, start, len: batch * width };
+        self.push(label.clone(), Operation::Copy { from, to });
+
+        let (start, width) = self.state_at(State::Hidden, l, d);
+        let from = Place { buffer: self.named("dh_n"), start };
+        let time_major = Strides::time_major(batch, features);
+        let first = Place { buffer: dh, start: d * width };
+        if d == 0 && lengths {
+            let to = (time_major, first);
+            let size = (-1, self.steps, width);
+            return self.copy_at_length(&label, Way::Scatter, size, to, (width, from), true);
+        }
+        // The last timestep that the direction visits.
+        let t = if d == 0 { self.steps - 1 } else { 0 };
+        let to = Place { start: first.start + t * time_major.step, ..first };
+        let from = (Strides { step: 0, row: width }, from);
+        self.copy_sequence(&label, (1, width), from, (time_major, to), lengths.then_some(t), true);
+    }
+
+    /// The timestep that the backward pass of a direction visits `s`th.
+    fn visit_back(&self, d: usize, s: usize) -> usize {
+        if d == 0 { self.steps - 1 - s } else { s }
+    }
+
+    /// The `s`th step back of every direction, as [`step_forward`](Self::step_forward).
+    fn step_backward(&mut self, l: usize, s: usize) {
+        let label = match self.shape.bidirectional {
+            false => format!("layer {l}, backward, t = {}", self.visit_back(0, s)),
+            true => format!("layer {l}, backward, t = {} and {s}", self.visit_back(0, s)),
+        };
+        let directions: Vec<usize> = (0..self.shape.directions()).collect();
+        let together = self.step_backward_dispatch(l, s, &directions);
+        if directions.len() == 1 || self.can_bind(&together) {
+            self.launch(label.clone(), together);
+        } else {
+            for d in directions.iter().copied() {
+                let alone = self.step_backward_dispatch(l, s, &[d]);
+                let t = self.visit_back(d, s);
+                self.launch(format!("layer {l}{}, backward, t = {t}", said(d)), alone);
+            }
+        }
+        let Some(projection) = self.shape.projection.filter(|_| s + 1 < self.steps) else {
+            return;
+        };
+        let (gates, dp) = (self.layer("gates", l), self.named("dp"));
+        let operands: Vec<(Place, Place, Place)> = directions
+            .into_iter()
+            .map(|d| {
+                let (t, next) = (self.visit_back(d, s), self.visit_back(d, s + 1));
+                let a = Place { buffer: gates, start: self.gates_at(d, t) };
+                let b = self.required(self.params, Role::WeightHh(l, d));
+                (a, b, Place { buffer: dp, start: self.dp_at(d, next) })
+            })
+            .collect();
+        let shape = Product {
+            ldc: quads(projection),
+            accumulate: true,
+            ..Product::dense(self.batch, projection, 4 * self.shape.hidden, false, true)
+        };
+        self.products(&format!("{label}, projection"), shape, &operands);
+    }
+
+    fn step_backward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
+        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
+        let (features, projection) = (self.shape.features(), self.shape.projection);
+        let terms = projection.map_or(hidden, |p| quads(p) / 4);
+        let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
+            let parts: Vec<(usize, usize)> =
+                directions.iter().flat_map(|&d| each(d)).map(|start| (start, len)).collect();
+            self.windows(buffer, &parts)
+        };
+        let t = |d: usize| self.visit_back(d, s);
+        let weight = |d: usize| {
+            let role = match projection {
+                Some(_) => Role::WeightHr(l, d),
+                None => Role::WeightHh(l, d),
+            };
+            self.required(self.params, role).start
+        };
+        let (w, w_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
+        let (c, c_at) = windows(self.layer("c", l), slot, &|d| {
+            let (before, after) = self.c_around(d, t(d));
+            vec![before, after]
+        });
+        // Without a projection, the product's rows are the gates of the step that ran after.
+        let after = |d: usize| match (projection, s) {
+            (Some(_), _) | (_, 0) => Vec::new(),
+            _ => vec![self.gates_at(d, self.visit_back(d, s - 1))],
+        };
+        let (gates, gates_at) = windows(self.layer("gates", l), 4 * slot, &|d| {
+            [vec![self.gates_at(d, t(d))], after(d)].concat()
+        });
+        let each = gates_at.len() / directions.len();
+        let (dc, dc_at) = windows(self.named("dc"), slot, &|d| vec![d * slot]);
+        let dy = projection.is_none().then(|| {
+            let row = (batch - 1) * features + hidden;
+            windows(self.named("dh"), row, &|d| vec![t(d) * batch * features + d * hidden])
+        });
+        let dp = projection
+            .map(|p| windows(self.named("dp"), batch * quads(p), &|d| vec![self.dp_at(d, t(d))]));
+        let at = |i: usize| lstm_step_backward::At {
+            t: t(directions[i]),
+            w: w_at[i],
+            gates: gates_at[each * i],
+            incoming: match &dp {
+                Some((_, starts)) => Some(starts[i]),
+                None => (each > 1).then(|| gates_at[each * i + 1]),
+            },
+            c_prev: c_at[2 * i],
+            c: c_at[2 * i + 1],
+            dy: dy.as_ref().map_or(0, |(_, starts)| starts[i]),
+            dc: dc_at[i],
+        };
+        let at = match directions.len() {
+            1 => Directions::One(at(0)),
+            _ => Directions::Both(at(0), at(1)),
+        };
+        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: features, terms };
+        let bound = lstm_step_backward::Bindings {
+            w,
+            c,
+            dy: dy.as_ref().map(|(range, _)| *range),
+            dh: dp.as_ref().map(|(range, _)| *range),
+            gates,
+            dc,
+        };
+        lstm_step_backward::dispatch(&shape, &bound, at, self.padding())
     }
 
     fn layer_weights_backward(&mut self, l: usize, grads: BufferId, sums: BufferId) {
         let (rows, hidden, input) =
             (self.steps * self.batch, self.shape.hidden, self.shape.layer_input(l));
-        let d_gates = Place { buffer: self.layer("gates", l), start: 0 };
-        // The hidden states before each step: slots 0 to T-1.
-        let h_prev = Place { buffer: self.layer("h", l), start: 0 };
-        let to = self.required(grads, Role::WeightIh(l));
-        let shape = Product::dense(input, 4 * hidden, rows, true, false);
-        let label = format!("layer {l}, weight_ih gradient");
-        self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
-        let to = self.required(grads, Role::WeightHh(l));
-        let shape = Product::dense(hidden, 4 * hidden, rows, true, false);
-        self.product(&format!("layer {l}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
-        // Both biases are added to the same sum, so their gradients are the same.
-        let roles = [Role::BiasIh(l), Role::BiasHh(l)];
-        let biases: Vec<Place> =
-            roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
-        self.column_sums(
-            &format!("layer {l}, bias gradient"),
-            rows,
-            4 * hidden,
-            d_gates,
-            sums,
-            &biases,
-        );
+        let (state, features) = (self.shape.state(), self.shape.features());
+        for d in 0..self.shape.directions() {
+            let said = format!("layer {l}{}", said(d));
+            let d_gates = Place { buffer: self.layer("gates", l), start: self.gates_at(d, 0) };
+            let to = self.required(grads, Role::WeightIh(l, d));
+            let shape = Product::dense(input, 4 * hidden, rows, true, false);
+            let label = format!("{said}, weight_ih gradient");
+            self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
+            // The hidden states before each timestep.
+            let slot = if d == 0 { 0 } else { 2 };
+            let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(d, slot) };
+            let to = self.required(grads, Role::WeightHh(l, d));
+            let shape =
+                Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
+            self.product(&format!("{said}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
+            // Both biases are added to the same sum, so their gradients are the same.
+            let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
+            let biases: Vec<Place> =
+                roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
+            let label = format!("{said}, bias gradient");
+            self.column_sums(&label, (rows, 4 * hidden), d_gates, sums, &biases);
+            if let Some(projection) = self.shape.projection {
+                let z = Place { buffer: self.layer("z", l), start: self.gates_at(d, 0) / 4 };
+                let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };
+                let to = self.required(grads, Role::WeightHr(l, d));
+                let shape = Product {
+                    ldb: quads(projection),
+                    ldc: quads(projection),
+                    ..Product::dense(hidden, projection, rows, true, false)
+                };
+                self.product(&format!("{said}, weight_hr gradient"), shape, z, dp, &[], to);
+            }
+        }
+    }
+
+    /// The gradients of a layer's initial states, from its first gates.
+    fn initial_states_backward(&mut self, l: usize) {
+        let (hidden, batch) = (self.shape.hidden, self.batch);
+        for d in 0..self.shape.directions() {
+            let label = format!("layer {l}{}, initial state's gradient", said(d));
+            let (start, width) = self.state_at(State::Hidden, l, d);
+            let to = Place { buffer: self.named("dh_0"), start };
+            let gates = self.layer("gates", l);
+            let mut first = Place { buffer: gates, start: self.gates_at(d, 0) };
+            if d == 1 && self.sequences.lengths {
+                // Where the row ends; a row without timesteps has no gates.
+                let ends = Place { buffer: self.named("ends"), start: 0 };
+                self.push(label.clone(), Operation::Zero(self.whole(ends.buffer)));
+                let row = 4 * hidden;
+                let from = (Strides { step: 4 * self.slot(), row }, first);
+                let size = (-1, self.steps, row);
+                self.copy_at_length(&label, Way::Gather, size, from, (row, ends), false);
+                first = ends;
+            } else if d == 1 {
+                first.start = self.gates_at(d, self.steps - 1);
+            }
+            let weight = self.required(self.params, Role::WeightHh(l, d));
+            let shape = Product::dense(batch, width, 4 * hidden, false, true);
+            self.product(&label, shape, first, weight, &[], to);
+            if let Some(dh_n) = self.program.buffer("dh_n").filter(|_| self.sequences.lengths) {
+                // A row without timesteps ends as it begins: of the slots, only slot 0 is there.
+                let (from, to) =
+                    (Place { buffer: dh_n, start }, (Strides { step: 0, row: width }, to));
+                let size = (0, 1, width);
+                self.copy_at_length(&label, Way::Scatter, size, to, (width, from), true);
+            }
+            let (start, width) = self.state_at(State::Cell, l, d);
+            let len = batch * width;
+            let from = Range { buffer: self.named("dc"), start: d * len, len };
+            let to = Range { buffer: self.named("dc_0"), start, len };
+            self.push(label, Operation::Copy { from, to });
+        }
+    }
+
+    /// A learned state is every row's, so its gradient is their sum.
+    fn learned_states_backward(&mut self, grads: BufferId, sums: BufferId) {
+        let states =
+            [(State::Hidden, "dh_0", Role::InitialH), (State::Cell, "dc_0", Role::InitialC)];
+        for (state, name, role) in states {
+            let from = self.named(name);
+            let to = self.required(grads, role);
+            for l in 0..self.shape.layers {
+                for d in 0..self.shape.directions() {
+                    let (start, width) = self.state_at(state, l, d);
+                    let to = Place { start: to.start + start / self.batch, ..to };
+                    let label = format!("layer {l}{}, learned state's gradient", said(d));
+                    let from = Place { buffer: from, start };
+                    if self.sequences.state {
+                        // A given state takes the learned one's place.
+                        let range = Range { buffer: to.buffer, start: to.start, len: width };
+                        self.push(label, Operation::Zero(range));
+                    } else {
+                        self.column_sums(&label, (self.batch, width), from, sums, &[to]);
+                    }
+                }
+            }
+        }
     }
 
     fn layer_inputs_backward(&mut self, l: usize, input_gradient: bool) {
-        let (rows, batch, hidden) = (self.steps * self.batch, self.batch, self.shape.hidden);
-        let input = self.shape.layer_input(l);
-        let d_gates = Place { buffer: self.layer("gates", l), start: 0 };
+        let (rows, width) = (self.steps * self.batch, self.shape.layer_input(l));
+        let moved = self.sequences.batch_first;
         let to = match l {
-            0 if !input_gradient => None,
-            0 => Some(self.named("dx_0")),
-            _ => Some(self.named("dx")),
+            0 if !input_gradient => return,
+            0 if moved => {
+                self.workspace("dx_time_major", "[T, B, I]", &[self.steps, self.batch, width])
+            }
+            0 => self.named("dx_0"),
+            _ => self.named("dh"),
         };
-        if let Some(to) = to {
-            let weight = self.required(self.params, Role::WeightIh(l));
-            let shape = Product::dense(rows, input, 4 * hidden, false, true);
-            let label = format!("layer {l}, input gradient");
+        for d in 0..self.shape.directions() {
+            let d_gates = Place { buffer: self.layer("gates", l), start: self.gates_at(d, 0) };
+            let weight = self.required(self.params, Role::WeightIh(l, d));
+            let shape = Product {
+                accumulate: d > 0,
+                ..Product::dense(rows, width, 4 * self.shape.hidden, false, true)
+            };
+            let label = format!("layer {l}{}, input gradient", said(d));
             self.product(&label, shape, d_gates, weight, &[], Place { buffer: to, start: 0 });
         }
-        if !input_gradient {
-            return;
+        if l > 0 {
+            if let Some(drop) = self.dropout {
+                let label = format!("layer {}, dropout's gradient", l - 1);
+                self.drop_elements(&label, drop, l - 1, to);
+            }
+        } else if moved {
+            let from = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
+            let dx = Place { buffer: self.named("dx_0"), start: 0 };
+            let to = (self.callers_strides(width), dx);
+            self.copy_sequence("input gradient", (self.steps, width), from, to, None, false);
         }
-        let start = l * batch * hidden;
-        let weight = self.required(self.params, Role::WeightHh(l));
-        let to = Place { buffer: self.named("dh_0"), start };
-        let shape = Product::dense(batch, hidden, 4 * hidden, false, true);
-        self.product(
-            &format!("layer {l}, initial state gradient"),
-            shape,
-            d_gates,
-            weight,
-            &[],
-            to,
-        );
-        let to = Range { buffer: self.named("dc_0"), start, len: batch * hidden };
-        let from = self.whole(self.named("dc"));
-        self.push(format!("layer {l}, initial state gradient"), Operation::Copy { from, to });
     }
 
     /// Rows that one invocation of `column_sum` adds up in the first of two stages: about the
@@ -231,9 +506,10 @@ impl Planner<'_> {
             rows.div_ceil(self.column_sum_chunk(rows, columns)) * columns
         };
         let head = of(self.batch, self.shape.outputs());
+        let states = of(self.batch, self.shape.hidden);
         match self.shape.layers {
             0 => head,
-            _ => head.max(of(self.steps * self.batch, 4 * self.shape.hidden)),
+            _ => head.max(states).max(of(self.steps * self.batch, 4 * self.shape.hidden)),
         }
     }
 
@@ -242,8 +518,7 @@ impl Planner<'_> {
     fn column_sums(
         &mut self,
         label: &str,
-        rows: usize,
-        columns: usize,
+        (rows, columns): (usize, usize),
         a: Place,
         sums: BufferId,
         to: &[Place],

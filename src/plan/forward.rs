@@ -2,92 +2,439 @@
 
 use super::workspace::{Place, Planner};
 use super::{Head, Role};
-use crate::command::{Operation, Range};
-use crate::kernels::lstm_step_forward;
-use crate::reference::Product;
+use crate::command::{Dispatch, Operation, Range};
+use crate::kernels::copy_at_length::Way;
+use crate::kernels::{Directions, lstm_step_forward};
+use crate::reference::{Product, Strides};
+
+/// The states of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Hidden,
+    Cell,
+}
+
+/// Where things lie in the buffers of a layer; directions are 0, forward, and 1, reverse.
+impl Planner<'_> {
+    /// Elements of a direction's gates, or of its cell states, at one timestep.
+    pub(super) fn slot(&self) -> usize {
+        self.batch * self.shape.hidden
+    }
+
+    /// Where the gates of timestep `t` start in `gates_l{l}`; in units, a quarter of that.
+    pub(super) fn gates_at(&self, d: usize, t: usize) -> usize {
+        4 * (d * self.steps + t) * self.slot()
+    }
+
+    /// Where slot `slot` of a direction starts in `h_l{l}`. Both directions write slot `t+1` at
+    /// timestep `t`, so that slots 1 to T are the layer's outputs; each initial state stands where
+    /// its direction comes from.
+    pub(super) fn h_at(&self, d: usize, slot: usize) -> usize {
+        slot * self.batch * self.shape.features() + d * self.shape.state()
+    }
+
+    /// Where slot `slot` of a direction starts in `c_l{l}`.
+    fn c_at(&self, d: usize, slot: usize) -> usize {
+        (d * (self.steps + 1) + slot) * self.slot()
+    }
+
+    /// Where the hidden states before and after timestep `t` start.
+    fn h_around(&self, d: usize, t: usize) -> (usize, usize) {
+        (self.h_at(d, if d == 0 { t } else { t + 2 }), self.h_at(d, t + 1))
+    }
+
+    /// Where the cell states before and after timestep `t` start.
+    pub(super) fn c_around(&self, d: usize, t: usize) -> (usize, usize) {
+        let (before, after) = if d == 0 { (t, t + 1) } else { (t + 1, t) };
+        (self.c_at(d, before), self.c_at(d, after))
+    }
+
+    /// The timestep that a direction visits `s`th.
+    fn visit(&self, d: usize, s: usize) -> usize {
+        if d == 0 { s } else { self.steps - 1 - s }
+    }
+
+    /// Where the state of a direction of layer `l` starts in an `[L D, B, ..]`, and its width.
+    pub(super) fn state_at(&self, state: State, l: usize, d: usize) -> (usize, usize) {
+        let width = match state {
+            State::Hidden => self.shape.state(),
+            State::Cell => self.shape.hidden,
+        };
+        ((l * self.shape.directions() + d) * self.batch * width, width)
+    }
+}
 
 impl Planner<'_> {
     /// Every layer over every timestep, then the head.
     pub(super) fn forward(&mut self) {
+        let width = self.shape.input;
+        if self.sequences.state {
+            for (state, name) in [(State::Hidden, "h_0"), (State::Cell, "c_0")] {
+                self.state_buffer(state, name);
+            }
+        }
+        if self.sequences.batch_first || self.sequences.lengths {
+            let size = [self.steps, self.batch, width];
+            let to = self.workspace("x_time_major", "[T, B, I]", &size);
+            let from = (self.callers_strides(width), Place { buffer: self.x, start: 0 });
+            let to = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
+            let padded = self.sequences.lengths.then_some(0);
+            self.copy_sequence("input", (self.steps, width), from, to, padded, false);
+        }
         for l in 0..self.shape.layers {
             self.layer_forward(l);
         }
-        self.head_forward();
+        match self.shape.head {
+            Head::Sequence => self.sequence_results(),
+            _ => self.head_forward(),
+        }
+    }
+
+    /// A buffer for a state of all layers.
+    pub(super) fn state_buffer(&mut self, state: State, name: &str) {
+        let states = self.shape.layers * self.shape.directions();
+        match state {
+            State::Hidden => {
+                self.workspace(name, "[L D, B, P]", &[states, self.batch, self.shape.state()])
+            }
+            State::Cell => {
+                self.workspace(name, "[L D, B, H]", &[states, self.batch, self.shape.hidden])
+            }
+        };
     }
 
     /// The input of layer `l`: `x`, or the outputs of the layer below.
     pub(super) fn layer_input(&self, l: usize) -> Place {
         match l.checked_sub(1) {
-            None => Place { buffer: self.x, start: 0 },
-            Some(below) => {
-                let buffer = self.layer("h", below);
-                Place { buffer, start: self.batch * self.shape.hidden }
+            None => {
+                let moved = self.program.buffer("x_time_major");
+                Place { buffer: moved.unwrap_or(self.x), start: 0 }
             }
+            Some(below) => match self.program.buffer(&format!("y_l{below}")) {
+                Some(buffer) => Place { buffer, start: 0 },
+                None => Place { buffer: self.layer("h", below), start: self.h_at(0, 1) },
+            },
         }
     }
 
-    /// What the head stands on: the last hidden state of the top layer, or the input.
+    /// What the head stands on: the outputs of the last timestep, or the input.
     pub(super) fn head_input(&self) -> Place {
         match self.shape.layers.checked_sub(1) {
             None => Place { buffer: self.x, start: 0 },
-            Some(top) => {
-                let buffer = self.layer("h", top);
-                Place { buffer, start: self.steps * self.batch * self.shape.hidden }
-            }
+            Some(top) => Place { buffer: self.layer("h", top), start: self.h_at(0, self.steps) },
         }
+    }
+
+    /// Whether `h` holds more than a layer's outputs between slots 1 and T: with lengths, the
+    /// reverse direction's initial state stands where a row ends.
+    fn outputs_are_mixed(&self) -> bool {
+        let initial = self.sequences.state || self.shape.learned_state;
+        self.sequences.lengths && self.shape.bidirectional && initial
     }
 
     fn layer_forward(&mut self, l: usize) {
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
-        let slot = batch * hidden;
+        let (directions, state) = (self.shape.directions(), self.shape.state());
         let name = |kind: &str| format!("{kind}_l{l}");
-        let gates = self.workspace(&name("gates"), "[T, B, H, 4]", &[steps, batch, hidden, 4]);
-        let h = self.workspace(&name("h"), "[T+1, B, H]", &[steps + 1, batch, hidden]);
-        let c = self.workspace(&name("c"), "[T+1, B, H]", &[steps + 1, batch, hidden]);
+        let size = [directions, steps, batch, hidden, 4];
+        let gates = self.workspace(&name("gates"), "[D, T, B, H, 4]", &size);
+        let size = [steps + directions, batch, directions, state];
+        let h = self.workspace(&name("h"), "[T+D, B, D, P]", &size);
+        let size = [directions, steps + 1, batch, hidden];
+        let c = self.workspace(&name("c"), "[D, T+1, B, H]", &size);
+        let mut written = vec![h, c];
+        if self.shape.projection.is_some() {
+            let size = [directions, steps, batch, hidden];
+            written.push(self.workspace(&name("z"), "[D, T, B, H]", &size));
+        }
+        if self.sequences.lengths {
+            // Steps leave rows that have ended alone.
+            for buffer in written {
+                self.push(format!("layer {l}, padding"), Operation::Zero(self.whole(buffer)));
+            }
+        }
+        for d in 0..directions {
+            self.initial_state(State::Hidden, l, d);
+            self.initial_state(State::Cell, l, d);
+            self.input_projection(l, d, Place { buffer: gates, start: self.gates_at(d, 0) });
+        }
+        for s in 0..steps {
+            self.step_forward(l, s);
+        }
+        if l + 1 < self.shape.layers {
+            self.outputs_for_next(l);
+        }
+    }
 
-        let roles = [Role::BiasIh(l), Role::BiasHh(l)];
+    fn input_projection(&mut self, l: usize, d: usize, out: Place) {
+        let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
         let biases: Vec<Place> =
             roles.into_iter().filter_map(|role| self.parameter(self.params, role)).collect();
-        let shape =
-            Product::dense(steps * batch, 4 * hidden, self.shape.layer_input(l), false, false);
-        let weight = self.required(self.params, Role::WeightIh(l));
-        let label = format!("layer {l}, input projection");
-        let out = Place { buffer: gates, start: 0 };
+        let (rows, columns) = (self.steps * self.batch, 4 * self.shape.hidden);
+        let shape = Product::dense(rows, columns, self.shape.layer_input(l), false, false);
+        let weight = self.required(self.params, Role::WeightIh(l, d));
+        let label = format!("layer {l}{}, input projection", said(d));
         self.product(&label, shape, self.layer_input(l), weight, &biases, out);
-        let weight = self.required(self.params, Role::WeightHh(l));
-        for t in 0..steps {
-            let at = |buffer, start| Place { buffer, start };
-            let dispatch = lstm_step_forward::dispatch(
-                batch,
-                hidden,
-                self.window(weight, 4 * hidden * hidden),
-                self.window(at(gates, 4 * t * slot), 4 * slot),
-                self.window(at(h, t * slot), 2 * slot),
-                self.window(at(c, t * slot), 2 * slot),
-            );
-            self.launch(format!("layer {l}, t = {t}"), dispatch);
+    }
+
+    /// Puts an initial state where the first step of a direction finds it.
+    fn initial_state(&mut self, state: State, l: usize, d: usize) {
+        let label = format!("layer {l}{}, initial state", said(d));
+        let (start, width) = self.state_at(state, l, d);
+        let (name, role) = match state {
+            State::Hidden => ("h", Role::InitialH),
+            State::Cell => ("c", Role::InitialC),
+        };
+        let to = self.layer(name, l);
+        // The row of a slot, the slots of the direction, and where the first stands.
+        let (to_row, step, first) = match state {
+            State::Hidden => {
+                (self.shape.features(), self.batch * self.shape.features(), self.h_at(d, 0))
+            }
+            State::Cell => (width, self.slot(), self.c_at(d, 0)),
+        };
+        // The slot before the first visit of a row that has all timesteps.
+        let slot = match (d, state) {
+            (0, _) => 0,
+            (_, State::Hidden) => self.steps + 1,
+            (_, State::Cell) => self.steps,
+        };
+        let learned = self.parameter(self.params, role).map(|place| {
+            // One row for all.
+            (0, Place { start: place.start + start / self.batch, ..place })
+        });
+        let given = self.program.buffer(&format!("{name}_0"));
+        let source = match given {
+            Some(buffer) => Some((width, Place { buffer, start })),
+            None => learned,
+        };
+        let Some((from_row, from)) = source else {
+            if !self.sequences.lengths {
+                let start = first + slot * step;
+                let len = (self.batch - 1) * to_row + width;
+                let range = Range { buffer: to, start, len };
+                self.push(label, Operation::Zero(range));
+            }
+            return;
+        };
+        let to_strides = Strides { step, row: to_row };
+        if d == 1 && self.sequences.lengths {
+            let offset = slot as isize - self.steps as isize;
+            let slots = slot + 1;
+            let to = (to_strides, Place { buffer: to, start: first });
+            let size = (offset, slots, width);
+            self.copy_at_length(&label, Way::Scatter, size, to, (from_row, from), false);
+        } else {
+            let to = Place { buffer: to, start: first + slot * step };
+            self.copy_state(&label, width, (from_row, from), (to_row, to));
         }
+    }
+
+    /// Copies a `[B, K]`, as a command where both are dense.
+    pub(super) fn copy_state(
+        &mut self,
+        label: &str,
+        width: usize,
+        (from_row, from): (usize, Place),
+        (to_row, to): (usize, Place),
+    ) {
+        if from_row == width && to_row == width {
+            let range =
+                |at: Place| Range { buffer: at.buffer, start: at.start, len: self.batch * width };
+            let (from, to) = (range(from), range(to));
+            return self.push(label, Operation::Copy { from, to });
+        }
+        let strides = |row: usize| Strides { step: 0, row };
+        let (from, to) = ((strides(from_row), from), (strides(to_row), to));
+        self.copy_sequence(label, (1, width), from, to, None, false);
+    }
+
+    /// The `s`th step of every direction: one launch, or, where the operands of both can't be
+    /// bound together, one a direction; and, with a projection, its product.
+    fn step_forward(&mut self, l: usize, s: usize) {
+        let label = match self.shape.bidirectional {
+            false => format!("layer {l}, t = {s}"),
+            true => format!("layer {l}, t = {s} and {}", self.visit(1, s)),
+        };
+        let directions: Vec<usize> = (0..self.shape.directions()).collect();
+        let together = self.step_forward_dispatch(l, s, &directions);
+        if directions.len() == 1 || self.can_bind(&together) {
+            self.launch(label.clone(), together);
+        } else {
+            for d in directions.iter().copied() {
+                let alone = self.step_forward_dispatch(l, s, &[d]);
+                self.launch(format!("layer {l}{}, t = {}", said(d), self.visit(d, s)), alone);
+            }
+        }
+        let Some(projection) = self.shape.projection else { return };
+        let (h, z) = (self.layer("h", l), self.layer("z", l));
+        let operands: Vec<(Place, Place, Place)> = directions
+            .into_iter()
+            .map(|d| {
+                let t = self.visit(d, s);
+                let a = Place { buffer: z, start: self.gates_at(d, t) / 4 };
+                let b = self.required(self.params, Role::WeightHr(l, d));
+                (a, b, Place { buffer: h, start: self.h_around(d, t).1 })
+            })
+            .collect();
+        let shape = Product {
+            ldb: super::parameters::quads(projection),
+            ldc: self.shape.features(),
+            // Rows that have ended add zeros, and what stands in their slot stays.
+            accumulate: self.sequences.lengths,
+            ..Product::dense(self.batch, projection, self.shape.hidden, false, false)
+        };
+        self.products(&format!("{label}, projection"), shape, &operands);
+    }
+
+    fn step_forward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
+        let (batch, hidden, terms) = (self.batch, self.shape.hidden, self.shape.state());
+        let (slot, features) = (self.slot(), self.shape.features());
+        // The parts of a buffer that the directions touch, `each` a list of starts.
+        let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
+            let parts: Vec<(usize, usize)> =
+                directions.iter().flat_map(|&d| each(d)).map(|start| (start, len)).collect();
+            self.windows(buffer, &parts)
+        };
+        let t = |d: usize| self.visit(d, s);
+        let weight = |d: usize| self.required(self.params, Role::WeightHh(l, d)).start;
+        let (u, u_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
+        let (gates, gates_at) =
+            windows(self.layer("gates", l), 4 * slot, &|d| vec![self.gates_at(d, t(d))]);
+        let pair = |(before, after): (usize, usize)| vec![before, after];
+        let row = (batch - 1) * features + terms;
+        let (h, h_at) = windows(self.layer("h", l), row, &|d| pair(self.h_around(d, t(d))));
+        let (c, c_at) = windows(self.layer("c", l), slot, &|d| pair(self.c_around(d, t(d))));
+        let projected = self.shape.projection.is_some();
+        // Without a projection nothing is written there, but a launch binds a buffer.
+        let z_buffer = if projected { self.layer("z", l) } else { self.named("unused") };
+        let (z, z_at) = match projected {
+            true => windows(z_buffer, slot, &|d| vec![self.gates_at(d, t(d)) / 4]),
+            false => (self.whole(z_buffer), Vec::new()),
+        };
+        let at = |i: usize| lstm_step_forward::At {
+            t: t(directions[i]),
+            u: u_at[i],
+            gates: gates_at[i],
+            h_prev: h_at[2 * i],
+            h: h_at[2 * i + 1],
+            c_prev: c_at[2 * i],
+            c: c_at[2 * i + 1],
+            z: z_at.get(i).copied(),
+        };
+        let at = match directions.len() {
+            1 => Directions::One(at(0)),
+            _ => Directions::Both(at(0), at(1)),
+        };
+        let shape = lstm_step_forward::Shape { batch, hidden, terms, h_row: features };
+        let bound = lstm_step_forward::Bindings { u, gates, h, c, z };
+        lstm_step_forward::dispatch(&shape, &bound, at, self.padding())
+    }
+
+    /// Makes what the layer above runs over, where it isn't `h` itself.
+    fn outputs_for_next(&mut self, l: usize) {
+        if self.dropout.is_none() && !self.outputs_are_mixed() {
+            return;
+        }
+        let width = self.shape.features();
+        let y = self.workspace(&format!("y_l{l}"), "[T, B, D P]", &[self.steps, self.batch, width]);
+        let label = format!("layer {l}, outputs");
+        self.copy_outputs(&label, l, (Strides::time_major(self.batch, width), y));
+        if let Some(drop) = self.dropout {
+            self.drop_elements(&format!("layer {l}, dropout"), drop, l, y);
+        }
+    }
+
+    /// Copies a layer's outputs.
+    fn copy_outputs(&mut self, label: &str, l: usize, to: (Strides, crate::command::BufferId)) {
+        let width = self.shape.features();
+        let time_major = Strides::time_major(self.batch, width);
+        let from = Place { buffer: self.layer("h", l), start: self.h_at(0, 1) };
+        let copied = Place { buffer: to.1, start: 0 };
+        if to.0 == time_major && !self.outputs_are_mixed() {
+            let len = self.steps * self.batch * width;
+            let range = |at: Place| Range { buffer: at.buffer, start: at.start, len };
+            return self.push(label, Operation::Copy { from: range(from), to: range(copied) });
+        }
+        let padded = self.outputs_are_mixed().then_some(0);
+        let (from, to) = ((time_major, from), (to.0, copied));
+        self.copy_sequence(label, (self.steps, width), from, to, padded, false);
+    }
+
+    /// The outputs and final states of a model without a head.
+    fn sequence_results(&mut self) {
+        let (top, width) = (self.shape.layers - 1, self.shape.features());
+        if self.sequences.batch_first || self.outputs_are_mixed() {
+            let (steps, batch) = (self.steps, self.batch);
+            let y = match self.sequences.batch_first {
+                true => self.workspace("y", "[B, T, D P]", &[batch, steps, width]),
+                false => self.workspace("y", "[T, B, D P]", &[steps, batch, width]),
+            };
+            self.copy_outputs("outputs", top, (self.callers_strides(width), y));
+            self.output = Some(self.whole(y));
+        } else {
+            let (start, len) = (self.h_at(0, 1), self.steps * self.batch * width);
+            self.output = Some(Range { buffer: self.layer("h", top), start, len });
+        }
+        self.state_buffer(State::Hidden, "h_n");
+        self.state_buffer(State::Cell, "c_n");
+        for l in 0..self.shape.layers {
+            for d in 0..self.shape.directions() {
+                self.final_state(State::Hidden, l, d);
+                self.final_state(State::Cell, l, d);
+            }
+        }
+    }
+
+    fn final_state(&mut self, state: State, l: usize, d: usize) {
+        let label = format!("layer {l}{}, final state", said(d));
+        let (start, width) = self.state_at(state, l, d);
+        let (name, to_name) = match state {
+            State::Hidden => ("h", "h_n"),
+            State::Cell => ("c", "c_n"),
+        };
+        let buffer = self.layer(name, l);
+        let to = Place { buffer: self.named(to_name), start };
+        let (row, step, first) = match state {
+            State::Hidden => {
+                (self.shape.features(), self.batch * self.shape.features(), self.h_at(d, 0))
+            }
+            State::Cell => (width, self.slot(), self.c_at(d, 0)),
+        };
+        if d == 0 && self.sequences.lengths {
+            // A row's last state is in the slot of its length, the initial one where that is 0.
+            let from = (Strides { step, row }, Place { buffer, start: first });
+            let size = (0, self.steps + 1, width);
+            self.copy_at_length(&label, Way::Gather, size, from, (width, to), false);
+            return;
+        }
+        let slot = match (d, state) {
+            (0, _) => self.steps,
+            (_, State::Hidden) => 1,
+            (_, State::Cell) => 0,
+        };
+        let from = Place { buffer, start: first + slot * step };
+        self.copy_state(&label, width, (row, from), (width, to));
     }
 
     fn head_forward(&mut self) {
         let (batch, features, outputs) = (self.batch, self.shape.features(), self.shape.outputs());
-        if outputs == 0 {
-            return;
-        }
         let y = self.workspace("y", "[B, O]", &[batch, outputs]);
+        self.output = Some(self.whole(y));
         let input = self.head_input();
-        match self.shape.head {
-            Head::Sequence => {}
-            Head::LastHidden => {
-                let from = Range { buffer: input.buffer, start: input.start, len: batch * outputs };
-                self.push("prediction", Operation::Copy { from, to: self.whole(y) });
-            }
-            Head::Linear(_) => {
-                let weight = self.required(self.params, Role::HeadWeight);
-                let bias = self.required(self.params, Role::HeadBias);
-                let shape = Product::dense(batch, outputs, features, false, true);
-                self.product("head", shape, input, weight, &[bias], Place { buffer: y, start: 0 });
-            }
+        if let Head::Linear(_) = self.shape.head {
+            let weight = self.required(self.params, Role::HeadWeight);
+            let bias = self.required(self.params, Role::HeadBias);
+            let shape = Product::dense(batch, outputs, features, false, true);
+            self.product("head", shape, input, weight, &[bias], Place { buffer: y, start: 0 });
+        } else {
+            let from = Range { buffer: input.buffer, start: input.start, len: batch * outputs };
+            self.push("prediction", Operation::Copy { from, to: self.whole(y) });
         }
     }
+}
+
+/// A direction, as labels name it.
+pub(super) fn said(d: usize) -> &'static str {
+    if d == 0 { "" } else { " reverse" }
 }

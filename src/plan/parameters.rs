@@ -5,21 +5,46 @@ use super::{Bias, Head, StackShape};
 /// Tensors start on multiples of 256 bytes, which every device can bind.
 const ALIGNMENT: usize = 64;
 
-/// What a parameter is.
+/// What a parameter is. Those of a layer have its number and their direction, 0 for forward and 1
+/// for reverse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// `weight_ih_l{0}`.
-    WeightIh(usize),
-    /// `weight_hh_l{0}`.
-    WeightHh(usize),
-    /// `bias_ih_l{0}`.
-    BiasIh(usize),
-    /// `bias_hh_l{0}`.
-    BiasHh(usize),
+    /// `weight_ih_l{layer}`, with `_reverse` in the second direction.
+    WeightIh(usize, usize),
+    /// `weight_hh_l{layer}`.
+    WeightHh(usize, usize),
+    /// `bias_ih_l{layer}`.
+    BiasIh(usize, usize),
+    /// `bias_hh_l{layer}`.
+    BiasHh(usize, usize),
+    /// `weight_hr_l{layer}`, the projection.
+    WeightHr(usize, usize),
+    /// The learned initial hidden states of all layers.
+    InitialH,
+    /// The learned initial cell states of all layers.
+    InitialC,
     /// The head's `weight`.
     HeadWeight,
     /// The head's `bias`.
     HeadBias,
+}
+
+impl Role {
+    /// Its place among the tensors of the flat buffers: the two directions of a kind are
+    /// neighbours, so that one binding shows both.
+    fn place(&self) -> (usize, usize, usize) {
+        match *self {
+            Role::WeightIh(layer, direction) => (layer, 0, direction),
+            Role::WeightHh(layer, direction) => (layer, 1, direction),
+            Role::BiasIh(layer, direction) => (layer, 2, direction),
+            Role::BiasHh(layer, direction) => (layer, 3, direction),
+            Role::WeightHr(layer, direction) => (layer, 4, direction),
+            Role::InitialH => (usize::MAX, 0, 0),
+            Role::InitialC => (usize::MAX, 1, 0),
+            Role::HeadWeight => (usize::MAX, 2, 0),
+            Role::HeadBias => (usize::MAX, 3, 0),
+        }
+    }
 }
 
 /// How a parameter lies on the device.
@@ -29,6 +54,13 @@ pub enum Layout {
     Plain,
     /// PyTorch's `[4H, K]` as `[K, H, 4]`: for each term the gates (i, f, g, o) of each unit.
     Gates,
+    /// PyTorch's `[P, H]` as `[H, P]`, a row filled up with zeros to a multiple of four.
+    Projection,
+}
+
+/// Elements of a row of a projection's weights and of its results' gradients on the device.
+pub(super) fn quads(projection: usize) -> usize {
+    projection.next_multiple_of(4)
 }
 
 /// One parameter in the flat buffers.
@@ -42,17 +74,22 @@ pub struct Parameter {
     pub layout: Layout,
     /// Its first element.
     pub start: usize,
-    /// Elements.
+    /// Elements on the device.
     pub len: usize,
 }
 
 impl Parameter {
+    /// Elements in PyTorch.
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// PyTorch's order of elements from the device's.
     ///
     /// # Panics
-    /// Where `device` has another length than the parameter.
+    /// Where `device` has fewer elements than [`len`](Self::len).
     pub fn to_pytorch<T: Copy + Default>(&self, device: &[T]) -> Vec<T> {
-        let mut out = vec![T::default(); self.len];
+        let mut out = vec![T::default(); self.numel()];
         self.reorder(|torch, on_device| out[torch] = device[on_device]);
         out
     }
@@ -60,7 +97,7 @@ impl Parameter {
     /// The device's order of elements from PyTorch's.
     ///
     /// # Panics
-    /// Where `torch` has another length than the parameter.
+    /// Where `torch` has fewer elements than [`numel`](Self::numel).
     pub fn from_pytorch<T: Copy + Default>(&self, torch: &[T]) -> Vec<T> {
         let mut out = vec![T::default(); self.len];
         self.reorder(|from, to| out[to] = torch[from]);
@@ -69,15 +106,23 @@ impl Parameter {
 
     /// Calls with each element's position in PyTorch and on the device.
     fn reorder(&self, mut each: impl FnMut(usize, usize)) {
+        let rows = self.shape[0];
+        let columns = self.numel() / rows;
         match self.layout {
             Layout::Plain => (0..self.len).for_each(|i| each(i, i)),
             Layout::Gates => {
-                let rows = self.shape[0];
-                let (hidden, terms) = (rows / 4, self.len / rows);
+                let hidden = rows / 4;
                 for row in 0..rows {
                     let (gate, unit) = (row / hidden, row % hidden);
-                    for k in 0..terms {
-                        each(row * terms + k, (k * hidden + unit) * 4 + gate);
+                    for k in 0..columns {
+                        each(row * columns + k, (k * hidden + unit) * 4 + gate);
+                    }
+                }
+            }
+            Layout::Projection => {
+                for p in 0..rows {
+                    for unit in 0..columns {
+                        each(p * columns + unit, unit * quads(rows) + p);
                     }
                 }
             }
@@ -97,29 +142,47 @@ pub struct ParameterTable {
 impl ParameterTable {
     /// The table of a model.
     pub fn new(shape: &StackShape) -> ParameterTable {
-        let mut table = ParameterTable { entries: Vec::new(), len: 0 };
-        let rows = 4 * shape.hidden;
+        let mut entries = Vec::new();
+        let mut push = |role: Role, shape: Vec<usize>, layout: Layout| {
+            let len = match layout {
+                Layout::Projection => shape[1] * quads(shape[0]),
+                _ => shape.iter().product(),
+            };
+            entries.push(Parameter { role, shape, layout, start: 0, len });
+        };
+        let (rows, hidden, state) = (4 * shape.hidden, shape.hidden, shape.state());
         for l in 0..shape.layers {
-            table.push(Role::WeightIh(l), vec![rows, shape.layer_input(l)], Layout::Gates);
-            table.push(Role::WeightHh(l), vec![rows, shape.hidden], Layout::Gates);
-            if shape.bias != Bias::None {
-                table.push(Role::BiasIh(l), vec![rows], Layout::Gates);
+            for d in 0..shape.directions() {
+                push(Role::WeightIh(l, d), vec![rows, shape.layer_input(l)], Layout::Gates);
+                push(Role::WeightHh(l, d), vec![rows, state], Layout::Gates);
+                if shape.bias != Bias::None {
+                    push(Role::BiasIh(l, d), vec![rows], Layout::Gates);
+                }
+                if shape.bias == Bias::Double {
+                    push(Role::BiasHh(l, d), vec![rows], Layout::Gates);
+                }
+                if shape.projection.is_some() {
+                    push(Role::WeightHr(l, d), vec![state, hidden], Layout::Projection);
+                }
             }
-            if shape.bias == Bias::Double {
-                table.push(Role::BiasHh(l), vec![rows], Layout::Gates);
-            }
+        }
+        if shape.learned_state {
+            let states = shape.layers * shape.directions();
+            push(Role::InitialH, vec![states, 1, state], Layout::Plain);
+            push(Role::InitialC, vec![states, 1, hidden], Layout::Plain);
         }
         if let Head::Linear(outputs) = shape.head {
-            table.push(Role::HeadWeight, vec![outputs, shape.features()], Layout::Plain);
-            table.push(Role::HeadBias, vec![outputs], Layout::Plain);
+            push(Role::HeadWeight, vec![outputs, shape.features()], Layout::Plain);
+            push(Role::HeadBias, vec![outputs], Layout::Plain);
         }
-        table
-    }
-
-    fn push(&mut self, role: Role, shape: Vec<usize>, layout: Layout) {
-        let (start, len) = (self.len, shape.iter().product());
-        self.entries.push(Parameter { role, shape, layout, start, len });
-        self.len = (start + len).next_multiple_of(ALIGNMENT);
+        let mut placed: Vec<&mut Parameter> = entries.iter_mut().collect();
+        placed.sort_by_key(|entry| entry.role.place());
+        let mut len = 0;
+        for entry in placed {
+            entry.start = len;
+            len = (len + entry.len).next_multiple_of(ALIGNMENT);
+        }
+        ParameterTable { entries, len }
     }
 
     /// The parameter of that role, where the model has it.

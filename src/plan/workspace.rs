@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{ParameterTable, Plan, Role, StackShape};
+use super::{Head, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::command::{
     BufferId, BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range,
 };
-use crate::error::Result;
-use crate::kernels::{self, View, matmul};
-use crate::reference::Product;
+use crate::error::{Error, Result};
+use crate::kernels::copy_at_length::Way;
+use crate::kernels::{self, Padding, View, copy_at_length, copy_sequence, dropout, matmul};
+use crate::reference::{Dropout, Product, SlotAtLength, Strides};
 
 /// A place in a buffer: an operand's first element.
 #[derive(Clone, Copy, Debug)]
@@ -21,30 +22,79 @@ pub(super) struct Place {
 pub(super) struct Planner<'a> {
     pub(super) shape: StackShape,
     pub(super) table: ParameterTable,
+    pub(super) sequences: Sequences,
     pub(super) steps: usize,
     pub(super) batch: usize,
+    pub(super) dropout: Option<Dropout>,
     pub(super) limits: &'a Limits,
     pub(super) program: Program,
     pub(super) params: BufferId,
+    /// What the caller writes.
     pub(super) x: BufferId,
+    /// Where the outputs or the prediction are.
+    pub(super) output: Option<Range>,
+    pub(super) backward_from: usize,
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(shape: &StackShape, steps: usize, batch: usize, limits: &'a Limits) -> Self {
+    pub(super) fn new(
+        operation: &'static str,
+        shape: &StackShape,
+        sequences: &Sequences,
+        dropout: Option<Dropout>,
+        limits: &'a Limits,
+    ) -> Result<Self> {
+        let (steps, batch) = (sequences.steps, sequences.batch);
+        shape.check(operation, steps, batch)?;
+        shape.fits(operation, steps, batch, limits)?;
+        if shape.head != Head::Sequence && sequences.lengths {
+            return Err(Error::Value {
+                operation,
+                name: "sequences".to_owned(),
+                expected: "without lengths, in a model with a head".to_owned(),
+                got: format!("{sequences:?}"),
+            });
+        }
         let table = ParameterTable::new(shape);
         let mut planner = Planner {
             shape: *shape,
+            sequences: *sequences,
             steps,
             batch,
+            dropout,
             limits,
             program: Program::default(),
             params: BufferId(0),
             x: BufferId(0),
+            output: None,
+            backward_from: 0,
             table,
         };
         planner.params = planner.callers("params", "[N]", &[planner.table.len]);
-        planner.x = planner.workspace("x", "[T, B, I]", &[steps, batch, shape.input]);
-        planner
+        planner.x = match sequences.batch_first {
+            false => planner.workspace("x", "[T, B, I]", &[steps, batch, shape.input]),
+            true => planner.workspace("x", "[B, T, I]", &[batch, steps, shape.input]),
+        };
+        if sequences.lengths {
+            planner.workspace("lengths", "[B]", &[batch]);
+        }
+        if shape.layers > 0 && shape.projection.is_none() {
+            planner.workspace("unused", "[1]", &[1]);
+        }
+        Ok(planner)
+    }
+
+    /// The lengths of the rows, where they have any.
+    pub(super) fn padding(&self) -> Padding {
+        Padding(self.program.buffer("lengths").map(|lengths| View::of(self.whole(lengths))))
+    }
+
+    /// How the caller's `x` and `y` lie, with so many features.
+    pub(super) fn callers_strides(&self, width: usize) -> Strides {
+        match self.sequences.batch_first {
+            true => Strides::batch_first(self.steps, width),
+            false => Strides::time_major(self.batch, width),
+        }
     }
 
     fn add(
@@ -133,6 +183,24 @@ impl<'a> Planner<'a> {
         View { range: Range { buffer: at.buffer, start: base, len: start + len }, start }
     }
 
+    /// What is bound for several parts of one buffer, each a start and a length, and where they
+    /// start in it: the whole buffer or, where that is too large, from the first part to the last.
+    pub(super) fn windows(
+        &self,
+        buffer: BufferId,
+        parts: &[(usize, usize)],
+    ) -> (Range, Vec<usize>) {
+        let first = parts.iter().map(|part| part.0).min().unwrap_or(0);
+        let end = parts.iter().map(|part| part.0 + part.1).max().unwrap_or(0);
+        let View { range, start } = self.window(Place { buffer, start: first }, end - first);
+        (range, parts.iter().map(|part| start + part.0 - first).collect())
+    }
+
+    /// Whether every binding of a launch is small enough.
+    pub(super) fn can_bind(&self, dispatch: &Dispatch) -> bool {
+        dispatch.bindings.iter().all(|range| range.len <= self.limits.max_binding)
+    }
+
     /// The most rows of `row` elements that a window of this device shows.
     pub(super) fn rows_in_binding(&self, row: usize) -> usize {
         (self.limits.max_binding.saturating_sub(self.limits.alignment) / row).max(1)
@@ -217,13 +285,159 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// One product a direction, without biases: as one launch where the operands of both can be
+    /// bound together, else one after the other.
+    pub(super) fn products(&mut self, label: &str, p: Product, operands: &[(Place, Place, Place)]) {
+        if let [(a, b, c), (a_2, b_2, c_2)] = *operands {
+            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
+            let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
+            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
+            let both = |one: Place, two: Place, len: usize| {
+                let (range, starts) =
+                    self.windows(one.buffer, &[(one.start, len), (two.start, len)]);
+                (View { range, start: starts[0] }, starts[1])
+            };
+            let (a, a_2) = both(a, a_2, extent(a_rows, p.lda, a_row));
+            let (b, b_2) = both(b, b_2, extent(b_rows, p.ldb, b_row));
+            let (c, c_2) = both(c, c_2, extent(p.m, p.ldc, p.n));
+            let dispatch = matmul::dispatch_pair(&p, a, b, c, [a_2, b_2, c_2]);
+            let budget =
+                self.limits.loop_budget.map(|budget| matmul::terms_within(budget as usize));
+            if self.can_bind(&dispatch) && budget.is_none_or(|terms| p.k <= terms) {
+                return self.launch(label, dispatch);
+            }
+        }
+        for &(a, b, c) in operands {
+            self.product(label, p, a, b, &[], c);
+        }
+    }
+
+    /// Copies `[steps, B, K]` from one place and layout to another, or adds it, in as many pieces
+    /// as bindings need; rows that have ended by timestep `t` and after become zero, where `t` is
+    /// given.
+    pub(super) fn copy_sequence(
+        &mut self,
+        label: &str,
+        (steps, width): (usize, usize),
+        (from, source): (Strides, Place),
+        (to, copied): (Strides, Place),
+        padded_from: Option<usize>,
+        accumulate: bool,
+    ) {
+        let padding = if padded_from.is_some() { self.padding() } else { Padding(None) };
+        // As many rows at a time as can be bound with all their timesteps, then fewer timesteps.
+        let extent = |strides: Strides, steps: usize, rows: usize| {
+            (steps - 1) * strides.step + (rows - 1) * strides.row + width
+        };
+        let fits = |steps: usize, rows: usize| {
+            let shown = |at: Place, strides: Strides| {
+                let len = self.program.spec(at.buffer).len;
+                len <= self.limits.max_binding
+                    || extent(strides, steps, rows) + self.limits.alignment
+                        <= self.limits.max_binding
+            };
+            shown(source, from) && shown(copied, to)
+        };
+        let (mut some_steps, mut some_rows) = (steps, self.batch);
+        while !fits(some_steps, some_rows) && (some_steps > 1 || some_rows > 1) {
+            // The dimension with the wider stride is cut: the pieces stay in one place.
+            let by_step = from.step.max(to.step) >= from.row.max(to.row);
+            if some_steps > 1 && (by_step || some_rows == 1) {
+                some_steps = some_steps.div_ceil(2);
+            } else {
+                some_rows = some_rows.div_ceil(2);
+            }
+        }
+        for t in (0..steps).step_by(some_steps) {
+            for b in (0..self.batch).step_by(some_rows) {
+                let (count, rows) = (some_steps.min(steps - t), some_rows.min(self.batch - b));
+                let part = |at: Place, strides: Strides| {
+                    let start = at.start + t * strides.step + b * strides.row;
+                    self.window(Place { start, ..at }, extent(strides, count, rows))
+                };
+                let lengths = padding.0.map(|view| View { start: view.start + b, ..view });
+                let dispatch = copy_sequence::dispatch(
+                    (count, rows, width),
+                    (from, part(source, from)),
+                    (to, part(copied, to)),
+                    (Padding(lengths), padded_from.unwrap_or(0) + t),
+                    accumulate,
+                );
+                self.launch(label, dispatch);
+            }
+        }
+    }
+
+    /// Copies a row each from or to the slot of a sequence that belongs to its length, or adds it,
+    /// in as many pieces as bindings need.
+    pub(super) fn copy_at_length(
+        &mut self,
+        label: &str,
+        way: Way,
+        (offset, slots, width): (isize, usize, usize),
+        (strides, sequence): (Strides, Place),
+        (row, rows): (usize, Place),
+        accumulate: bool,
+    ) {
+        let Padding(Some(lengths)) = self.padding() else {
+            unreachable!("rows have lengths here");
+        };
+        let batch = self.batch;
+        let extent = |slots: usize| (slots - 1) * strides.step + (batch - 1) * strides.row + width;
+        let whole = slots == 1 || self.program.spec(sequence.buffer).len <= self.limits.max_binding;
+        let some = match whole {
+            true => slots,
+            false => (self.limits.max_binding.saturating_sub(self.limits.alignment + extent(1))
+                / strides.step)
+                .clamp(1, slots),
+        };
+        for first in (0..slots).step_by(some) {
+            let count = some.min(slots - first);
+            let start = sequence.start + first * strides.step;
+            let shown = self.window(Place { start, ..sequence }, extent(count));
+            let others = self.window(rows, (self.batch - 1) * row + width);
+            let slot = SlotAtLength { offset, first, slots: count };
+            let size = (self.batch, width);
+            let dispatch = copy_at_length::dispatch(
+                way,
+                size,
+                slot,
+                lengths,
+                (strides, shown),
+                (row, others),
+                accumulate,
+            );
+            self.launch(label, dispatch);
+        }
+    }
+
+    /// Drops elements of a `[T, B, K]`, the outputs of layer `l` or their gradients.
+    pub(super) fn drop_elements(&mut self, label: &str, drop: Dropout, l: usize, x: BufferId) {
+        let width = self.shape.features();
+        let row = self.batch * width;
+        let key = View::of(self.whole(self.named("key")));
+        let some = match self.program.spec(x).len <= self.limits.max_binding {
+            true => self.steps,
+            false => self.rows_in_binding(row),
+        };
+        for t in (0..self.steps).step_by(some) {
+            let steps = some.min(self.steps - t);
+            let shown = self.window(Place { buffer: x, start: t * row }, steps * row);
+            let at = [0, 0, t as u32, l as u32];
+            let size = (steps, self.batch, width);
+            self.launch(label, dropout::dispatch(drop, at, size, key, shown));
+        }
+    }
+
     pub(super) fn finish(self) -> Result<Plan> {
         self.program.check(&kernels::table(), self.limits)?;
+        let Some(output) = self.output else { unreachable!("a plan has a result") };
         Ok(Plan {
             program: Arc::new(self.program),
             shape: self.shape,
-            steps: self.steps,
-            batch: self.batch,
+            sequences: self.sequences,
+            output,
+            backward_from: self.backward_from,
             tier: "step",
             reason: "one dispatch a timestep, the only tier so far".to_owned(),
         })

@@ -1,55 +1,66 @@
 //! Twin of `lstm_step_backward`.
 
-use super::Real;
+use super::{Lengths, Real};
 
-/// The gradients that reach one timestep.
+/// The gradients that reach one direction's timestep.
 #[derive(Clone, Copy, Debug)]
-pub struct StepGradients<'a, R> {
-    /// Of the gates of step t+1, `[B, H, 4]`; `None` at the last step.
-    pub next_gates: Option<&'a [R]>,
-    /// Of this step's output, from the layer above or the loss, `[B, H]`.
-    pub dy: Option<&'a [R]>,
-    /// Of the final hidden state, at the last step, `[B, H]`.
-    pub dh_n: Option<&'a [R]>,
+pub struct StepBackward<'a, R> {
+    /// Units `H`.
+    pub hidden: usize,
+    /// What the product takes its rows from: the gate gradients of the step that ran after this
+    /// one, `[B, H, 4]`, or with a projection the gradient of its result, `[B, P]` filled up to
+    /// whole quads. `None` where nothing ran after.
+    pub incoming: Option<&'a [R]>,
+    /// Quads of four in a row of `incoming` and of `w`.
+    pub terms: usize,
+    /// The gradient of this step's output, `[B, H]`, and the elements from one row to the next.
+    pub dy: Option<(&'a [R], usize)>,
+    /// Which rows have ended; `None` where all are as long.
+    pub lengths: Option<Lengths<'a, R>>,
 }
 
 /// The mirror of [`lstm_step_forward`](super::lstm_step_forward):
 ///
 /// ```text
-/// dh  = dy + dh_n + dG[t+1] . U^T
+/// dh  = dy + incoming . w^T
 /// dc += dh * o * (1 - tanh(c)^2)
 /// dG  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
-/// dc  = dc * f                            what step t-1 gets
+/// dc  = dc * f                            what the step before gets
 /// ```
 ///
+/// The gates of a row that has ended have no gradient, and its `dc` stays.
+///
 /// # Shapes
-/// `u [H, H, 4]`, `gates [B, H, 4]` (the activated gates on entry, their gradient on return),
+/// `w [H, terms, 4]`, `gates [B, H, 4]` (the activated gates on entry, their gradient on return),
 /// `c_prev`, `c` `[B, H]`, `dc [B, H]` (the cell state's gradient, in place).
 pub fn lstm_step_backward<R: Real>(
-    hidden: usize,
-    u: &[R],
+    step: &StepBackward<'_, R>,
+    w: &[R],
     gates: &mut [R],
     c_prev: &[R],
     c: &[R],
     dc: &mut [R],
-    gradients: StepGradients<'_, R>,
 ) {
-    let one = R::one();
+    let (hidden, row, one) = (step.hidden, 4 * step.terms, R::one());
     for (b, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+        if step.lengths.is_some_and(|lengths| lengths.ended(b)) {
+            gates.fill(R::zero());
+            continue;
+        }
         for (unit, gate) in gates.chunks_exact_mut(4).enumerate() {
             let at = b * hidden + unit;
             let mut sum = [R::zero(); 4];
-            if let Some(next) = gradients.next_gates {
-                let next = next[b * 4 * hidden..][..4 * hidden].chunks_exact(4);
-                for (dg, w) in next.zip(u[unit * 4 * hidden..].chunks_exact(4)) {
+            if let Some(incoming) = step.incoming {
+                let incoming = incoming[b * row..][..row].chunks_exact(4);
+                for (d, w) in incoming.zip(w[unit * row..].chunks_exact(4)) {
                     for lane in 0..4 {
-                        sum[lane] += dg[lane] * w[lane];
+                        sum[lane] += d[lane] * w[lane];
                     }
                 }
             }
             let mut dh = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-            for source in [gradients.dy, gradients.dh_n].into_iter().flatten() {
-                dh += source[at];
+            if let Some((dy, dy_row)) = step.dy {
+                dh += dy[b * dy_row + unit];
             }
             let (i, f, g, o) = (gate[0], gate[1], gate[2], gate[3]);
             let tanh_c = c[at].tanh();

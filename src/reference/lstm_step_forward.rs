@@ -1,21 +1,38 @@
 //! Twin of `lstm_step_forward`.
 
-use super::{Real, sigmoid};
+use super::{Lengths, Real, sigmoid};
 
-/// One timestep of `torch.nn.LSTM` for `B` rows and `H` units:
+/// The sizes of one direction's timestep, and the strides of its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct StepForward<'a, R> {
+    /// Units `H`.
+    pub hidden: usize,
+    /// Terms of the recurrent product: `P` with a projection, else `H`.
+    pub terms: usize,
+    /// Elements from one row of `h_prev` to the next.
+    pub h_prev_row: usize,
+    /// Elements from one row of `h` to the next.
+    pub h_row: usize,
+    /// Which rows have ended; `None` where all are as long.
+    pub lengths: Option<Lengths<'a, R>>,
+}
+
+/// One timestep of one direction of `torch.nn.LSTM` for `B` rows and `H` units:
 ///
 /// ```text
 /// (i, f, g, o) = P + h_prev . U          P holds the input's share and both biases
 /// i, f, o      = sigmoid;  g = tanh
 /// c            = f * c_prev + i * g
-/// h            = o * tanh(c)
+/// h            = o * tanh(c)             with a projection: what it is applied to
 /// ```
 ///
+/// A row that has ended is left alone.
+///
 /// # Shapes
-/// `u [H, H, 4]`, `gates [B, H, 4]` (P on entry, the activated gates on return), `h_prev`,
-/// `c_prev`, `h`, `c` `[B, H]`.
+/// `u [K, H, 4]`, `gates [B, H, 4]` (P on entry, the activated gates on return), `h_prev [B, K]`,
+/// `c_prev`, `c` `[B, H]`, `h [B, H]`.
 pub fn lstm_step_forward<R: Real>(
-    hidden: usize,
+    step: &StepForward<'_, R>,
     u: &[R],
     gates: &mut [R],
     h_prev: &[R],
@@ -23,19 +40,25 @@ pub fn lstm_step_forward<R: Real>(
     h: &mut [R],
     c: &mut [R],
 ) {
+    let hidden = step.hidden;
     for (b, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-        let row = b * hidden..(b + 1) * hidden;
-        for (h_k, u_k) in h_prev[row.clone()].iter().zip(u.chunks_exact(4 * hidden)) {
+        if step.lengths.is_some_and(|lengths| lengths.ended(b)) {
+            continue;
+        }
+        let h_prev = &h_prev[b * step.h_prev_row..][..step.terms];
+        for (h_k, u_k) in h_prev.iter().zip(u.chunks_exact(4 * hidden)) {
             for (gate, &weight) in gates.iter_mut().zip(u_k) {
                 *gate += *h_k * weight;
             }
         }
-        for (unit, gate) in row.zip(gates.chunks_exact_mut(4)) {
+        let h = &mut h[b * step.h_row..][..hidden];
+        let states = c[b * hidden..].iter_mut().zip(&c_prev[b * hidden..]).zip(h);
+        for (((c, &c_prev), h), gate) in states.zip(gates.chunks_exact_mut(4)) {
             let (i, f, g, o) =
                 (sigmoid(gate[0]), sigmoid(gate[1]), gate[2].tanh(), sigmoid(gate[3]));
             gate.copy_from_slice(&[i, f, g, o]);
-            c[unit] = f * c_prev[unit] + i * g;
-            h[unit] = o * c[unit].tanh();
+            *c = f * c_prev + i * g;
+            *h = o * c.tanh();
         }
     }
 }

@@ -11,6 +11,9 @@
 mod adam;
 mod column_sum;
 mod compare;
+mod copy_at_length;
+mod copy_sequence;
+mod dropout;
 mod lstm_step_backward;
 mod lstm_step_forward;
 mod matmul;
@@ -21,8 +24,11 @@ pub mod sequence;
 pub use adam::{AdamConstants, AdamScalars, adam};
 pub use column_sum::column_sum;
 pub use compare::{Mismatch, Tolerance, compare};
-pub use lstm_step_backward::{StepGradients, lstm_step_backward};
-pub use lstm_step_forward::lstm_step_forward;
+pub use copy_at_length::{SlotAtLength, gather_at_length, scatter_at_length};
+pub use copy_sequence::{Strides, copy_sequence};
+pub use dropout::{Dropout, dropout, philox};
+pub use lstm_step_backward::{StepBackward, lstm_step_backward};
+pub use lstm_step_forward::{StepForward, lstm_step_forward};
 pub use matmul::{Product, matmul};
 pub use mse_loss::mse_loss;
 pub use reduce_sum::reduce_sum;
@@ -52,6 +58,32 @@ impl Real for f64 {
     }
     fn of_f64(value: f64) -> Self {
         value
+    }
+}
+
+/// Which rows of a padded batch have ended at a timestep.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths<'a, R> {
+    /// The timesteps of each row; whole numbers.
+    pub lengths: &'a [R],
+    /// The timestep.
+    pub t: usize,
+}
+
+impl<'a, R: Real> Lengths<'a, R> {
+    /// Whether row `b` has ended.
+    pub fn ended(&self, b: usize) -> bool {
+        self.lengths[b] <= R::of(self.t as f32)
+    }
+
+    /// The same, so many timesteps later.
+    pub fn after(self, steps: usize) -> Self {
+        Lengths { t: self.t + steps, ..self }
+    }
+
+    /// The same, without the first `rows` rows.
+    pub fn rows_from(self, rows: usize) -> Self {
+        Lengths { lengths: &self.lengths[rows..], ..self }
     }
 }
 

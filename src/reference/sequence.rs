@@ -1,16 +1,17 @@
 //! A whole stacked LSTM and its backpropagation through time, from the equations.
 //!
 //! Written apart from everything that runs on a device: PyTorch's layout (`weight_ih [4H, I]`,
-//! gates in the order i, f, g, o), one gate at a time, one row at a time, every step's values
-//! kept. It is slow and it is the yardstick: its gradients are checked against central
-//! differences, and both executors against it.
+//! gates in the order i, f, g, o), one row of the batch after the other, each over its own
+//! timesteps, one gate at a time, every step's values kept. It is slow and it is the yardstick:
+//! its gradients are checked against central differences, and both executors against it.
 //!
 //! Equations: the page of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html);
-//! backpropagation through time: Werbos, 1990, *Proceedings of the IEEE* 78(10).
+//! the projection: Sak, Senior and Beaufays, 2014; backpropagation through time: Werbos, 1990,
+//! *Proceedings of the IEEE* 78(10).
 
 use super::{Real, sigmoid};
 
-/// The weights of one layer, in PyTorch's layout.
+/// The weights of one direction of a layer, in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerWeights<R> {
     /// Input features `I`.
@@ -19,182 +20,335 @@ pub struct LayerWeights<R> {
     pub hidden: usize,
     /// `[4H, I]`.
     pub weight_ih: Vec<R>,
-    /// `[4H, H]`.
+    /// `[4H, P]`; `P` is `H` without a projection.
     pub weight_hh: Vec<R>,
     /// `[4H]`, the sum of the biases that the layer has; zeros where it has none.
     pub bias: Vec<R>,
+    /// `[P, H]`, the projection; empty where there is none.
+    pub weight_hr: Vec<R>,
 }
 
-/// Every value of one layer's forward pass.
+impl<R> LayerWeights<R> {
+    /// Features of the hidden state: `P` with a projection, else `H`.
+    pub fn output(&self) -> usize {
+        if self.weight_hr.is_empty() { self.hidden } else { self.weight_hr.len() / self.hidden }
+    }
+}
+
+/// The layers of a stack: for each its directions, forward first.
+pub type Stack<R> = [Vec<LayerWeights<R>>];
+
+/// A batch, and what is done to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a, R> {
+    /// Rows `B`.
+    pub rows: usize,
+    /// Timesteps of each row; `None` where all have all.
+    pub lengths: Option<&'a [usize]>,
+    /// What the outputs of each layer but the last are multiplied by, `[T, B, D P]` each; no
+    /// layers where nothing is dropped.
+    pub masks: &'a [Vec<R>],
+}
+
+impl<R> Batch<'_, R> {
+    /// Rows that all have all timesteps, and no dropout.
+    pub fn of(rows: usize) -> Batch<'static, R> {
+        Batch { rows, lengths: None, masks: &[] }
+    }
+
+    /// The timesteps of row `b`, in the order in which a direction visits them.
+    fn visits(&self, b: usize, steps: usize, reverse: bool) -> Vec<usize> {
+        let length = self.lengths.map_or(steps, |lengths| lengths[b]);
+        if reverse { (0..length).rev().collect() } else { (0..length).collect() }
+    }
+}
+
+/// What one direction of a layer had and made at one timestep of one row.
+#[derive(Clone, Debug)]
+struct Moment<R> {
+    h_prev: Vec<R>,
+    c_prev: Vec<R>,
+    /// The activated gates, `[4, H]`.
+    gates: Vec<R>,
+    c: Vec<R>,
+    /// `o * tanh(c)`, before the projection.
+    cell_output: Vec<R>,
+}
+
+/// Every value of one direction of a layer's forward pass.
 #[derive(Clone, Debug)]
 pub struct LayerTrace<R> {
-    /// The input, `[T, B, I]`.
-    pub x: Vec<R>,
-    /// The activated gates, `[T, B, 4, H]`.
-    pub gates: Vec<R>,
-    /// Hidden states, `[T+1, B, H]`; slot 0 is the initial one.
-    pub h: Vec<R>,
-    /// Cell states, `[T+1, B, H]`; slot 0 is the initial one.
-    pub c: Vec<R>,
+    /// The outputs, `[T, B, P]`; zero where a row has ended.
+    pub y: Vec<R>,
+    /// The final hidden state, `[B, P]`.
+    pub h_n: Vec<R>,
+    /// The final cell state, `[B, H]`.
+    pub c_n: Vec<R>,
+    /// By row, in the order of the visits.
+    moments: Vec<Vec<Moment<R>>>,
 }
 
-/// The gradients of one layer.
+/// The gradients of one direction of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerGradients<R> {
     /// `[4H, I]`.
     pub weight_ih: Vec<R>,
-    /// `[4H, H]`.
+    /// `[4H, P]`.
     pub weight_hh: Vec<R>,
     /// `[4H]`, the same for each bias.
     pub bias: Vec<R>,
+    /// `[P, H]`; empty without a projection.
+    pub weight_hr: Vec<R>,
     /// `[T, B, I]`.
     pub x: Vec<R>,
-    /// Of the initial hidden state, `[B, H]`.
-    pub h0: Vec<R>,
+    /// Of the initial hidden state, `[B, P]`.
+    pub h_0: Vec<R>,
     /// Of the initial cell state, `[B, H]`.
-    pub c0: Vec<R>,
+    pub c_0: Vec<R>,
 }
 
-/// Runs one layer over `x [T, B, I]` from the states `h0`, `c0` `[B, H]`.
+fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    a.iter().zip(b).fold(R::zero(), |sum, (&a, &b)| sum + a * b)
+}
+
+/// Runs one direction of a layer over `x [T, B, I]` from `h_0 [B, P]` and `c_0 [B, H]`.
 pub fn layer_forward<R: Real>(
     w: &LayerWeights<R>,
-    batch: usize,
+    batch: &Batch<'_, R>,
+    reverse: bool,
     x: &[R],
-    h0: &[R],
-    c0: &[R],
+    h_0: &[R],
+    c_0: &[R],
 ) -> LayerTrace<R> {
-    let (hidden, input) = (w.hidden, w.input);
-    let steps = x.len() / (batch * input);
-    let mut trace = LayerTrace { x: x.to_vec(), gates: Vec::new(), h: h0.to_vec(), c: c0.to_vec() };
-    for t in 0..steps {
-        for b in 0..batch {
-            let x_t = &x[(t * batch + b) * input..][..input];
-            let state = (t * batch + b) * hidden;
-            let mut gate = vec![R::zero(); 4 * hidden];
-            for (row, gate) in gate.iter_mut().enumerate() {
-                let mut sum = w.bias[row];
-                for (k, &x_k) in x_t.iter().enumerate() {
-                    sum += w.weight_ih[row * input + k] * x_k;
-                }
-                for k in 0..hidden {
-                    sum += w.weight_hh[row * hidden + k] * trace.h[state + k];
-                }
-                *gate = if row / hidden == 2 { sum.tanh() } else { sigmoid(sum) };
-            }
+    let (hidden, input, output) = (w.hidden, w.input, w.output());
+    let steps = x.len() / (batch.rows * input);
+    let mut trace = LayerTrace {
+        y: vec![R::zero(); steps * batch.rows * output],
+        h_n: Vec::new(),
+        c_n: Vec::new(),
+        moments: Vec::new(),
+    };
+    for b in 0..batch.rows {
+        let mut h = h_0[b * output..][..output].to_vec();
+        let mut c = c_0[b * hidden..][..hidden].to_vec();
+        let mut moments = Vec::new();
+        for t in batch.visits(b, steps, reverse) {
+            let x_t = &x[(t * batch.rows + b) * input..][..input];
+            let (h_prev, c_prev) = (h.clone(), c.clone());
+            let gate = |row: usize| {
+                let sum = w.bias[row]
+                    + dot(&w.weight_ih[row * input..][..input], x_t)
+                    + dot(&w.weight_hh[row * output..][..output], &h_prev);
+                if row / hidden == 2 { sum.tanh() } else { sigmoid(sum) }
+            };
+            let gates: Vec<R> = (0..4 * hidden).map(gate).collect();
+            let mut cell_output = Vec::new();
             for unit in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|q| gate[q * hidden + unit]);
-                let c = f * trace.c[state + unit] + i * g;
-                trace.c.push(c);
-                trace.h.push(o * c.tanh());
+                let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[q * hidden + unit]);
+                c[unit] = f * c_prev[unit] + i * g;
+                cell_output.push(o * c[unit].tanh());
             }
-            trace.gates.extend(gate);
+            h = match w.weight_hr.is_empty() {
+                true => cell_output.clone(),
+                false => w.weight_hr.chunks(hidden).map(|row| dot(row, &cell_output)).collect(),
+            };
+            trace.y[(t * batch.rows + b) * output..][..output].copy_from_slice(&h);
+            moments.push(Moment { h_prev, c_prev, gates, c: c.clone(), cell_output });
         }
+        trace.moments.push(moments);
+        trace.h_n.extend(h);
+        trace.c_n.extend(c);
     }
     trace
 }
 
-/// Propagates `dy [T, B, H]` (of the outputs), `dh_n` and `dc_n` `[B, H]` (of the final states)
-/// back through one layer.
+/// Propagates `dy [T, B, P]` (of the outputs), `dh_n [B, P]` and `dc_n [B, H]` (of the final
+/// states) back through one direction of a layer. What `dy` holds where a row has ended doesn't
+/// count.
+#[expect(clippy::too_many_arguments, reason = "what nn.LSTM has: input and three gradients")]
 pub fn layer_backward<R: Real>(
     w: &LayerWeights<R>,
-    batch: usize,
+    batch: &Batch<'_, R>,
+    reverse: bool,
+    x: &[R],
     trace: &LayerTrace<R>,
     dy: &[R],
     dh_n: &[R],
     dc_n: &[R],
 ) -> LayerGradients<R> {
-    let (hidden, input, one) = (w.hidden, w.input, R::one());
-    let steps = dy.len() / (batch * hidden);
+    let (hidden, input, output, one) = (w.hidden, w.input, w.output(), R::one());
+    let steps = x.len() / (batch.rows * input);
+    let zeros = |like: &[R]| vec![R::zero(); like.len()];
     let mut out = LayerGradients {
-        weight_ih: vec![R::zero(); w.weight_ih.len()],
-        weight_hh: vec![R::zero(); w.weight_hh.len()],
-        bias: vec![R::zero(); w.bias.len()],
-        x: vec![R::zero(); trace.x.len()],
-        h0: dh_n.to_vec(),
-        c0: dc_n.to_vec(),
+        weight_ih: zeros(&w.weight_ih),
+        weight_hh: zeros(&w.weight_hh),
+        bias: zeros(&w.bias),
+        weight_hr: zeros(&w.weight_hr),
+        x: zeros(x),
+        h_0: Vec::new(),
+        c_0: Vec::new(),
     };
-    for t in (0..steps).rev() {
-        for b in 0..batch {
-            let before = (t * batch + b) * hidden;
-            let after = before + batch * hidden;
-            let x_at = (t * batch + b) * input;
-            let mut d_gate = vec![R::zero(); 4 * hidden];
-            for unit in 0..hidden {
-                let [i, f, g, o] =
-                    [0, 1, 2, 3].map(|q| trace.gates[4 * before + q * hidden + unit]);
-                let tanh_c = trace.c[after + unit].tanh();
-                let dh = dy[before + unit] + out.h0[b * hidden + unit];
-                let dc = out.c0[b * hidden + unit] + dh * o * (one - tanh_c * tanh_c);
-                d_gate[unit] = dc * g * i * (one - i);
-                d_gate[hidden + unit] = dc * trace.c[before + unit] * f * (one - f);
-                d_gate[2 * hidden + unit] = dc * i * (one - g * g);
-                d_gate[3 * hidden + unit] = dh * tanh_c * o * (one - o);
-                out.c0[b * hidden + unit] = dc * f;
+    for b in 0..batch.rows {
+        let mut dh = dh_n[b * output..][..output].to_vec();
+        let mut dc = dc_n[b * hidden..][..hidden].to_vec();
+        let visits = batch.visits(b, steps, reverse);
+        for (&t, moment) in visits.iter().zip(&trace.moments[b]).rev() {
+            let at = t * batch.rows + b;
+            for (dh, &dy) in dh.iter_mut().zip(&dy[at * output..]) {
+                *dh += dy;
             }
-            out.h0[b * hidden..][..hidden].fill(R::zero());
-            for (row, &d) in d_gate.iter().enumerate() {
+            // Of what the projection was applied to.
+            let mut d_cell_output = dh.clone();
+            if !w.weight_hr.is_empty() {
+                d_cell_output = vec![R::zero(); hidden];
+                for (p, &d) in dh.iter().enumerate() {
+                    for k in 0..hidden {
+                        out.weight_hr[p * hidden + k] += d * moment.cell_output[k];
+                        d_cell_output[k] += d * w.weight_hr[p * hidden + k];
+                    }
+                }
+            }
+            let mut d_gates = vec![R::zero(); 4 * hidden];
+            for unit in 0..hidden {
+                let [i, f, g, o] = [0, 1, 2, 3].map(|q| moment.gates[q * hidden + unit]);
+                let (d, tanh_c) = (d_cell_output[unit], moment.c[unit].tanh());
+                let d_cell = dc[unit] + d * o * (one - tanh_c * tanh_c);
+                d_gates[unit] = d_cell * g * i * (one - i);
+                d_gates[hidden + unit] = d_cell * moment.c_prev[unit] * f * (one - f);
+                d_gates[2 * hidden + unit] = d_cell * i * (one - g * g);
+                d_gates[3 * hidden + unit] = d * tanh_c * o * (one - o);
+                dc[unit] = d_cell * f;
+            }
+            dh.fill(R::zero());
+            for (row, &d) in d_gates.iter().enumerate() {
                 out.bias[row] += d;
                 for k in 0..input {
-                    out.weight_ih[row * input + k] += d * trace.x[x_at + k];
-                    out.x[x_at + k] += d * w.weight_ih[row * input + k];
+                    out.weight_ih[row * input + k] += d * x[at * input + k];
+                    out.x[at * input + k] += d * w.weight_ih[row * input + k];
                 }
-                for k in 0..hidden {
-                    out.weight_hh[row * hidden + k] += d * trace.h[before + k];
-                    out.h0[b * hidden + k] += d * w.weight_hh[row * hidden + k];
+                for k in 0..output {
+                    out.weight_hh[row * output + k] += d * moment.h_prev[k];
+                    dh[k] += d * w.weight_hh[row * output + k];
                 }
             }
         }
+        out.h_0.extend(dh);
+        out.c_0.extend(dc);
     }
     out
 }
 
-/// Runs a stack of layers; `h0` and `c0` are `[L, B, H]`. The last trace's `h` from slot 1 on is
-/// the output.
-pub fn forward<R: Real>(
-    layers: &[LayerWeights<R>],
-    batch: usize,
-    x: &[R],
-    h0: &[R],
-    c0: &[R],
-) -> Vec<LayerTrace<R>> {
-    let mut traces: Vec<LayerTrace<R>> = Vec::new();
-    for (l, w) in layers.iter().enumerate() {
-        let size = batch * w.hidden;
-        let input = traces.last().map_or(x, |below| &below.h[size..]).to_vec();
-        traces.push(layer_forward(
-            w,
-            batch,
-            &input,
-            &h0[l * size..][..size],
-            &c0[l * size..][..size],
-        ));
-    }
-    traces
+/// Every value of a stack's forward pass.
+#[derive(Clone, Debug)]
+pub struct Trace<R> {
+    /// The outputs, `[T, B, D P]`.
+    pub y: Vec<R>,
+    /// The final hidden states, `[L D, B, P]`.
+    pub h_n: Vec<R>,
+    /// The final cell states, `[L D, B, H]`.
+    pub c_n: Vec<R>,
+    /// What each layer ran over, `[T, B, I]`, then `[T, B, D P]`.
+    inputs: Vec<Vec<R>>,
+    layers: Vec<Vec<LayerTrace<R>>>,
 }
 
-/// Propagates back through a stack; `dy` is `[T, B, H]` of the top layer, `dh_n` and `dc_n` are
-/// `[L, B, H]`.
+/// The gradients of a stack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients<R> {
+    /// Of the weights, layer by layer, direction by direction.
+    pub layers: Vec<Vec<LayerGradients<R>>>,
+    /// `[T, B, I]`.
+    pub x: Vec<R>,
+    /// Of the initial hidden states, `[L D, B, P]`.
+    pub h_0: Vec<R>,
+    /// Of the initial cell states, `[L D, B, H]`.
+    pub c_0: Vec<R>,
+}
+
+/// Two directions' `[T, B, P]` side by side, `[T, B, 2P]`; one's as it is.
+fn side_by_side<R: Real>(directions: &[&[R]], output: usize) -> Vec<R> {
+    let rows = directions[0].len() / output;
+    let row = |i: usize| directions.iter().flat_map(move |y| &y[i * output..][..output]);
+    (0..rows).flat_map(row).copied().collect()
+}
+
+/// Direction `d` of `[T, B, D P]`.
+fn side<R: Real>(y: &[R], d: usize, directions: usize, output: usize) -> Vec<R> {
+    y.chunks(output).skip(d).step_by(directions).flatten().copied().collect()
+}
+
+fn times<R: Real>(a: &mut [R], mask: Option<&Vec<R>>) {
+    if let Some(mask) = mask {
+        a.iter_mut().zip(mask).for_each(|(a, &m)| *a = *a * m);
+    }
+}
+
+/// Runs a stack over `x [T, B, I]`; `h_0` is `[L D, B, P]`, `c_0` `[L D, B, H]`.
+pub fn forward<R: Real>(
+    stack: &Stack<R>,
+    batch: &Batch<'_, R>,
+    x: &[R],
+    h_0: &[R],
+    c_0: &[R],
+) -> Trace<R> {
+    let (mut input, mut inputs, mut layers) = (x.to_vec(), Vec::new(), Vec::new());
+    let (mut h_n, mut c_n) = (Vec::new(), Vec::new());
+    for (l, directions) in stack.iter().enumerate() {
+        let mut traces = Vec::new();
+        for (d, w) in directions.iter().enumerate() {
+            let index = l * directions.len() + d;
+            let h_0 = &h_0[index * batch.rows * w.output()..];
+            let c_0 = &c_0[index * batch.rows * w.hidden..];
+            let trace = layer_forward(w, batch, d == 1, &input, h_0, c_0);
+            h_n.extend_from_slice(&trace.h_n);
+            c_n.extend_from_slice(&trace.c_n);
+            traces.push(trace);
+        }
+        let outputs: Vec<&[R]> = traces.iter().map(|trace| trace.y.as_slice()).collect();
+        let mut y = side_by_side(&outputs, directions[0].output());
+        times(&mut y, batch.masks.get(l));
+        inputs.push(std::mem::replace(&mut input, y));
+        layers.push(traces);
+    }
+    Trace { y: input, h_n, c_n, inputs, layers }
+}
+
+/// Propagates `dy [T, B, D P]`, `dh_n [L D, B, P]` and `dc_n [L D, B, H]` back through a stack.
 pub fn backward<R: Real>(
-    layers: &[LayerWeights<R>],
-    batch: usize,
-    traces: &[LayerTrace<R>],
+    stack: &Stack<R>,
+    batch: &Batch<'_, R>,
+    trace: &Trace<R>,
     dy: &[R],
     dh_n: &[R],
     dc_n: &[R],
-) -> Vec<LayerGradients<R>> {
-    let mut gradients: Vec<LayerGradients<R>> = Vec::new();
-    for (l, w) in layers.iter().enumerate().rev() {
-        let state = l * batch * w.hidden..(l + 1) * batch * w.hidden;
-        let dy = gradients.last().map_or(dy, |above| &above.x).to_vec();
-        gradients.push(layer_backward(
-            w,
-            batch,
-            &traces[l],
-            &dy,
-            &dh_n[state.clone()],
-            &dc_n[state],
-        ));
+) -> Gradients<R> {
+    let mut dy = dy.to_vec();
+    let mut layers = Vec::new();
+    for (l, directions) in stack.iter().enumerate().rev() {
+        times(&mut dy, batch.masks.get(l));
+        let mut gradients = Vec::new();
+        for (d, w) in directions.iter().enumerate() {
+            let index = l * directions.len() + d;
+            gradients.push(layer_backward(
+                w,
+                batch,
+                d == 1,
+                &trace.inputs[l],
+                &trace.layers[l][d],
+                &side(&dy, d, directions.len(), w.output()),
+                &dh_n[index * batch.rows * w.output()..],
+                &dc_n[index * batch.rows * w.hidden..],
+            ));
+        }
+        dy = vec![R::zero(); trace.inputs[l].len()];
+        for gradient in &gradients {
+            dy.iter_mut().zip(&gradient.x).for_each(|(sum, &d)| *sum += d);
+        }
+        layers.push(gradients);
     }
-    gradients.reverse();
-    gradients
+    layers.reverse();
+    let all = || layers.iter().flatten();
+    let h_0 = all().flat_map(|g: &LayerGradients<R>| g.h_0.clone()).collect();
+    let c_0 = all().flat_map(|g: &LayerGradients<R>| g.c_0.clone()).collect();
+    Gradients { x: dy, h_0, c_0, layers }
 }

@@ -4,7 +4,7 @@ use super::Loss;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::model::{Forecaster, time_major};
-use crate::plan::{Plan, TrainingOptions};
+use crate::plan::{Plan, Sequences, TrainingOptions};
 use crate::tensor::Array;
 
 /// A loss and every gradient of it.
@@ -16,13 +16,14 @@ pub struct Gradients {
     pub parameters: Vec<(String, Array)>,
     /// Of the input, `[T, B, I]`; `None` without an LSTM layer.
     pub x: Option<Array>,
-    /// Of the initial hidden states, `[L, B, H]`.
+    /// Of the initial hidden states, `[L D, B, P]`.
     pub h_0: Option<Array>,
-    /// Of the initial cell states, `[L, B, H]`.
+    /// Of the initial cell states, `[L D, B, H]`.
     pub c_0: Option<Array>,
 }
 
-/// The gradients of a model's loss over one batch, from zero states. The model is not changed.
+/// The gradients of a model's loss over one batch, from its own initial states and without dropout.
+/// The model is not changed.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape), [`Error::Limit`](crate::Error::Limit),
@@ -33,8 +34,8 @@ pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Grad
     let (device, shape) = (&network.device, &network.shape);
     batch.expect("gradients", "the batch", shape.input, shape.outputs())?;
     let (rows, steps) = (batch.len(), batch.x().shape()[1]);
-    let options = TrainingOptions { adam: None, input_gradient: true };
-    let plan = Plan::training(shape, steps, rows, &options, &device.limits())?;
+    let options = TrainingOptions { input_gradient: true, ..TrainingOptions::default() };
+    let plan = Plan::training(shape, &Sequences::new(steps, rows), &options, &device.limits())?;
     let grads = device.create_buffer("grads", network.table.len)?;
     let losses = device.create_buffer("losses", crate::plan::LOSS_SLOTS)?;
     let caller = [("params", &network.params), ("grads", &grads), ("losses", &losses)];
@@ -51,12 +52,12 @@ pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Grad
         Some(_) => session.read(name).and_then(|values| Array::new(values, dims)).map(Some),
         None => Ok(None),
     };
-    let state = [shape.layers, rows, shape.hidden];
+    let states = shape.layers * shape.directions();
     Ok(Gradients {
         loss: session.read("loss")?[0],
         parameters: network.named(&device.read(&grads, 0, network.table.len)?)?,
         x: read("dx_0", &[steps, rows, shape.input])?,
-        h_0: read("dh_0", &state)?,
-        c_0: read("dc_0", &state)?,
+        h_0: read("dh_0", &[states, rows, shape.state()])?,
+        c_0: read("dc_0", &[states, rows, shape.hidden])?,
     })
 }

@@ -7,7 +7,8 @@ use crate::data::{Batches, Dataset};
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, InUse, SessionCache, time_major};
-use crate::plan::{LOSS_SLOTS, Plan, TrainingOptions};
+use crate::plan::{LOSS_SLOTS, Plan, Sequences, TrainingOptions};
+use crate::reference::Dropout;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,19 +128,23 @@ impl DeviceState {
         rows: usize,
     ) -> Result<InUse<'_>> {
         let network = &model.network;
-        self.sessions.take((steps, rows), || {
-            let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: false };
-            let plan =
-                Plan::training(&network.shape, steps, rows, &options, &network.device.limits())?;
-            let caller = [
-                ("params", &network.params),
-                ("grads", &self.grads),
-                ("adam_m", &self.adam_m),
-                ("adam_v", &self.adam_v),
-                ("losses", &self.losses),
-            ];
-            network.device.bind(&plan.program, &caller)
-        })
+        let sequences = Sequences::new(steps, rows);
+        let plan = || {
+            let options = TrainingOptions {
+                adam: Some(adam.constants()),
+                input_gradient: false,
+                dropout: network.config.drops(),
+            };
+            Plan::training(&network.shape, &sequences, &options, &network.device.limits())
+        };
+        let caller = [
+            ("params", &network.params),
+            ("grads", &self.grads),
+            ("adam_m", &self.adam_m),
+            ("adam_v", &self.adam_v),
+            ("losses", &self.losses),
+        ];
+        self.sessions.take((sequences, "training"), &network.device, plan, &caller)
     }
 }
 
@@ -413,13 +418,15 @@ fn record(
         run.read_losses(device, &state.losses)?;
     }
     let step = state.step + 1;
-    let session = state.session(model, adam, data.x().shape()[1], rows.len())?;
+    let ready = state.session(model, adam, data.x().shape()[1], rows.len())?;
+    let session = &ready.session;
     let feed = session.program().buffer("feed").map(|id| session.program().spec(id));
     let slots = feed.map_or(1, |feed| feed.slots);
-    // A slot that the device hasn't read yet must not be written.
-    if run.unsubmitted >= slots {
+    // A slot that the device hasn't read yet must not be written; sessions of all shapes share them.
+    if run.unsubmitted >= slots || run.rows != rows.len() {
         run.submit()?;
     }
+    run.rows = rows.len();
     let scalars = adam.scalars(step);
     run.host.clear();
     time_major(data.x(), rows, &mut run.host);
@@ -428,11 +435,15 @@ fn record(
         run.host.extend_from_slice(&data.y().data()[row * outputs..][..outputs]);
     }
     run.host.extend([scalars.step_size, scalars.root_correction]);
+    let config = &model.network.config;
+    if config.drops().is_some() {
+        run.host.extend(Dropout::halves(Dropout::key(config.seed, step)));
+    }
     device.write(&session.known("feed"), run.runs % slots * run.host.len(), &run.host)?;
-    run.recorder.run(&session, run.runs);
+    run.recorder.run(session, run.runs);
     run.runs += 1;
     run.unsubmitted += 1;
-    drop(session);
+    drop(ready);
     state.step = step;
     Ok(())
 }
@@ -444,6 +455,8 @@ struct Run {
     runs: usize,
     /// How many of them the device doesn't have yet.
     unsubmitted: usize,
+    /// The sequences of the last one.
+    rows: usize,
     /// The loss of every step that was read back.
     losses: Vec<f32>,
     /// One step's input, target and scalars.
@@ -453,7 +466,7 @@ struct Run {
 impl Run {
     fn new(device: &Device) -> Run {
         let recorder = device.recorder();
-        Run { recorder, runs: 0, unsubmitted: 0, losses: Vec::new(), host: Vec::new() }
+        Run { recorder, runs: 0, unsubmitted: 0, rows: 0, losses: Vec::new(), host: Vec::new() }
     }
 
     fn submit(&mut self) -> Result<()> {

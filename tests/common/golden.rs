@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use approx::assert_abs_diff_eq;
-use gatefold::plan::{Bias, Head, ParameterTable, Plan, Role, StackShape, TrainingOptions};
+use gatefold::plan::{
+    Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
+};
 use gatefold::reference::Tolerance;
 use gatefold::train::{Adam, Loss, Trainer, gradients};
 use gatefold::{Array, Dataset, Device, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor};
@@ -205,28 +207,29 @@ pub fn cell(device: &Device) {
     let golden = Golden::read("cell");
     let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
     let adam = Adam::new(0.001);
-    let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: false };
+    let options = TrainingOptions { adam: Some(adam.constants()), ..Default::default() };
     let limits = device.limits();
     let table = ParameterTable::new(&shape);
     let mut params = vec![0.0; table.len];
     let given = [
-        (Role::WeightHh(0), [2.0, 2.7, 1.41, 4.38]),
-        (Role::WeightIh(0), [1.65, 1.63, 0.94, -0.19]),
-        (Role::BiasIh(0), [0.62, 1.62, -0.32, 0.59]),
+        (Role::WeightHh(0, 0), [2.0, 2.7, 1.41, 4.38]),
+        (Role::WeightIh(0, 0), [1.65, 1.63, 0.94, -0.19]),
+        (Role::BiasIh(0, 0), [0.62, 1.62, -0.32, 0.59]),
     ];
     for (role, values) in given {
         let entry = table.get(role).unwrap();
         params[entry.start..][..4].copy_from_slice(&entry.from_pytorch(&values));
     }
 
-    let forward = Plan::forward(&shape, 1, 1, &limits).unwrap();
-    let training = Plan::training(&shape, 1, 1, &options, &limits).unwrap();
+    let sequences = Sequences::new(1, 1).with_state();
+    let forward = Plan::forward(&shape, &sequences, &limits).unwrap();
+    let training = Plan::training(&shape, &sequences, &options, &limits).unwrap();
     let forward = device.session(&forward.program).unwrap();
     let training = device.session(&training.program).unwrap();
     for session in [&forward, &training] {
         session.write("params", &params).unwrap();
-        session.write("h_l0", &[1.0]).unwrap();
-        session.write("c_l0", &[2.0]).unwrap();
+        session.write("h_0", &[1.0]).unwrap();
+        session.write("c_0", &[2.0]).unwrap();
     }
     forward.write("x", &[1.0]).unwrap();
     forward.run().unwrap();

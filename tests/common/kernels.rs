@@ -7,9 +7,9 @@ use gatefold::Device;
 use gatefold::command::{
     BufferId, BufferSpec, Command, Dispatch, Operation, Owner, Program, Range,
 };
-use gatefold::kernels::{self, View};
+use gatefold::kernels::{self, Directions, Padding, View};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{AdamConstants, Product};
+use gatefold::reference::{AdamConstants, Dropout, Product, SlotAtLength, Strides, philox};
 
 use super::CHECKS;
 use super::random::{POISON, SIZES, gates, normal};
@@ -40,8 +40,26 @@ impl Launch {
         self.buffer(vec![POISON; len], 0)
     }
 
+    /// What a buffer holds after one run.
+    pub fn run(mut self, device: &Device, dispatch: Dispatch, buffer: u32) -> Vec<f32> {
+        let (label, operation) = ("launch".to_owned(), Operation::Dispatch(dispatch));
+        self.program.commands.push(Command { label, operation });
+        let session = device.session(&Arc::new(self.program.clone())).unwrap();
+        let name = |id: u32| &self.program.spec(BufferId(id)).name;
+        for (id, contents) in (0..).zip(&self.contents) {
+            session.write(name(id), contents).unwrap();
+        }
+        session.run().unwrap();
+        session.read(name(buffer)).unwrap()
+    }
+
     /// Runs on the device and beside the twin; panics where they differ.
-    pub fn check(mut self, device: &Device, dispatch: Dispatch, what: String) {
+    pub fn check(self, device: &Device, dispatch: Dispatch, what: String) {
+        self.check_unless(device, dispatch, what, false);
+    }
+
+    /// The same; `idle` where it is right that nothing changes.
+    pub fn check_unless(mut self, device: &Device, dispatch: Dispatch, what: String, idle: bool) {
         self.program
             .commands
             .push(Command { label: what, operation: Operation::Dispatch(dispatch) });
@@ -60,7 +78,7 @@ impl Launch {
         session.run().unwrap();
         let written =
             (0..names.len()).any(|i| session.read(&names[i]).unwrap() != self.contents[i]);
-        assert!(written, "{}: the launch wrote nothing", self.program.commands[0].label);
+        assert!(written || idle, "{}: the launch wrote nothing", self.program.commands[0].label);
     }
 }
 
@@ -93,24 +111,87 @@ pub fn matmul(device: &Device) {
             };
             let what = format!("{p:?}, {biases} biases");
             launch.check(device, kernels::matmul::dispatch(&p, a, b, &bias, c), what);
+            if biases == 0 {
+                matmul_pair(device, &p, rows_a, rows_b);
+            }
         }
     }
+}
+
+/// Two products in one launch, the second's operands before the first's in two of the buffers.
+fn matmul_pair(device: &Device, p: &Product, rows_a: usize, rows_b: usize) {
+    let (len_a, len_b, len_c) = (rows_a * p.lda, rows_b * p.ldb, p.m * p.ldc);
+    let mut launch = Launch::new();
+    let a = launch.buffer(normal(2 * len_a, 1.0, 1), len_a);
+    let b = launch.buffer(normal(2 * len_b + 1, 1.0, 2), 0);
+    let c = launch.buffer(normal(2 * len_c + 3, 1.0, 3), len_c + 3);
+    let dispatch = kernels::matmul::dispatch_pair(p, a, b, c, [0, len_b + 1, 1]);
+    launch.check(device, dispatch, format!("a pair of {p:?}"));
+}
+
+/// Which rows of a batch have ended before a step, in every mixture; `None` where none can.
+fn lengths(launch: &mut Launch, batch: usize, padded: bool) -> Padding {
+    let values = (0..batch).map(|b| ((b + 1) % 3 * 4) as f32).collect();
+    Padding(padded.then(|| launch.buffer([vec![POISON; 2], values].concat(), 2)))
+}
+
+/// What one direction or two find in their buffers: `parts` a direction, each as `contents` says.
+fn parts(
+    launch: &mut Launch,
+    directions: usize,
+    contents: impl Fn(u64) -> Vec<f32>,
+) -> (Range, Vec<usize>) {
+    let all: Vec<Vec<f32>> = (0..directions).map(|d| contents(d as u64)).collect();
+    let start = |d: usize| 4 + all[..d].iter().map(Vec::len).sum::<usize>();
+    let starts = (0..directions).map(start).collect();
+    let view = launch.buffer([vec![POISON; 4], all.concat()].concat(), 0);
+    (view.range, starts)
+}
+
+fn both<T: Copy>(at: impl Fn(usize) -> T, directions: usize) -> Directions<T> {
+    if directions == 1 { Directions::One(at(0)) } else { Directions::Both(at(0), at(1)) }
 }
 
 pub fn lstm_step_forward(device: &Device) {
     // The last is large enough for the CPU executor to use threads.
     let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
     for (batch, hidden) in shapes {
-        for step in 0..2 {
-            let slot = batch * hidden;
+        for flags in 0..8 {
+            let (directions, padded, projected) =
+                (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+            let terms = if projected { hidden.div_ceil(2) } else { hidden };
+            let (slot, h_row) = (batch * hidden, directions * terms);
+            let h_slot = batch * h_row;
             let mut launch = Launch::new();
             // The input's share and the recurrent product have standard deviation 2 together.
-            let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
-            let p = launch.buffer(normal(8 * slot, 2.0, 2), 4 * slot * step);
-            let h = launch.buffer([normal(2 * slot, 0.7, 3), vec![POISON; slot]].concat(), slot);
-            let c = launch.buffer([normal(2 * slot, 1.5, 4), vec![POISON; slot]].concat(), slot);
-            let dispatch = kernels::lstm_step_forward::dispatch(batch, hidden, u, p, h, c);
-            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}"));
+            let std = 2.0 / (terms as f32).sqrt();
+            let (u, u_at) =
+                parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
+            let (gates, gates_at) =
+                parts(&mut launch, directions, |d| normal(4 * slot, 2.0, 11 + d));
+            // Three slots: forward goes from 0 to 1, reverse from 2 to 1, as in a plan.
+            let given = normal(h_slot, 0.7, 21);
+            let h = launch.buffer([given.clone(), vec![POISON; h_slot], given].concat(), 0);
+            let (c, c_at) = parts(&mut launch, directions, |d| {
+                [normal(slot, 1.5, 31 + d), vec![POISON; slot]].concat()
+            });
+            let (z, z_at) = parts(&mut launch, directions, |_| vec![POISON; slot]);
+            let padding = lengths(&mut launch, batch, padded);
+            let at = |d: usize| kernels::lstm_step_forward::At {
+                t: 3 + d,
+                u: u_at[d],
+                gates: gates_at[d],
+                h_prev: 2 * d * h_slot + d * terms,
+                h: h_slot + d * terms,
+                c_prev: c_at[d],
+                c: c_at[d] + slot,
+                z: projected.then_some(z_at[d]),
+            };
+            let shape = kernels::lstm_step_forward::Shape { batch, hidden, terms, h_row };
+            let bound = kernels::lstm_step_forward::Bindings { u, gates, h: h.range, c, z };
+            let at = both(at, directions);
+            let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, at, padding);
+            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
         }
     }
 }
@@ -118,26 +199,184 @@ pub fn lstm_step_forward(device: &Device) {
 pub fn lstm_step_backward(device: &Device) {
     let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
     for (batch, hidden) in shapes {
-        for flags in 0..8 {
-            let slot = batch * hidden;
-            let (last, has_dy, has_dh_n) = (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4);
+        for flags in 0..32 {
+            let (directions, padded, projected) =
+                (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+            let (last, small) = (flags & 8 == 8, flags & 16 == 16);
             // Gradients of real batches are small.
-            let size = if flags < 4 { 1.0 } else { 1e-5 };
+            let size = if small { 1e-5 } else { 1.0 };
+            let terms = if projected { hidden.div_ceil(8) } else { hidden };
+            let (slot, dy_row) = (batch * hidden, directions * hidden);
             let mut launch = Launch::new();
-            let u = launch.buffer(normal(4 * hidden * hidden, 2.0 / (hidden as f32).sqrt(), 1), 0);
-            let c = launch.buffer(normal(3 * slot, 1.5, 2), slot);
-            let dy = launch.buffer(normal(2 * slot, size, 3), slot);
-            let dh_n = launch.buffer(normal(slot, size, 4), 0);
-            // Step 1 holds gates; step 2 the gradients, or, at the last step, what isn't to be
-            // read.
-            let next = if last { vec![POISON; 4 * slot] } else { normal(4 * slot, 0.3 * size, 5) };
-            let before = vec![POISON; 4 * slot];
-            let gates = launch.buffer([before, gates(4 * slot, 6), next].concat(), 4 * slot);
-            let dc = launch.buffer(normal(slot, size, 7), 0);
-            let (dy, dh_n) = (has_dy.then_some(dy), has_dh_n.then_some(dh_n));
-            let operands = kernels::lstm_step_backward::Operands { u, c, dy, dh_n, gates, dc };
-            let dispatch = kernels::lstm_step_backward::dispatch(batch, hidden, last, &operands);
+            let std = 2.0 / (terms as f32).sqrt();
+            let (w, w_at) =
+                parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
+            let (c, c_at) = parts(&mut launch, directions, |d| normal(2 * slot, 1.5, 11 + d));
+            let dy = launch.buffer(normal(batch * dy_row, size, 21), 0);
+            let (dh, dh_at) =
+                parts(&mut launch, directions, |d| normal(4 * batch * terms, size, 31 + d));
+            // What ran after the step has left its gradients; at the last step, nothing did.
+            let after = |d: u64| match last || projected {
+                true => vec![POISON; 4 * slot],
+                false => normal(4 * slot, 0.3 * size, 41 + d),
+            };
+            let (gates, gates_at) =
+                parts(&mut launch, directions, |d| [gates(4 * slot, 51 + d), after(d)].concat());
+            let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, size, 61 + d));
+            let padding = lengths(&mut launch, batch, padded);
+            let at = |d: usize| kernels::lstm_step_backward::At {
+                t: 3 + d,
+                w: w_at[d],
+                gates: gates_at[d],
+                incoming: match projected {
+                    true => Some(dh_at[d]),
+                    false => (!last).then_some(gates_at[d] + 4 * slot),
+                },
+                c_prev: c_at[d],
+                c: c_at[d] + slot,
+                dy: d * hidden,
+                dc: dc_at[d],
+            };
+            let shape = kernels::lstm_step_backward::Shape { batch, hidden, dy_row, terms };
+            let bound = kernels::lstm_step_backward::Bindings {
+                w,
+                c,
+                dy: (!projected && flags % 3 > 0).then_some(dy.range),
+                dh: projected.then_some(dh),
+                gates,
+                dc,
+            };
+            let at = both(at, directions);
+            let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, at, padding);
             launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
+        }
+    }
+}
+
+pub fn copy_sequence(device: &Device) {
+    for i in 0..12 {
+        let (steps, batch, width) = sizes(i);
+        let (steps, batch) = (steps.min(33), batch.min(33));
+        for flags in 0..8 {
+            let (padded, accumulate, broadcast) =
+                (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4 && flags & 1 == 0);
+            let mut launch = Launch::new();
+            let mut source = normal(3 + steps * batch * width, 1.0, 1);
+            let mut from = Strides::batch_first(steps, width);
+            // Rows with gaps between them.
+            let mut to = Strides::time_major(batch, width + 2);
+            if flags & 3 == 1 {
+                std::mem::swap(&mut from, &mut to);
+                source = normal(3 + steps * batch * (width + 2), 1.0, 1);
+            }
+            if broadcast {
+                from = Strides { step: 0, row: 0 };
+            }
+            let values: Vec<f32> = (0..batch).map(|b| (b % (steps + 2)) as f32).collect();
+            if padded {
+                // What stands after a row's end is nobody's.
+                for t in 0..steps {
+                    for b in (0..batch).filter(|&b| 1.0 + t as f32 >= values[b]) {
+                        source[3 + t * from.step + b * from.row..][..width].fill(f32::NAN);
+                    }
+                }
+            }
+            let source = launch.buffer(source, 3);
+            let copied = normal(steps * batch * (width + 2), 1.0, 2);
+            let copied = launch.buffer(copied, 0);
+            let lengths = launch.buffer(values, 0);
+            let dispatch = kernels::copy_sequence::dispatch(
+                (steps, batch, width),
+                (from, source),
+                (to, copied),
+                (Padding(padded.then_some(lengths)), 1),
+                accumulate,
+            );
+            let what = format!("T = {steps}, B = {batch}, K = {width}, flags {flags}");
+            // With a single row of length 1 nothing is added.
+            let written = !(padded && accumulate && batch.min(steps + 1) <= 2);
+            launch.check_unless(device, dispatch, what, !written);
+        }
+    }
+}
+
+pub fn copy_at_length(device: &Device) {
+    use kernels::copy_at_length::Way;
+
+    for i in 0..12 {
+        let (slots, batch, width) = sizes(i);
+        let slots = slots.min(33);
+        for flags in 0..4 {
+            for (offset, first) in [(0, 0), (-1, 0), (1, 0), (0, slots / 2)] {
+                let accumulate = flags & 1 == 1;
+                let way = if flags & 2 == 2 { Way::Scatter } else { Way::Gather };
+                let mut launch = Launch::new();
+                let strides = Strides::time_major(batch, width + 1);
+                let sequence = launch.buffer(normal(slots * strides.step, 1.0, 1), 0);
+                let rows = launch.buffer(normal(2 + batch * width, 1.0, 2), 2);
+                let lengths: Vec<f32> = (0..batch).map(|b| (b % (slots + 1)) as f32).collect();
+                let lengths = launch.buffer(lengths, 0);
+                let slot = SlotAtLength { offset, first, slots: slots - first };
+                let dispatch = kernels::copy_at_length::dispatch(
+                    way,
+                    (batch, width),
+                    slot,
+                    lengths,
+                    (strides, sequence),
+                    (width, rows),
+                    accumulate,
+                );
+                let what = format!("slots {slots}, B = {batch}, K = {width}, {way:?}, {slot:?}");
+                // Short sequences may have no slot for any row.
+                launch.check_unless(device, dispatch, what, batch < slots || slots < 3);
+            }
+        }
+    }
+}
+
+pub fn dropout(device: &Device) {
+    for i in 0..12 {
+        let (steps, batch, width) = sizes(i);
+        let (steps, batch) = (steps.min(7), batch.min(33));
+        for probability in [0.0, 0.3, 0.999_999] {
+            let mut launch = Launch::new();
+            let key = Dropout::halves(Dropout::key(u64::MAX - i as u64, 1 << 40));
+            let key = launch.buffer([vec![POISON], key.to_vec()].concat(), 1);
+            let x = launch.buffer(normal(5 + steps * batch * width, 1.0, 2), 5);
+            let at = [u32::MAX - 1, 7, u32::MAX, 2];
+            let size = (steps, batch, width);
+            let drop = Dropout::new(probability);
+            let dispatch = kernels::dropout::dispatch(drop, at, size, key, x);
+            let what = format!("T = {steps}, B = {batch}, K = {width}, p = {probability}");
+            launch.check_unless(device, dispatch, what, probability == 0.0);
+        }
+    }
+}
+
+/// The known answers of the generator's authors, word by word: an element is dropped at a
+/// threshold just above its word, and kept at the word itself.
+pub fn philox_gives_the_known_answers(device: &Device) {
+    let answers: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
+        ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+        (
+            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+            [0xa409_3822, 0x299f_31d0],
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+        ),
+    ];
+    for (counter, key, words) in answers {
+        assert_eq!(philox(counter, key), words);
+        for (lane, word) in words.into_iter().enumerate() {
+            for (threshold, kept) in [(word, true), (word + 1, false)] {
+                let mut launch = Launch::new();
+                let key = launch.buffer(Dropout::halves(key).to_vec(), 0);
+                let x = launch.buffer(vec![1.0; 4], 0);
+                let drop = Dropout { threshold, scale: 2.0 };
+                let dispatch = kernels::dropout::dispatch(drop, counter, (1, 1, 4), key, x);
+                let result = launch.run(device, dispatch, 1)[lane];
+                assert_eq!(result, if kept { 2.0 } else { 0.0 }, "{counter:x?}, word {lane}");
+            }
         }
     }
 }
@@ -212,6 +451,27 @@ pub fn every_one_has_a_test(_: &Device) {
     }
 }
 
+/// One step in one direction, from slot 0 to slot 1.
+fn plain_step(
+    launch: &mut Launch,
+    batch: usize,
+    hidden: usize,
+    [u, gates, h, c]: [View; 4],
+) -> Dispatch {
+    let slot = batch * hidden;
+    let z = launch.poisoned(1).range;
+    let shape = kernels::lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let bound = kernels::lstm_step_forward::Bindings {
+        u: u.range,
+        gates: gates.range,
+        h: h.range,
+        c: c.range,
+        z,
+    };
+    let at = kernels::lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
+    kernels::lstm_step_forward::dispatch(&shape, &bound, Directions::One(at), Padding(None))
+}
+
 /// Sums of the gates at which naive activations overflow, or lose their sign.
 pub fn gates_are_right_far_out(device: &Device) {
     let far =
@@ -222,7 +482,7 @@ pub fn gates_are_right_far_out(device: &Device) {
         let p = launch.buffer(vec![value; 4], 0);
         let h = launch.buffer(vec![0.0, POISON], 0);
         let c = launch.buffer(vec![value, POISON], 0);
-        let dispatch = kernels::lstm_step_forward::dispatch(1, 1, u, p, h, c);
+        let dispatch = plain_step(&mut launch, 1, 1, [u, p, h, c]);
         launch.check(device, dispatch, format!("all sums {value}"));
     }
 }
@@ -238,16 +498,8 @@ pub fn nan_is_passed_on(device: &Device) {
     let p = launch.buffer(p, 0);
     let h = launch.buffer([normal(slot, 0.5, 3), vec![POISON; slot]].concat(), 0);
     let c = launch.buffer([normal(slot, 0.5, 4), vec![POISON; slot]].concat(), 0);
-    let dispatch = kernels::lstm_step_forward::dispatch(batch, hidden, u, p, h, c);
-    let label = "NaN".to_owned();
-    launch.program.commands.push(Command { label, operation: Operation::Dispatch(dispatch) });
-    let session = device.session(&Arc::new(launch.program.clone())).unwrap();
-    for (i, contents) in launch.contents.iter().enumerate() {
-        let name = &launch.program.spec(BufferId(i as u32)).name;
-        session.write(name, contents).unwrap();
-    }
-    session.run().unwrap();
-    let h = session.read("buffer 2").unwrap();
+    let dispatch = plain_step(&mut launch, batch, hidden, [u, p, h, c]);
+    let h = launch.run(device, dispatch, 2);
     let nans: Vec<usize> = (0..slot).filter(|&i| h[slot + i].is_nan()).collect();
     assert_eq!(nans, [2 * hidden + 1]);
 }

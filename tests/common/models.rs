@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
-use gatefold::plan::{Bias, Head, ParameterTable, Plan, StackShape, TrainingOptions};
+use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::reference::Tolerance;
-use gatefold::reference::sequence::{self, LayerWeights};
+use gatefold::reference::sequence::{self, Batch, LayerGradients, LayerWeights};
 use gatefold::train::{Adam, Loss, Trainer, gradients};
 use gatefold::{
     Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
@@ -15,29 +15,52 @@ use gatefold::{
 use super::random::normal;
 use super::{assert_close, wide};
 
-/// Layers in the reference's form, from a state dict.
-fn layers(
-    dict: &[(String, Array)],
-    prefix: &str,
-    config: (usize, usize, usize),
-) -> Vec<LayerWeights<f64>> {
-    let (input, hidden, layers) = config;
-    let find = |name: String| dict.iter().find(|(n, _)| *n == name).map(|(_, a)| wide(a.data()));
-    (0..layers)
-        .map(|l| {
-            let get = |kind: &str| find(format!("{prefix}{kind}_l{l}"));
-            let zeros = || vec![0.0; 4 * hidden];
-            let (b_ih, b_hh) =
-                (get("bias_ih").unwrap_or_else(zeros), get("bias_hh").unwrap_or_else(zeros));
-            LayerWeights {
-                input: if l == 0 { input } else { hidden },
-                hidden,
-                weight_ih: get("weight_ih").unwrap(),
-                weight_hh: get("weight_hh").unwrap(),
-                bias: b_ih.iter().zip(&b_hh).map(|(a, b)| a + b).collect(),
-            }
+/// The layers of a state dict in the reference's form: as many, and in as many directions, as there
+/// are tensors for.
+pub fn stack(dict: &[(String, Array)], prefix: &str) -> Vec<Vec<LayerWeights<f64>>> {
+    let direction = |l: usize, suffix: &str| {
+        let find = |kind: &str| {
+            let name = format!("{prefix}{kind}_l{l}{suffix}");
+            dict.iter().find(|(n, _)| *n == name).map(|(_, array)| array)
+        };
+        let weight_ih = find("weight_ih")?;
+        let [rows, input] = *weight_ih.shape() else { panic!("weight_ih [4H, I]") };
+        let bias = |kind: &str| find(kind).map_or(vec![0.0; rows], |array| wide(array.data()));
+        Some(LayerWeights {
+            input,
+            hidden: rows / 4,
+            weight_ih: wide(weight_ih.data()),
+            weight_hh: wide(find("weight_hh").unwrap().data()),
+            bias: bias("bias_ih").iter().zip(&bias("bias_hh")).map(|(a, b)| a + b).collect(),
+            weight_hr: find("weight_hr").map_or(Vec::new(), |array| wide(array.data())),
         })
-        .collect()
+    };
+    let layer = |l| -> Vec<LayerWeights<f64>> {
+        ["", "_reverse"].iter().filter_map(|suffix| direction(l, suffix)).collect()
+    };
+    (0..).map(layer).take_while(|directions| !directions.is_empty()).collect()
+}
+
+/// The gradient of a parameter of that name in the reference's.
+pub fn gradient_of<'a>(
+    layers: &'a [Vec<LayerGradients<f64>>],
+    prefix: &str,
+    name: &str,
+) -> &'a [f64] {
+    let name = name.strip_prefix(prefix).unwrap();
+    let (name, direction) = match name.strip_suffix("_reverse") {
+        Some(name) => (name, 1),
+        None => (name, 0),
+    };
+    let (kind, layer) = name.rsplit_once("_l").unwrap();
+    let gradients = &layers[layer.parse::<usize>().unwrap()][direction];
+    match kind {
+        "weight_ih" => &gradients.weight_ih,
+        "weight_hh" => &gradients.weight_hh,
+        "weight_hr" => &gradients.weight_hr,
+        "bias_ih" | "bias_hh" => &gradients.bias,
+        other => panic!("{other} has no gradient in the reference"),
+    }
 }
 
 /// T, B, I, H, L: all different, at and beyond the tiles.
@@ -77,14 +100,12 @@ pub fn stacks_equal_the_reference(device: &Device) {
         let (again, _) = lstm.forward(&tensor(&x, &[steps, batch, input]), Some(&state)).unwrap();
         assert_eq!(y.to_vec().unwrap(), again.to_vec().unwrap());
 
-        let weights = layers(&lstm.state_dict().unwrap(), "", (input, hidden, count));
-        let traces = sequence::forward(&weights, batch, &wide(&x), &wide(&h_0), &wide(&c_0));
-        let (size, end) = (batch * hidden, steps * batch * hidden);
-        assert_close("y", &y.to_vec().unwrap(), &traces[count - 1].h[size..], Tolerance::OUTPUT);
-        let h_n: Vec<f64> = traces.iter().flat_map(|t| t.h[end..].to_vec()).collect();
-        let c_n: Vec<f64> = traces.iter().flat_map(|t| t.c[end..].to_vec()).collect();
-        assert_close("h_n", &last.h.to_vec().unwrap(), &h_n, Tolerance::OUTPUT);
-        assert_close("c_n", &last.c.to_vec().unwrap(), &c_n, Tolerance::OUTPUT);
+        let weights = stack(&lstm.state_dict().unwrap(), "");
+        let rows = Batch::of(batch);
+        let trace = sequence::forward(&weights, &rows, &wide(&x), &wide(&h_0), &wide(&c_0));
+        assert_close("y", &y.to_vec().unwrap(), &trace.y, Tolerance::OUTPUT);
+        assert_close("h_n", &last.h.to_vec().unwrap(), &trace.h_n, Tolerance::OUTPUT);
+        assert_close("c_n", &last.c.to_vec().unwrap(), &trace.c_n, Tolerance::OUTPUT);
     }
 }
 
@@ -110,12 +131,13 @@ pub fn gradients_equal_the_reference(device: &Device) {
         let got = gradients(&model, &data.unwrap(), Loss::Mse).unwrap();
 
         let dict = model.state_dict().unwrap();
-        let weights = layers(&dict, "lstm.", (input, hidden, count));
+        let weights = stack(&dict, "lstm.");
         let head = |name: &str| wide(dict.iter().find(|(n, _)| n == name).unwrap().1.data());
         let (w, b) = (head("fc.weight"), head("fc.bias"));
         let zeros = vec![0.0; count * batch * hidden];
-        let traces = sequence::forward(&weights, batch, &time_major, &zeros, &zeros);
-        let h = &traces[count - 1].h[steps * batch * hidden..];
+        let rows = Batch::of(batch);
+        let trace = sequence::forward(&weights, &rows, &time_major, &zeros, &zeros);
+        let h = &trace.h_n[(count - 1) * batch * hidden..];
         let (mut loss, mut dw, mut db) = (0.0, vec![0.0; w.len()], vec![0.0; outputs]);
         let mut dh_n = zeros.clone();
         for row in 0..batch {
@@ -132,29 +154,23 @@ pub fn gradients_equal_the_reference(device: &Device) {
             }
         }
         let dy = vec![0.0; steps * batch * hidden];
-        let grads = sequence::backward(&weights, batch, &traces, &dy, &dh_n, &zeros);
+        let grads = sequence::backward(&weights, &rows, &trace, &dy, &dh_n, &zeros);
 
         assert_close("loss", &[got.loss], &[loss], Tolerance::LOSS);
         for (name, array) in &got.parameters {
-            let layer = name.chars().last().unwrap().to_digit(10).unwrap_or(0) as usize;
-            let want = match name.trim_end_matches(char::is_numeric) {
-                "lstm.weight_ih_l" => &grads[layer].weight_ih,
-                "lstm.weight_hh_l" => &grads[layer].weight_hh,
-                "lstm.bias_ih_l" | "lstm.bias_hh_l" => &grads[layer].bias,
+            let want = match name.as_str() {
                 "fc.weight" => &dw,
                 "fc.bias" => &db,
-                other => panic!("{other} has no gradient in the reference"),
+                _ => gradient_of(&grads.layers, "lstm.", name),
             };
             assert_close(name, array.data(), want, Tolerance::gradient(want));
         }
         let per_layer =
             if bias == Bias::Double { 4 } else { 2 + usize::from(bias == Bias::Single) };
         assert_eq!(got.parameters.len(), per_layer * count + 2);
-        let h_0: Vec<f64> = grads.iter().flat_map(|g| g.h0.clone()).collect();
-        let c_0: Vec<f64> = grads.iter().flat_map(|g| g.c0.clone()).collect();
-        for (what, got, want) in
-            [("x", got.x, &grads[0].x), ("h_0", got.h_0, &h_0), ("c_0", got.c_0, &c_0)]
-        {
+        let results =
+            [("x", got.x, &grads.x), ("h_0", got.h_0, &grads.h_0), ("c_0", got.c_0, &grads.c_0)];
+        for (what, got, want) in results {
             assert_close(what, got.unwrap().data(), want, Tolerance::gradient(want));
         }
     }
@@ -184,10 +200,12 @@ fn training(
     dims: (usize, usize, usize, usize, usize),
 ) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
     let (steps, batch, input, hidden, layers) = dims;
-    let shape = StackShape { input, hidden, layers, bias: Bias::Double, head: Head::Linear(3) };
+    let shape = StackShape { layers, head: Head::Linear(3), ..StackShape::lstm(input, hidden) };
     let adam = Adam::new(0.01);
-    let options = TrainingOptions { adam: Some(adam.constants()), input_gradient: true };
-    let plan = Plan::training(&shape, steps, batch, &options, limits).unwrap();
+    let options =
+        TrainingOptions { adam: Some(adam.constants()), input_gradient: true, dropout: None };
+    let sequences = Sequences::new(steps, batch).with_state();
+    let plan = Plan::training(&shape, &sequences, &options, limits).unwrap();
     let table = ParameterTable::new(&shape);
     let mut params = vec![0.0; table.len];
     for (i, entry) in table.entries.iter().enumerate() {
@@ -197,9 +215,9 @@ fn training(
     let mut feed = normal(steps * batch * input, 1.0, 50);
     feed.extend(normal(batch * 3, 1.0, 51));
     feed.extend([adam.scalars(1).step_size, adam.scalars(1).root_correction]);
-    let states = [normal(batch * hidden, 0.5, 52), normal(batch * hidden, 1.0, 53)];
-    let [h, c] = states;
-    (plan, vec![("params", params), ("feed", feed), ("h_l0", h), ("c_l0", c)])
+    let state = layers * batch * hidden;
+    let (h, c) = (normal(state, 0.5, 52), normal(state, 1.0, 53));
+    (plan, vec![("params", params), ("feed", feed), ("h_0", h), ("c_0", c)])
 }
 
 fn slices<'a>(inputs: &'a [(&'static str, Vec<f32>)]) -> Vec<(&'a str, &'a [f32])> {
@@ -229,7 +247,7 @@ pub fn lockstep_finds_a_broken_kernel(device: &Device) {
         let kernels = gatefold::kernels::table();
         let twin = kernels[gatefold::kernels::LSTM_STEP_BACKWARD].twin;
         twin(Call { dispatch: call.dispatch, args: &mut *call.args });
-        if let Arg::Write(dc) = &mut call.args[5] {
+        if let Arg::Write(dc) = &mut call.args[6] {
             dc[0] = -dc[0];
         }
     });

@@ -3,7 +3,7 @@
 use std::fs;
 
 use gatefold::command::Limits;
-use gatefold::plan::{Plan, StackShape};
+use gatefold::plan::{Plan, Sequences, StackShape};
 use gatefold::train::{Adam, Loss, Trainer};
 use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, LstmState, Tensor};
 
@@ -46,7 +46,8 @@ fn zero_sizes_are_refused() {
     assert!(matches!(Forecaster::new(&device, LstmConfig::new(3, 4), 0), Err(Error::Value { .. })));
     assert!(matches!(Tensor::zeros(&device, &[3, 0]), Err(Error::Value { .. })));
     for (steps, batch) in [(0, 1), (1, 0)] {
-        let plan = Plan::forward(&StackShape::lstm(1, 1), steps, batch, &Limits::CPU);
+        let plan =
+            Plan::forward(&StackShape::lstm(1, 1), &Sequences::new(steps, batch), &Limits::CPU);
         assert!(matches!(plan, Err(Error::Value { .. })));
     }
 }
@@ -57,7 +58,8 @@ fn sizes_that_overflow_are_refused() {
     let device = Device::cpu();
     assert!(matches!(Lstm::new(&device, LstmConfig::new(huge, huge)), Err(Error::Overflow { .. })));
     for (steps, batch) in [(huge, huge), (usize::MAX, 1), (1 << 31, 1 << 31)] {
-        let plan = Plan::forward(&StackShape::lstm(4, 64), steps, batch, &Limits::CPU);
+        let plan =
+            Plan::forward(&StackShape::lstm(4, 64), &Sequences::new(steps, batch), &Limits::CPU);
         assert!(matches!(plan, Err(Error::Overflow { .. })));
     }
 }
@@ -74,7 +76,8 @@ fn sizes_beyond_a_device_are_refused_at_once() {
         Err(Error::Overflow { .. })
     ));
     for (steps, batch) in [(1 << 40, 1), (10_000_000, 1), (1, 1 << 40)] {
-        let plan = Plan::forward(&StackShape::lstm(4, 64), steps, batch, &Limits::CPU);
+        let plan =
+            Plan::forward(&StackShape::lstm(4, 64), &Sequences::new(steps, batch), &Limits::CPU);
         assert!(matches!(plan, Err(Error::Limit { .. })), "{steps} x {batch}");
     }
     assert!(Forecaster::new(&device, LstmConfig::new(3, 4).layers(0), 2).is_err());
@@ -83,7 +86,7 @@ fn sizes_beyond_a_device_are_refused_at_once() {
 #[test]
 fn what_a_device_cant_hold_names_the_limit() {
     // A recurrent weight of 268 MB, where a WebGPU device binds 134 MB.
-    let plan = Plan::forward(&StackShape::lstm(4, 4096), 1, 1, &Limits::WEBGPU);
+    let plan = Plan::forward(&StackShape::lstm(4, 4096), &Sequences::new(1, 1), &Limits::WEBGPU);
     let text = message(plan);
     assert!(text.contains("largest buffer") && text.contains("67108864"), "{text}");
 }
@@ -190,7 +193,7 @@ fn a_file_that_is_no_checkpoint_is_refused() {
     let lie: Vec<u8> =
         replace(&whole, b"\"gatefold.hidden_size\":\"4\"", b"\"gatefold.hidden_size\":\"9\"");
     fs::write(&path, lie).unwrap();
-    assert!(message(Forecaster::load(&device, &path)).contains("describes"));
+    assert!(message(Forecaster::load(&device, &path)).contains("describe"));
 }
 
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {

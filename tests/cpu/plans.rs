@@ -2,18 +2,22 @@
 
 use gatefold::command::{Access, Limits, Operation, Range};
 use gatefold::kernels;
-use gatefold::plan::{Bias, Head, Plan, StackShape, TrainingOptions};
+use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::train::Adam;
 
 use crate::common::models::count;
 
 fn stack(layers: usize) -> StackShape {
-    StackShape { input: 3, hidden: 8, layers, bias: Bias::Double, head: Head::Linear(2) }
+    StackShape { layers, head: Head::Linear(2), ..StackShape::lstm(3, 8) }
 }
 
 fn training(shape: &StackShape, steps: usize, batch: usize, limits: &Limits) -> Plan {
-    let options = TrainingOptions { adam: Some(Adam::new(0.01).constants()), input_gradient: true };
-    Plan::training(shape, steps, batch, &options, limits).unwrap()
+    let options = TrainingOptions {
+        adam: Some(Adam::new(0.01).constants()),
+        input_gradient: true,
+        dropout: None,
+    };
+    Plan::training(shape, &Sequences::new(steps, batch), &options, limits).unwrap()
 }
 
 #[test]
@@ -63,15 +67,12 @@ fn steps_run_forward_then_backward() {
     }
 }
 
-/// No command reads elements of a workspace that nothing has written, but initial states.
+/// No command reads elements of a workspace that nothing has written.
 #[test]
 fn nothing_is_read_before_it_is_written() {
     let plan = training(&stack(2), 4, 3, &Limits::WEBGPU);
     let (program, table) = (&plan.program, kernels::table());
     let mut written: Vec<&str> = vec!["params", "adam_m", "adam_v", "feed"];
-    for l in 0..2 {
-        written.extend([["h_l0", "c_l0"], ["h_l1", "c_l1"]][l]);
-    }
     let name = |range: &Range| program.spec(range.buffer).name.as_str();
     for command in &program.commands {
         let (reads, writes): (Vec<&str>, Vec<&str>) = match &command.operation {
@@ -97,8 +98,7 @@ fn nothing_is_read_before_it_is_written() {
 #[test]
 fn pieces_cover_everything_beyond_a_binding() {
     // Gates of 300 x 64 x 4 x 512 elements: 157 MB, where a binding shows 134 MB.
-    let shape =
-        StackShape { input: 64, hidden: 512, layers: 1, bias: Bias::Double, head: Head::Linear(1) };
+    let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(64, 512) };
     let plan = training(&shape, 300, 64, &Limits::WEBGPU);
     let projections: Vec<_> = plan
         .program
@@ -121,13 +121,7 @@ fn pieces_cover_everything_beyond_a_binding() {
 #[test]
 fn a_model_larger_than_a_grid_is_updated_in_chunks() {
     // 18.9 million parameters; a grid of 65,535 workgroups updates 16.8 million.
-    let shape = StackShape {
-        input: 1024,
-        hidden: 1536,
-        layers: 1,
-        bias: Bias::Double,
-        head: Head::Linear(1),
-    };
+    let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(1024, 1536) };
     let plan = training(&shape, 2, 1, &Limits::WEBGPU);
     assert_eq!(count(&plan, "adam"), 1);
     let shape = StackShape { layers: 2, hidden: 1300, ..shape };
@@ -154,5 +148,6 @@ fn the_loop_budget_cuts_long_sums() {
 #[test]
 fn a_sequence_has_nothing_to_train_on() {
     let shape = StackShape { head: Head::Sequence, ..stack(1) };
-    assert!(Plan::training(&shape, 2, 2, &TrainingOptions::default(), &Limits::CPU).is_err());
+    let sequences = Sequences::new(2, 2);
+    assert!(Plan::training(&shape, &sequences, &TrainingOptions::default(), &Limits::CPU).is_err());
 }

@@ -1,27 +1,23 @@
 //! The yardstick itself: the reference's gradients against central differences.
 
-use gatefold::reference::sequence::{LayerWeights, backward, forward};
+use gatefold::reference::sequence::{Batch, LayerWeights, backward, forward};
 
 use crate::common::random::normal;
+use crate::common::wide;
 
-const STEPS: usize = 5;
+const STEPS: usize = 4;
 const BATCH: usize = 3;
 const INPUT: usize = 2;
 const HIDDEN: usize = 4;
 const LAYERS: usize = 2;
-const STATE: usize = LAYERS * BATCH * HIDDEN;
-
-fn wide(values: Vec<f32>) -> Vec<f64> {
-    values.into_iter().map(f64::from).collect()
-}
 
 /// Everything that the loss depends on.
 #[derive(Clone)]
 struct Inputs {
-    layers: Vec<LayerWeights<f64>>,
+    stack: Vec<Vec<LayerWeights<f64>>>,
     x: Vec<f64>,
-    h0: Vec<f64>,
-    c0: Vec<f64>,
+    h_0: Vec<f64>,
+    c_0: Vec<f64>,
 }
 
 /// What the outputs and the final states are weighted with.
@@ -31,51 +27,60 @@ struct Weights {
     dc_n: Vec<f64>,
 }
 
-fn loss(inputs: &Inputs, w: &Weights) -> f64 {
-    let traces = forward(&inputs.layers, BATCH, &inputs.x, &inputs.h0, &inputs.c0);
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let size = BATCH * HIDDEN;
-    let mut sum = dot(&traces[LAYERS - 1].h[size..], &w.dy);
-    for (l, trace) in traces.iter().enumerate() {
-        sum += dot(&trace.h[STEPS * size..], &w.dh_n[l * size..][..size]);
-        sum += dot(&trace.c[STEPS * size..], &w.dc_n[l * size..][..size]);
-    }
-    sum
+fn loss(inputs: &Inputs, batch: &Batch<'_, f64>, w: &Weights) -> f64 {
+    let trace = forward(&inputs.stack, batch, &inputs.x, &inputs.h_0, &inputs.c_0);
+    let dot = |a: &[f64], b: &[f64]| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>()
+    };
+    dot(&trace.y, &w.dy) + dot(&trace.h_n, &w.dh_n) + dot(&trace.c_n, &w.dc_n)
 }
 
-#[test]
-fn gradients_are_the_differences() {
-    let layer = |l: usize| {
-        let (input, seed) = (if l == 0 { INPUT } else { HIDDEN }, 10 * l as u64);
+/// One of 32 configurations: both directions, a projection, biases, lengths, masks.
+fn gradients_are_the_differences(flags: usize) {
+    let [bidirectional, projected, biased, padded, masked] =
+        [1, 2, 4, 8, 16].map(|f| flags & f > 0);
+    let directions = 1 + usize::from(bidirectional);
+    let output = if projected { 2 } else { HIDDEN };
+    let random = |len: usize, std: f32, seed: u64| wide(&normal(len, std, seed));
+    let layer = |l: usize, d: usize| {
+        let input = if l == 0 { INPUT } else { directions * output };
+        let seed = 10 * (l * 2 + d) as u64;
         LayerWeights {
             input,
             hidden: HIDDEN,
-            weight_ih: wide(normal(4 * HIDDEN * input, 1.0, seed)),
-            weight_hh: wide(normal(4 * HIDDEN * HIDDEN, 1.0, seed + 1)),
-            bias: wide(normal(4 * HIDDEN, 1.0, seed + 2)),
+            weight_ih: random(4 * HIDDEN * input, 1.0, seed),
+            weight_hh: random(4 * HIDDEN * output, 1.0, seed + 1),
+            bias: random(4 * HIDDEN, if biased { 1.0 } else { 0.0 }, seed + 2),
+            weight_hr: random(if projected { output * HIDDEN } else { 0 }, 1.0, seed + 3),
         }
     };
+    let (h, c) = (LAYERS * directions * BATCH * output, LAYERS * directions * BATCH * HIDDEN);
+    let y = STEPS * BATCH * directions * output;
     let inputs = Inputs {
-        layers: (0..LAYERS).map(layer).collect(),
-        x: wide(normal(STEPS * BATCH * INPUT, 1.0, 100)),
-        h0: wide(normal(STATE, 0.5, 101)),
-        c0: wide(normal(STATE, 1.0, 102)),
+        stack: (0..LAYERS).map(|l| (0..directions).map(|d| layer(l, d)).collect()).collect(),
+        x: random(STEPS * BATCH * INPUT, 1.0, 100),
+        h_0: random(h, 0.5, 101),
+        c_0: random(c, 1.0, 102),
     };
-    let w = Weights {
-        dy: wide(normal(STEPS * BATCH * HIDDEN, 1.0, 103)),
-        dh_n: wide(normal(STATE, 1.0, 104)),
-        dc_n: wide(normal(STATE, 1.0, 105)),
+    let w =
+        Weights { dy: random(y, 1.0, 103), dh_n: random(h, 1.0, 104), dc_n: random(c, 1.0, 105) };
+    let masks = vec![(0..y).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect()];
+    let batch = Batch {
+        rows: BATCH,
+        lengths: padded.then_some(&[2, 0, 4]),
+        masks: if masked { &masks } else { &[] },
     };
-    let traces = forward(&inputs.layers, BATCH, &inputs.x, &inputs.h0, &inputs.c0);
-    let grads = backward(&inputs.layers, BATCH, &traces, &w.dy, &w.dh_n, &w.dc_n);
+    let trace = forward(&inputs.stack, &batch, &inputs.x, &inputs.h_0, &inputs.c_0);
+    let grads = backward(&inputs.stack, &batch, &trace, &w.dy, &w.dh_n, &w.dc_n);
 
     let mut checked = 0;
-    let mut check = |what: &str, got: &[f64], at: &dyn Fn(&mut Inputs) -> &mut Vec<f64>| {
+    let mut check = |got: &[f64], at: &dyn Fn(&mut Inputs) -> &mut Vec<f64>| {
         for (i, &got) in got.iter().enumerate() {
             let moved = |by: f64| {
                 let mut inputs = inputs.clone();
                 at(&mut inputs)[i] += by;
-                loss(&inputs, &w)
+                loss(&inputs, &batch, &w)
             };
             let step = 1e-6;
             let want = (moved(step) - moved(-step)) / (2.0 * step);
@@ -83,17 +88,26 @@ fn gradients_are_the_differences() {
             approx::assert_abs_diff_eq!(got, want, epsilon = 1e-7 * (1.0 + want.abs()));
             checked += 1;
         }
-        assert!(!got.is_empty(), "{what}");
     };
-    for (l, grads) in grads.iter().enumerate() {
-        check("weight_ih", &grads.weight_ih, &|i| &mut i.layers[l].weight_ih);
-        check("weight_hh", &grads.weight_hh, &|i| &mut i.layers[l].weight_hh);
-        check("bias", &grads.bias, &|i| &mut i.layers[l].bias);
+    let mut parameters = 0;
+    for l in 0..LAYERS {
+        for d in 0..directions {
+            let (grads, weights) = (&grads.layers[l][d], &inputs.stack[l][d]);
+            check(&grads.weight_ih, &|i| &mut i.stack[l][d].weight_ih);
+            check(&grads.weight_hh, &|i| &mut i.stack[l][d].weight_hh);
+            check(&grads.bias, &|i| &mut i.stack[l][d].bias);
+            check(&grads.weight_hr, &|i| &mut i.stack[l][d].weight_hr);
+            parameters += weights.weight_ih.len() + weights.weight_hh.len();
+            parameters += weights.bias.len() + weights.weight_hr.len();
+        }
     }
-    check("x", &grads[0].x, &|i| &mut i.x);
-    let h0: Vec<f64> = grads.iter().flat_map(|g| g.h0.clone()).collect();
-    let c0: Vec<f64> = grads.iter().flat_map(|g| g.c0.clone()).collect();
-    check("h0", &h0, &|i| &mut i.h0);
-    check("c0", &c0, &|i| &mut i.c0);
-    assert_eq!(checked, 32 + 64 + 16 + 64 + 64 + 16 + STEPS * BATCH * INPUT + 2 * STATE);
+    check(&grads.x, &|i| &mut i.x);
+    check(&grads.h_0, &|i| &mut i.h_0);
+    check(&grads.c_0, &|i| &mut i.c_0);
+    assert_eq!(checked, parameters + STEPS * BATCH * INPUT + h + c);
+}
+
+#[test]
+fn gradients_are_the_differences_in_every_configuration() {
+    (0..32).for_each(gradients_are_the_differences);
 }

@@ -7,22 +7,37 @@ Every file holds what it takes to repeat the run: initial weights, data, batch o
 The metadata name the versions that wrote it.
 """
 
+import itertools
+import json
 import pathlib
 
 import numpy
 import safetensors
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 FOLDER = pathlib.Path(__file__).parent
 VERSIONS = {"torch": torch.__version__, "safetensors": safetensors.__version__, "numpy": numpy.__version__}
 
 
+def ordered(data):
+    """A file's bytes with its metadata in alphabetical order: safetensors writes them in a random one."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(end - 8) + data[end:]
+
+
 def save(name, tensors):
+    """Writes a file, unless the one there says the same."""
     tensors = {k: v.detach().clone().contiguous().float() for k, v in tensors.items()}
-    save_file(tensors, FOLDER / f"{name}.safetensors", metadata=VERSIONS)
-    print(name, sum(v.numel() for v in tensors.values()) * 4, "bytes")
+    path, data = FOLDER / f"{name}.safetensors", ordered(safetensors.torch.save(tensors, metadata=VERSIONS))
+    if not path.exists() or ordered(path.read_bytes()) != data:
+        path.write_bytes(data)
+    print(name, len(data), "bytes")
 
 
 class Model(nn.Module):
@@ -168,6 +183,158 @@ def cell():
     })
 
 
+def grid():
+    """Outputs, states and gradients of nn.LSTM under every combination of its options and lengths."""
+    out = {}
+    options = itertools.product((1, 3), *[(False, True)] * 5)
+    for seed, (layers, bi, proj, bias, first, packed) in enumerate(options, start=1000):
+        torch.manual_seed(seed)
+        flags = {"bi": bi, "proj": proj, "bias": bias, "bf": first, "len": packed}
+        name = "_".join([f"l{layers}", *(k for k, v in flags.items() if v)])
+        out |= {f"{name}.{k}": v for k, v in grid_case(layers, bi, proj, bias, first, packed).items()}
+    save("grid", out)
+
+
+def grid_case(layers, bi, proj, bias, first, packed):
+    """One case of the grid, with gradients from random upstream ones."""
+    steps, batch, inputs, hidden, projected = 5, 4, 3, 4, 2 * proj
+    lstm = nn.LSTM(inputs, hidden, layers, bias, first, bidirectional=bi, proj_size=projected)
+    with torch.no_grad():
+        for p in lstm.parameters():
+            p.mul_(3.0)  # so that gates saturate
+    x = 2.0 * torch.randn(*((batch, steps) if first else (steps, batch)), inputs)
+    h_0 = torch.randn(layers * (1 + bi), batch, projected or hidden)
+    c_0 = torch.randn(layers * (1 + bi), batch, hidden)
+    given = {"x": x, "h_0": h_0, "c_0": c_0}
+    for v in given.values():
+        v.requires_grad_()
+
+    out = {f"weights.{k}": v for k, v in lstm.state_dict().items()} | given
+    if packed:
+        lengths = torch.tensor([3, 5, 1, 4])
+        sequence = pack_padded_sequence(x, lengths, batch_first=first, enforce_sorted=False)
+        sequence, (h_n, c_n) = lstm(sequence, (h_0, c_0))
+        y, _ = pad_packed_sequence(sequence, batch_first=first, total_length=steps)
+        out["lengths"] = lengths
+    else:
+        y, (h_n, c_n) = lstm(x, (h_0, c_0))
+    results = {"y": y, "h_n": h_n, "c_n": c_n}
+    upstream = {f"d{k}": torch.randn(v.shape) for k, v in results.items()}
+    torch.autograd.backward([*results.values()], [*upstream.values()])
+    gradients = {f"grad.{k}": v.grad for k, v in [*lstm.named_parameters(), *given.items()]}
+    return out | results | upstream | gradients
+
+
+def philox(counter, key):
+    """Philox 4x32-10 (Salmon et al. 2011): four words for a counter of four and a key of two."""
+    c, k = ([numpy.asarray(v, dtype=numpy.uint64) for v in words] for words in (counter, key))
+    low = 0xFFFFFFFF
+    for _ in range(10):
+        a, b = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+        c = [(b >> 32) ^ c[1] ^ k[0], b & low, (a >> 32) ^ c[3] ^ k[1], a & low]
+        k = [(k[0] + 0x9E3779B9) & low, (k[1] + 0xBB67AE85) & low]
+    return c
+
+
+def philox_known():
+    """Asserts the answers that the paper's own library, Random123, is tested with."""
+    ones, pi = 0xFFFFFFFF, (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
+    known = (
+        ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((ones,) * 4, (ones,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (pi[:4], pi[4:], (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    )
+    for counter, key, words in known:
+        assert tuple(int(v) for v in philox(counter, key)) == words
+
+
+def mask(shape, layer, p, seed, step):
+    """Ones where the output of a layer [T, B, columns] is kept, zeros where it is dropped."""
+    key = philox([step & 0xFFFFFFFF, step >> 32, 0, 0], [seed & 0xFFFFFFFF, seed >> 32])[:2]
+    t, b, column = numpy.indices(shape)
+    word = numpy.choose(column % 4, philox([column // 4, b, t, layer], key))
+    return torch.from_numpy(word >= int(p * 2**32)).float()
+
+
+def chain(lstm, x, factors):
+    """A stack's layers one by one, on its own parameters, each output but the last times a factor."""
+    states = []
+    for number, factor in enumerate([*factors, None]):
+        layer = nn.LSTM(
+            x.shape[-1], lstm.hidden_size, bidirectional=lstm.bidirectional, proj_size=lstm.proj_size
+        )
+        for name, p in lstm.named_parameters():
+            if f"_l{number}" in name:
+                setattr(layer, name.replace(f"_l{number}", "_l0"), p)
+        x, state = layer(x)
+        x = x if factor is None else x * factor
+        states.append(state)
+    return x, tuple(torch.cat(v) for v in zip(*states))
+
+
+def dropout():
+    """Stacks with dropout whose masks come from Philox, keyed by a seed and the optimizer's step."""
+    philox_known()
+    out = {}
+    for seed, (name, bi, projected) in enumerate((("uni", False, 0), ("bi", True, 3)), start=2000):
+        torch.manual_seed(seed)
+        out |= {f"{name}.{k}": v for k, v in dropout_case(bi, projected).items()}
+    save("dropout", out)
+
+
+def dropout_case(bi, projected):
+    """One stack with dropout, with gradients from random upstream ones."""
+    steps, batch, inputs, hidden, layers, p = 4, 3, 3, 5, 3, 0.3
+    lstm = nn.LSTM(inputs, hidden, layers, bidirectional=bi, proj_size=projected)
+    x = torch.randn(steps, batch, inputs).requires_grad_()
+    whole, states = lstm(x)
+    shape = (steps, batch, whole.shape[-1])
+    by_hand, by_hand_states = chain(lstm, x, [torch.ones(shape)] * (layers - 1))
+    torch.testing.assert_close((by_hand, *by_hand_states), (whole, *states), rtol=0.0, atol=1e-6)
+
+    masks = [mask(shape, number, p, seed=0x1234_5678_9ABC_DEF0, step=5) for number in range(layers - 1)]
+    y, (h_n, c_n) = chain(lstm, x, [m / (1.0 - p) for m in masks])
+    dy = torch.randn(y.shape)
+    (y * dy).sum().backward()
+    out = {f"weights.{k}": v for k, v in lstm.state_dict().items()}
+    out |= {f"mask_l{number}": m for number, m in enumerate(masks)}
+    out |= {"x": x, "y": y, "h_n": h_n, "c_n": c_n, "dy": dy}
+    return out | {f"grad.{k}": v.grad for k, v in [*lstm.named_parameters(), ("x", x)]}
+
+
+def half():
+    """State dicts in 16 bits, without any metadata, and what they give when widened to 32."""
+    torch.manual_seed(3000)
+    lstm, wide = nn.LSTM(3, 4, 1), nn.LSTM(3, 4, 1)
+    out = {"x": torch.randn(2, 3, 3)}
+    for name, dtype in (("f16", torch.float16), ("bf16", torch.bfloat16)):
+        weights = {k: v.to(dtype) for k, v in lstm.state_dict().items()}
+        save_file(weights, FOLDER / f"half_{name}.safetensors")
+        wide.load_state_dict(weights)
+        out[f"y_{name}"] = wide(out["x"])[0]
+    save("half_results", out)
+
+
+def cell_module():
+    """One step of nn.LSTMCell."""
+    torch.manual_seed(3001)
+    module = nn.LSTMCell(3, 5)
+    x, h_0, c_0 = torch.randn(4, 3), torch.randn(4, 5), torch.randn(4, 5)
+    h_1, c_1 = module(x, (h_0, c_0))
+    out = {f"weights.{k}": v for k, v in module.state_dict().items()}
+    save("lstm_cell", out | {"x": x, "h_0": h_0, "c_0": c_0, "h_1": h_1, "c_1": c_1})
+
+
+def keys():
+    """The names and shapes in the state dicts of nn.LSTM, in order."""
+    lines = []
+    for layers, bi, proj, bias in itertools.product((1, 2), *[(0, 1)] * 3):
+        lstm = nn.LSTM(3, 4, layers, bias=bool(bias), bidirectional=bool(bi), proj_size=2 * proj)
+        names = [f"{k}[{','.join(map(str, v.shape))}]" for k, v in lstm.state_dict().items()]
+        lines.append(f"layers={layers} bidirectional={bi} proj={proj} bias={bias}: {' '.join(names)}\n")
+    (FOLDER / "state_dict_keys.txt").write_text("".join(lines))
+
+
 for layers in (1, 2):
     for single in (False, True):
         stack(layers, single)
@@ -175,3 +342,8 @@ plain()
 optimizer()
 toy()
 cell()
+grid()
+dropout()
+half()
+cell_module()
+keys()

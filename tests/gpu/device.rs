@@ -5,7 +5,7 @@ use std::future::Future;
 use gatefold::command::Limits;
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::lockstep::lockstep;
-use gatefold::plan::{Bias, Head, ParameterTable, Plan, StackShape, TrainingOptions};
+use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::{Device, Error, Lstm, LstmConfig, Tensor};
 
 use crate::common::random::normal;
@@ -22,12 +22,13 @@ pub const CHECKS: &[(&str, Check)] = &[
 fn long_sums_keep_to_the_loop_budget(device: &Device) {
     let (rows, input) = (131_072, 2);
     let shape =
-        StackShape { input, hidden: 1, layers: 1, bias: Bias::Single, head: Head::LastHidden };
+        StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(input, 1) };
     let params = normal(ParameterTable::new(&shape).len, 1.0, 1);
     let mut feed = normal(rows * input + rows, 1.0, 2);
     feed.extend([0.0, 1.0]);
     let run = |limits: &Limits| {
-        let plan = Plan::training(&shape, 1, rows, &TrainingOptions::default(), limits).unwrap();
+        let sequences = Sequences::new(1, rows);
+        let plan = Plan::training(&shape, &sequences, &TrainingOptions::default(), limits).unwrap();
         let products = models::count(&plan, "matmul");
         (products, lockstep(device, &plan.program, &[("params", &params), ("feed", &feed)]))
     };

@@ -1,0 +1,120 @@
+//! `torch.nn.LSTMCell`.
+
+use std::path::Path;
+
+use super::network::Names;
+use super::{LstmConfig, LstmState, Network, parameter_methods};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::plan::{Bias, Head, Sequences};
+use crate::tensor::{Array, Tensor};
+
+/// One timestep of one layer, as
+/// [`torch.nn.LSTMCell`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTMCell.html):
+/// for loops that the caller writes. Its kernels are those of [`Lstm`](crate::Lstm), whose
+/// [`step`](crate::Lstm::step) does the same for a stack.
+///
+/// ```
+/// use gatefold::{Bias, Device, LstmCell, Tensor};
+/// let device = Device::cpu();
+/// let cell = LstmCell::new(&device, 3, 8, Bias::Double, 7)?;
+/// let x = Tensor::from_slice(&device, &[0.5; 2 * 3], &[2, 3])?; // B, I
+/// let state = cell.forward(&x, None)?;
+/// let state = cell.forward(&x, Some(&state))?;
+/// assert_eq!(state.h.shape(), [2, 8]); // B, H
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub struct LstmCell {
+    network: Network,
+}
+
+fn names() -> Names {
+    Names { cell: true, ..Names::new("", "") }
+}
+
+impl LstmCell {
+    /// With fresh parameters, uniform in `+-1/sqrt(H)`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn new(
+        device: &Device,
+        input: usize,
+        hidden: usize,
+        bias: Bias,
+        seed: u64,
+    ) -> Result<LstmCell> {
+        let config = LstmConfig::new(input, hidden).bias(bias).seed(seed);
+        Ok(LstmCell { network: Network::new(device, &config, Head::Sequence, names())? })
+    }
+
+    /// From a file that [`LstmCell::save`] or PyTorch has written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Checkpoint`].
+    pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<LstmCell> {
+        let path = path.as_ref();
+        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
+        LstmCell::whole(network).map_err(|_| Error::Checkpoint {
+            path: path.to_owned(),
+            problem: "it holds another kind of model".to_owned(),
+        })
+    }
+
+    /// From tensors under PyTorch's names, whose shapes say how large it is.
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<LstmCell> {
+        LstmCell::whole(Network::of(device, tensors, names(), None, Head::Sequence)?)
+    }
+
+    fn whole(network: Network) -> Result<LstmCell> {
+        let shape = &network.shape;
+        let plain = shape.layers == 1 && !shape.bidirectional && shape.projection.is_none();
+        if !plain || shape.learned_state || shape.head != Head::Sequence {
+            let problem = "they are another kind of model's".to_owned();
+            return Err(Error::StateDict { problem });
+        }
+        Ok(LstmCell { network })
+    }
+
+    parameter_methods!();
+
+    /// The states after one timestep, from `state` or from zeros. Nothing is read back.
+    ///
+    /// # Shapes
+    /// `x [B, I]`; both states `[B, H]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
+    pub fn forward(&self, x: &Tensor, state: Option<&LstmState>) -> Result<LstmState> {
+        let operation = "LstmCell::forward";
+        let (device, shape) = (&self.network.device, &self.network.shape);
+        x.expect(operation, "x", device, &[("B", None), ("I", Some(shape.input))])?;
+        let batch = x.shape()[0];
+        let size = [("B", Some(batch)), ("H", Some(shape.hidden))];
+        if let Some(state) = state {
+            state.h.expect(operation, "h", device, &size)?;
+            state.c.expect(operation, "c", device, &size)?;
+        }
+        let sequences = Sequences { state: state.is_some(), ..Sequences::new(1, batch) };
+        let ready = self.network.forward_session(&sequences)?;
+        let session = &ready.session;
+        let next = LstmState {
+            h: Tensor::zeros(device, &[batch, shape.hidden])?,
+            c: Tensor::zeros(device, &[batch, shape.hidden])?,
+        };
+        let mut recorder = device.recorder();
+        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        if let Some(state) = state {
+            recorder.copy((&state.h.buffer, 0), (&session.known("h_0"), 0), state.h.len());
+            recorder.copy((&state.c.buffer, 0), (&session.known("c_0"), 0), state.c.len());
+        }
+        recorder.run(session, 0);
+        recorder.copy((&session.known("h_n"), 0), (&next.h.buffer, 0), next.h.len());
+        recorder.copy((&session.known("c_n"), 0), (&next.c.buffer, 0), next.c.len());
+        recorder.submit()?;
+        Ok(next)
+    }
+}
