@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod checkpoint;
 mod compare;
 mod errors;
 mod init;

@@ -1,0 +1,95 @@
+//! Weights in files, and weights of other frameworks.
+
+mod convert;
+mod equations;
+mod file;
+mod refuse;
+
+use gatefold::Array;
+use gatefold::checkpoint::{GateLayout, GateNames, OnnxLstm, StateDict};
+
+/// `first`, `first + 1` and so on: every element is another one.
+fn counted(first: usize, shape: &[usize]) -> Array {
+    let len: usize = shape.iter().product();
+    Array::new((first..first + len).map(|i| i as f32).collect(), shape).unwrap()
+}
+
+fn scaled(array: &Array, factor: f32) -> Array {
+    Array::new(array.data().iter().map(|v| factor * v).collect(), array.shape()).unwrap()
+}
+
+fn get<'a>(tensors: &'a StateDict, name: &str) -> &'a Array {
+    let found = tensors.iter().find(|(n, _)| n == name);
+    &found.unwrap_or_else(|| panic!("no {name}")).1
+}
+
+fn dict(tensors: &[(&str, Array)]) -> StateDict {
+    tensors.iter().map(|(name, array)| ((*name).to_owned(), array.clone())).collect()
+}
+
+/// PyTorch's layer with different elements and `biases` of its two biases.
+fn layer(suffix: &str, hidden: usize, input: usize, biases: usize, first: usize) -> StateDict {
+    let rows = 4 * hidden;
+    let shapes = [
+        ("weight_ih", vec![rows, input]),
+        ("weight_hh", vec![rows, hidden]),
+        ("bias_ih", vec![rows]),
+        ("bias_hh", vec![rows]),
+    ];
+    let named = |(i, (name, shape)): (usize, &(&str, Vec<usize>))| {
+        (format!("{name}_{suffix}"), counted(first + 10_000 * i, shape))
+    };
+    shapes.iter().take(2 + biases).enumerate().map(named).collect()
+}
+
+/// A model written by hand with different elements, as its layout has them.
+fn by_hand(names: &GateNames<'_>, hidden: usize, input: usize, biased: bool) -> StateDict {
+    let (w, u, b) = match names.layout {
+        GateLayout::Matrices => (vec![hidden, input], vec![hidden, hidden], vec![hidden]),
+        GateLayout::InputFirst => (vec![input, hidden], vec![hidden, hidden], vec![hidden]),
+        GateLayout::Scalars => (vec![], vec![], vec![]),
+        GateLayout::OneElement => (vec![1], vec![1], vec![1]),
+    };
+    let parts = [(names.weight_ih, w), (names.weight_hh, u), (names.bias, b)];
+    let mut tensors = Vec::new();
+    for (part, (names, shape)) in parts.into_iter().take(if biased { 3 } else { 2 }).enumerate() {
+        for (gate, name) in names.into_iter().enumerate() {
+            tensors.push((name.to_owned(), counted(10_000 * part + 1_000 * gate, &shape)));
+        }
+    }
+    tensors
+}
+
+/// An operator with different elements.
+fn onnx(directions: usize, hidden: usize, input: usize, biased: bool) -> OnnxLstm {
+    OnnxLstm {
+        w: counted(0, &[directions, 4 * hidden, input]),
+        r: counted(10_000, &[directions, 4 * hidden, hidden]),
+        b: biased.then(|| counted(20_000, &[directions, 8 * hidden])),
+    }
+}
+
+/// Every family of names, and one that is spelt out.
+const FAMILIES: [GateNames<'static>; 6] = [
+    GateNames::MATRICES_BIG_C,
+    GateNames::MATRICES_SMALL_C,
+    GateNames::MATRICES_G,
+    GateNames::SCALARS_ABCD,
+    GateNames::SCALARS_LR_PR_P_O,
+    NUMPY,
+];
+
+const NUMPY: GateNames<'static> = GateNames {
+    weight_ih: ["Wi", "Wf", "Wc", "Wo"],
+    weight_hh: ["Ui", "Uf", "Uc", "Uo"],
+    bias: ["bi", "bf", "bc", "bo"],
+    layout: GateLayout::InputFirst,
+};
+
+/// The sizes that a family is tried with: square, and not.
+fn sizes(names: &GateNames<'_>) -> &'static [(usize, usize)] {
+    match names.layout {
+        GateLayout::Matrices | GateLayout::InputFirst => &[(3, 2), (2, 2), (1, 1), (2, 5), (1, 3)],
+        GateLayout::Scalars | GateLayout::OneElement => &[(1, 1)],
+    }
+}
