@@ -502,8 +502,9 @@ impl Planner<'_> {
 
     /// Elements that the partial sums of the widest column sum take.
     fn column_sum_partials(&self) -> usize {
-        let of = |rows: usize, columns: usize| {
-            rows.div_ceil(self.column_sum_chunk(rows, columns)) * columns
+        let of = |rows: usize, columns: usize| match columns {
+            0 => 0,
+            _ => rows.div_ceil(self.column_sum_chunk(rows, columns)) * columns,
         };
         let head = of(self.batch, self.shape.outputs());
         let states = of(self.batch, self.shape.hidden);

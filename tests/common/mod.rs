@@ -2,6 +2,7 @@
 
 pub mod golden;
 pub mod kernels;
+pub mod lstm;
 pub mod models;
 pub mod random;
 
@@ -53,6 +54,14 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("model::early_stopping_keeps_the_best", models::early_stopping_keeps_the_best),
     ("model::predictions_in_parallel", models::predictions_in_parallel),
     ("model::async_reads", models::async_reads),
+    ("lstm::random_configurations", lstm::random_configurations),
+    ("lstm::rows_without_timesteps", lstm::rows_without_timesteps),
+    ("lstm::rows_dont_touch", lstm::rows_dont_touch),
+    ("lstm::steps_are_the_sequence", lstm::steps_are_the_sequence),
+    ("lstm::a_thousand_sizes", lstm::a_thousand_sizes),
+    ("lstm::gradients_in_lockstep", lstm::gradients_in_lockstep),
+    ("lstm::small_limits_change_nothing", lstm::small_limits_change_nothing),
+    ("lstm::seventeen_million_parameters", lstm::seventeen_million_parameters),
     ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
     ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
     ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),

@@ -1,7 +1,7 @@
 //! Seeded inputs.
 
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
 /// The sizes at which tiles, subgroups and quads end or overflow.
@@ -22,4 +22,22 @@ pub fn gates(len: usize, seed: u64) -> Vec<f32> {
     let activate =
         |(i, z): (usize, f32)| if i % 4 == 2 { z.tanh() } else { 1.0 / (1.0 + (-z).exp()) };
     normal(len, 2.0, seed).into_iter().enumerate().map(activate).collect()
+}
+
+/// Small seeded choices, the same everywhere.
+pub struct Random(ChaCha8Rng);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// In `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.0.next_u32() as usize) % n
+    }
+
+    pub fn coin(&mut self) -> bool {
+        self.below(2) == 1
+    }
 }

@@ -1,7 +1,7 @@
 //! Converted weights compute what their source does, by the source's own equations.
 
 use gatefold::checkpoint::{GateLayout, GateNames, StateDict, from_gates, from_keras, from_onnx};
-use gatefold::reference::sequence::{LayerWeights, layer_forward};
+use gatefold::reference::sequence::{Batch, LayerWeights, layer_forward};
 
 use super::{FAMILIES, by_hand, get, onnx, scaled, sizes};
 use crate::common::random::normal;
@@ -25,9 +25,10 @@ fn reference(layer: &StateDict, suffix: &str, x: &[f64], h: &[f64], c: &[f64]) -
         weight_ih: tensor("weight_ih"),
         weight_hh: tensor("weight_hh"),
         bias,
+        weight_hr: Vec::new(),
     };
-    let trace = layer_forward(&weights, 1, x, h, c);
-    [trace.h[hidden..].to_vec(), trace.c[STEPS * hidden..].to_vec()]
+    let trace = layer_forward(&weights, &Batch::of(1), false, x, h, c);
+    [trace.y, trace.c_n]
 }
 
 fn sigmoid(z: f64) -> f64 {
