@@ -13,7 +13,7 @@ const KEPT: usize = 16;
 
 /// Bytes that the commands of kept sessions may take: a twentieth of their workspace, and always
 /// this much.
-const KEPT_COMMANDS: u64 = 256 << 10;
+const KEPT_COMMANDS: u64 = 64 << 10;
 
 /// Workspaces that nobody uses are kept, the latest whatever it takes, up to so many bytes.
 const KEPT_BYTES: u64 = 512 << 20;

@@ -7,9 +7,11 @@ use approx::assert_abs_diff_eq;
 use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
 };
-use gatefold::reference::Tolerance;
+use gatefold::reference::{Dropout, Tolerance};
 use gatefold::train::{Adam, Loss, Trainer, gradients};
-use gatefold::{Array, Dataset, Device, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor};
+use gatefold::{
+    Array, Dataset, Device, Forecaster, Init, Lstm, LstmCell, LstmConfig, LstmState, Tensor,
+};
 use safetensors::SafeTensors;
 
 use super::{assert_close, wide};
@@ -255,4 +257,162 @@ pub fn cell(device: &Device) {
             assert_abs_diff_eq!(updated[gate], golden.get("after").data()[at], epsilon = 1e-6);
         }
     }
+}
+
+/// The options in the name of a grid's case, such as `l3_bi_proj_bias_bf_len`.
+fn grid_config(case: &str, golden: &Golden) -> LstmConfig {
+    let has = |option: &str| case.split('_').any(|part| part == option);
+    let input = *golden.get("x").shape().last().unwrap();
+    let &[_, _, hidden] = golden.get("c_0").shape() else { panic!("c_0 [L D, B, H]") };
+    LstmConfig::new(input, hidden)
+        .layers(if has("l3") { 3 } else { 1 })
+        .bidirectional(has("bi"))
+        .proj_size(if has("proj") { golden.get("h_0").shape()[2] } else { 0 })
+        .bias(if has("bias") { Bias::Double } else { Bias::None })
+        .batch_first(has("bf"))
+}
+
+fn state(device: &Device, golden: &Golden, names: [&str; 2]) -> LstmState {
+    let [h, c] = names.map(|name| golden.tensor(device, name));
+    LstmState { h, c }
+}
+
+/// Every combination of nn.LSTM's options: outputs, states, all gradients.
+pub fn grid(device: &Device) {
+    let all = Golden::read("grid");
+    let mut cases: Vec<&str> =
+        all.0.keys().filter_map(|name| Some(name.strip_suffix(".x")?)).collect();
+    cases.retain(|case| !case.contains('.'));
+    assert_eq!(cases.len(), 64);
+    for case in cases {
+        let golden = Golden(all.named(&format!("{case}.")).into_iter().collect());
+        let config = grid_config(case, &golden);
+        let mut lstm = Lstm::new(device, config).unwrap();
+        lstm.load_state_dict(&golden.named("weights.")).unwrap_or_else(|e| panic!("{case}: {e}"));
+        // The same from the tensors' names and shapes alone.
+        let same = Lstm::from_state_dict(device, &golden.named("weights.")).unwrap();
+        assert_eq!(same.state_dict().unwrap(), lstm.state_dict().unwrap());
+        let lengths: Option<Vec<usize>> = case
+            .ends_with("len")
+            .then(|| golden.get("lengths").data().iter().map(|&length| length as usize).collect());
+        let (x, lengths) = (golden.tensor(device, "x"), lengths.as_deref());
+        let given = state(device, &golden, ["h_0", "c_0"]);
+        let check = |what: &str, tensor: &Tensor, tolerance: fn(&[f64]) -> Tolerance| {
+            let (got, want) = (tensor.to_vec().unwrap(), golden.wide(what));
+            assert_eq!(tensor.shape(), golden.get(what).shape(), "{case}: {what}");
+            assert_close(&format!("{case}: {what}"), &got, &want, tolerance(&want));
+        };
+        let (y, last) = lstm.forward_padded(&x, lengths, Some(&given)).unwrap();
+        let pass = lstm.forward_training(&x, lengths, Some(&given), 1).unwrap();
+        for (y, state) in [(&y, &last), (pass.output(), pass.state())] {
+            check("y", y, |_| Tolerance::OUTPUT);
+            check("h_n", &state.h, |_| Tolerance::OUTPUT);
+            check("c_n", &state.c, |_| Tolerance::OUTPUT);
+        }
+        let dstate = state(device, &golden, ["dh_n", "dc_n"]);
+        let got = pass.backward(Some(&golden.tensor(device, "dy")), Some(&dstate)).unwrap();
+        check("grad.x", &got.x, Tolerance::gradient);
+        check("grad.h_0", &got.h_0, Tolerance::gradient);
+        check("grad.c_0", &got.c_0, Tolerance::gradient);
+        let parameters = got.parameters().unwrap();
+        assert_eq!(parameters.len() + 3, golden.named("grad.").len(), "every gradient is compared");
+        for (name, array) in parameters {
+            let want = golden.wide(&format!("grad.{name}"));
+            let what = format!("{case}: {name}");
+            assert_close(&what, array.data(), &want, Tolerance::gradient(&want));
+        }
+    }
+}
+
+/// Dropout between layers with masks that another implementation of the generator drew.
+pub fn dropout(device: &Device) {
+    const SEED: u64 = 0x1234_5678_9abc_def0;
+    const STEP: u64 = 5;
+    let all = Golden::read("dropout");
+    for (case, directions, proj_size) in [("uni", 1, 0), ("bi", 2, 3)] {
+        let golden = Golden(all.named(&format!("{case}.")).into_iter().collect());
+        let config = LstmConfig::new(3, 5)
+            .layers(3)
+            .bidirectional(directions == 2)
+            .proj_size(proj_size)
+            .dropout(0.3)
+            .seed(SEED);
+        let mut lstm = Lstm::new(device, config).unwrap();
+        lstm.load_state_dict(&golden.named("weights.")).unwrap();
+        let x = golden.tensor(device, "x");
+        let pass = lstm.forward_training(&x, None, None, STEP).unwrap();
+        for (what, tensor) in
+            [("y", pass.output()), ("h_n", &pass.state().h), ("c_n", &pass.state().c)]
+        {
+            let got = tensor.to_vec().unwrap();
+            assert_close(&format!("{case}: {what}"), &got, &golden.wide(what), Tolerance::OUTPUT);
+        }
+        let got = pass.backward(Some(&golden.tensor(device, "dy")), None).unwrap();
+        let dx = Array::new(got.x.to_vec().unwrap(), got.x.shape()).unwrap();
+        let mut found = got.parameters().unwrap();
+        found.push(("x".to_owned(), dx));
+        assert_eq!(found.len(), golden.named("grad.").len());
+        for (name, array) in found {
+            let want = golden.wide(&format!("grad.{name}"));
+            assert_close(&name, array.data(), &want, Tolerance::gradient(&want));
+        }
+        // Inference drops nothing, and another step something else.
+        let (y, _) = lstm.forward(&x, None).unwrap();
+        let other = lstm.forward_training(&x, None, None, STEP + 1).unwrap();
+        let [y, trained, other] =
+            [&y, &golden.tensor(device, "y"), other.output()].map(|t| t.to_vec().unwrap());
+        assert!(y != trained && y != other && other != trained);
+        // The masks themselves, element by element.
+        let key = Dropout::key(SEED, STEP);
+        for layer in 0..2 {
+            let mask = golden.get(&format!("mask_l{layer}"));
+            let &[steps, batch, width] = mask.shape() else { panic!("[T, B, D P]") };
+            let mut launch = super::kernels::Launch::new();
+            let key = launch.buffer(Dropout::halves(key).to_vec(), 0);
+            let ones = launch.buffer(vec![1.0; steps * batch * width], 0);
+            let drop = Dropout { scale: 1.0, ..Dropout::new(0.3) };
+            let (at, size) = ([0, 0, 0, layer], (steps, batch, width));
+            let dispatch = gatefold::kernels::dropout::dispatch(drop, at, size, key, ones);
+            assert_eq!(launch.run(device, dispatch, 1), mask.data());
+        }
+    }
+}
+
+/// Files of half precision, as PyTorch writes them.
+pub fn half(device: &Device) {
+    let results = Golden::read("half_results");
+    for kind in ["f16", "bf16"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("tests/golden/half_{kind}.safetensors"));
+        let lstm = Lstm::load(device, path).unwrap();
+        let (y, _) = lstm.forward(&results.tensor(device, "x"), None).unwrap();
+        let want = results.wide(&format!("y_{kind}"));
+        assert_close(kind, &y.to_vec().unwrap(), &want, Tolerance::OUTPUT);
+    }
+}
+
+/// nn.LSTMCell, under its names.
+pub fn lstm_cell(device: &Device) {
+    let golden = Golden::read("lstm_cell");
+    let weights = golden.named("weights.");
+    let mut cell = LstmCell::new(device, 3, 5, Bias::Double, 0).unwrap();
+    cell.load_state_dict(&weights).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cell.safetensors");
+    cell.save(&path).unwrap();
+    let x = golden.tensor(device, "x");
+    let given = state(device, &golden, ["h_0", "c_0"]);
+    let cells = [
+        cell,
+        LstmCell::load(device, &path).unwrap(),
+        LstmCell::from_state_dict(device, &weights).unwrap(),
+    ];
+    for cell in cells {
+        let next = cell.forward(&x, Some(&given)).unwrap();
+        for (what, tensor) in [("h_1", next.h), ("c_1", next.c)] {
+            assert_eq!(tensor.shape(), golden.get(what).shape());
+            assert_close(what, &tensor.to_vec().unwrap(), &golden.wide(what), Tolerance::OUTPUT);
+        }
+    }
+    assert!(Lstm::from_state_dict(device, &weights).is_err());
 }

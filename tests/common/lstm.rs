@@ -491,25 +491,25 @@ pub fn steps_are_the_sequence(device: &Device) {
 /// tenth, and nothing is compiled for a new size.
 pub fn a_thousand_sizes(device: &Device) {
     let case = Case {
-        layers: 2,
-        input: 8,
-        hidden: 48,
+        layers: 1,
+        input: 3,
+        hidden: 16,
         proj_size: 0,
         bias: Bias::Double,
         bidirectional: true,
         batch_first: true,
         learned_state: false,
         dropout: 0.0,
-        steps: 24,
-        batch: 24,
+        steps: 16,
+        batch: 32,
         lengths: None,
         state: false,
         seed: 1,
     };
     let mut r = Random::new(99);
     let mut sizes: Vec<(usize, usize)> =
-        (0..1000).map(|_| (r.below(24) + 1, r.below(24) + 1)).collect();
-    sizes[500] = (24, 24);
+        (0..1000).map(|_| (r.below(16) + 1, r.below(32) + 1)).collect();
+    sizes[500] = (16, 32);
     let run = |lstm: &Lstm, (steps, batch): (usize, usize), training: bool| {
         let x = Tensor::zeros(lstm.device(), &[batch, steps, case.input]).unwrap();
         let lengths = vec![steps / 2; batch];
@@ -524,7 +524,7 @@ pub fn a_thousand_sizes(device: &Device) {
     for training in [false, true] {
         let lstm = Lstm::new(device, case.config()).unwrap();
         let before = device.allocated_bytes();
-        run(&lstm, (24, 24), training);
+        run(&lstm, (16, 32), training);
         let largest = device.allocated_bytes() - before;
         assert!(largest > 0);
         drop(lstm);

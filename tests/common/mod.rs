@@ -68,6 +68,10 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("golden::stack_2_single", |d| golden::stack(d, "stack_2_single")),
     ("golden::plain_file", golden::plain_file),
     ("golden::adam", golden::adam),
+    ("golden::grid", golden::grid),
+    ("golden::dropout", golden::dropout),
+    ("golden::half", golden::half),
+    ("golden::lstm_cell", golden::lstm_cell),
     ("golden::toy", golden::toy),
     ("golden::cell", golden::cell),
 ];

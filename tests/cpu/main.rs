@@ -78,6 +78,10 @@ on_the_cpu! {
     two_fits_are_one: "model::two_fits_are_one",
     early_stopping_keeps_the_best: "model::early_stopping_keeps_the_best",
     predictions_in_parallel: "model::predictions_in_parallel",
+    golden_grid: "golden::grid",
+    golden_dropout: "golden::dropout",
+    golden_half: "golden::half",
+    golden_lstm_cell: "golden::lstm_cell",
     golden_toy: "golden::toy",
     golden_cell: "golden::cell",
 }

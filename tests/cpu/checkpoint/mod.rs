@@ -5,8 +5,8 @@ mod equations;
 mod file;
 mod refuse;
 
-use gatefold::Array;
 use gatefold::checkpoint::{GateLayout, GateNames, OnnxLstm, StateDict};
+use gatefold::{Array, Bias, Device, Lstm, LstmConfig};
 
 /// `first`, `first + 1` and so on: every element is another one.
 fn counted(first: usize, shape: &[usize]) -> Array {
@@ -92,4 +92,32 @@ fn sizes(names: &GateNames<'_>) -> &'static [(usize, usize)] {
         GateLayout::Matrices | GateLayout::InputFirst => &[(3, 2), (2, 2), (1, 1), (2, 5), (1, 3)],
         GateLayout::Scalars | GateLayout::OneElement => &[(1, 1)],
     }
+}
+
+/// The names, shapes and order that PyTorch's `state_dict()` has, for every kind of nn.LSTM: what
+/// a strict load there compares.
+#[test]
+fn names_are_pytorchs() {
+    let keys = include_str!("../../golden/state_dict_keys.txt");
+    let mut lines = 0;
+    for line in keys.lines() {
+        let (options, keys) = line.split_once(": ").unwrap();
+        let option = |name: &str| -> usize {
+            let found = options.split(' ').find_map(|o| o.strip_prefix(name)?.strip_prefix('='));
+            found.unwrap().parse().unwrap()
+        };
+        let config = LstmConfig::new(3, 4)
+            .layers(option("layers"))
+            .bidirectional(option("bidirectional") == 1)
+            .proj_size(2 * option("proj"))
+            .bias(if option("bias") == 1 { Bias::Double } else { Bias::None });
+        let dict = Lstm::new(&Device::cpu(), config).unwrap().state_dict().unwrap();
+        let key = |(name, array): &(String, Array)| {
+            let sizes: Vec<String> = array.shape().iter().map(usize::to_string).collect();
+            format!("{name}[{}]", sizes.join(","))
+        };
+        assert_eq!(dict.iter().map(key).collect::<Vec<_>>().join(" "), keys, "{options}");
+        lines += 1;
+    }
+    assert_eq!(lines, 16);
 }
