@@ -1,4 +1,4 @@
-"""Trains a small classifier of waves with PyTorch and saves it for main.rs to load.
+"""Trains a small classifier of waves with PyTorch and saves it that the example loads.
 
     python3 -m venv env && env/bin/pip install torch==2.15.0 safetensors==0.8.0 numpy==2.4.6
     env/bin/python examples/load_pytorch/train.py

@@ -20,8 +20,9 @@ const PREDICT_ROWS: usize = 1024;
 /// Elements (64 MiB) that the gates of those rows may take.
 const PREDICT_ELEMENTS: usize = 16 << 20;
 
-/// An LSTM and a linear layer on its last hidden state. Its parameters are named as in the
-/// common PyTorch module, `lstm.weight_ih_l0` and `fc.weight`.
+/// An LSTM and a linear layer on its outputs at the last timestep, of both directions where it has
+/// two: `fc(lstm(x)[0][:, -1])`. Its parameters are named as in the common PyTorch module,
+/// `lstm.weight_ih_l0` and `fc.weight`.
 ///
 /// ```
 /// use gatefold::{Array, Device, Forecaster, LstmConfig};
@@ -63,6 +64,27 @@ impl Forecaster {
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Forecaster> {
         Ok(Forecaster::load_with(device, path)?.0)
+    }
+
+    /// From the tensors of a PyTorch module, whose shapes say how large it is: an LSTM named
+    /// `lstm` and a linear layer named `head`, each with its dot, such as `rnn.` and `linear.`;
+    /// without tensors of the latter, the last hidden state is the prediction.
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    pub fn from_state_dict(
+        device: &Device,
+        tensors: &[(String, Array)],
+        lstm: &str,
+        head: &str,
+    ) -> Result<Forecaster> {
+        let naming = Names::new(lstm, head);
+        let network = Network::of(device, tensors, naming, None, Head::LastHidden)?;
+        if network.shape.layers == 0 {
+            let problem = format!("{lstm}weight_ih_l0 is missing");
+            return Err(Error::StateDict { problem });
+        }
+        Ok(Forecaster { network })
     }
 
     /// As [`Forecaster::save`], with entries of the caller's, such as scalers, in the file's

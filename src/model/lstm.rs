@@ -90,7 +90,7 @@ impl Lstm {
 
     /// From tensors under PyTorch's names, whose shapes say how large it is: those of a module
     /// inside a model, once [`checkpoint::with_prefix`](crate::checkpoint::with_prefix) has taken
-    /// `lstm.` or the like off.
+    /// `lstm.` or the like off. It is time-major, see [`batch_first`](Self::batch_first).
     ///
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
@@ -107,6 +107,13 @@ impl Lstm {
     }
 
     parameter_methods!();
+
+    /// The same model, whose inputs and outputs are `[B, T, ..]` or `[T, B, ..]`, which PyTorch's
+    /// files don't say.
+    pub fn batch_first(mut self, batch_first: bool) -> Lstm {
+        self.network.config.batch_first = batch_first;
+        self
+    }
 
     /// Its settings.
     pub fn config(&self) -> &LstmConfig {

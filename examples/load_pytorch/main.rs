@@ -1,0 +1,127 @@
+//! Opens a file that PyTorch has saved, runs the model on the input that the file holds, and says
+//! how far the outputs are from those that PyTorch computed.
+//!
+//! ```text
+//! cargo run --example load_pytorch [-- [FILE] [--lstm PREFIX] [--head PREFIX]]
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gatefold::gpu::Adapter;
+use gatefold::{Array, Device, Error, Forecaster, Lstm, Tensor, checkpoint};
+
+/// Outputs within this are the same, up to the order of sums.
+const CLOSE: f32 = 1e-5;
+
+struct Options {
+    file: PathBuf,
+    /// What stands before the names of the LSTM.
+    lstm: String,
+    /// What stands before those of the linear layer.
+    head: String,
+}
+
+fn options() -> Result<Options, lexopt::Error> {
+    use lexopt::prelude::*;
+
+    let mut options = Options {
+        file: concat!(env!("CARGO_MANIFEST_DIR"), "/examples/load_pytorch/model.safetensors")
+            .into(),
+        lstm: "lstm.".to_owned(),
+        head: "fc.".to_owned(),
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("lstm") => options.lstm = parser.value()?.string()?,
+            Long("head") => options.head = parser.value()?.string()?,
+            Value(file) => options.file = file.into(),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(options)
+}
+
+/// The tensors `example.input`, `example.lstm_output` and `example.output`, where a file has them.
+fn examples(tensors: &[(String, Array)]) -> [Option<Array>; 3] {
+    let stored = checkpoint::with_prefix(tensors, "example.");
+    ["input", "lstm_output", "output"]
+        .map(|name| stored.iter().find(|(n, _)| n == name).map(|(_, array)| array.clone()))
+}
+
+/// The largest difference; infinite where shapes differ or a number is none.
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    if got.len() != want.len() {
+        return f32::INFINITY;
+    }
+    let apart = got.iter().zip(want).map(|(a, b)| (a - b).abs());
+    apart.fold(0.0, |worst, d| if d.is_nan() { f32::INFINITY } else { worst.max(d) })
+}
+
+fn run(device: &Device, options: &Options) -> Result<f32, Error> {
+    let file = checkpoint::read(&options.file)?;
+    let of_model = |(name, _): &&(String, Array)| {
+        name.starts_with(&options.lstm) || name.starts_with(&options.head)
+    };
+    let weights: Vec<(String, Array)> = file.tensors.iter().filter(of_model).cloned().collect();
+    let model = Forecaster::from_state_dict(device, &weights, &options.lstm, &options.head)?;
+    println!("\nOn {device}");
+    let [Some(input), hidden, output] = examples(&file.tensors) else {
+        println!("  loaded; the file has no `example.input` to run it on");
+        return Ok(0.0);
+    };
+    let mut worst = 0.0f32;
+    if let Some(want) = hidden {
+        // The LSTM alone, as a layer of its own.
+        let lstm = checkpoint::with_prefix(&weights, &options.lstm);
+        let lstm = Lstm::from_state_dict(device, &lstm)?.batch_first(true);
+        let (y, _) =
+            lstm.forward(&Tensor::from_slice(device, input.data(), input.shape())?, None)?;
+        worst = worst.max(difference(&y.to_vec()?, want.data()));
+        println!("  lstm(x)      {:?}: largest difference {worst:.1e}", want.shape());
+    }
+    if let Some(want) = output {
+        let y = model.predict(&input)?;
+        let apart = difference(y.data(), want.data());
+        println!("  model(x)     {:?}: largest difference {apart:.1e}", y.shape());
+        worst = worst.max(apart);
+    }
+    Ok(worst)
+}
+
+fn all(options: &Options) -> Result<f32, Error> {
+    let file = checkpoint::read(&options.file)?;
+    println!("{}", options.file.display());
+    for (name, array) in &file.tensors {
+        println!("  {name:<30} {:?}", array.shape());
+    }
+    let mut worst = run(&Device::cpu(), options)?;
+    // Any adapter will do here, a software driver as well.
+    match Adapter::all().first() {
+        Some(adapter) => worst = worst.max(run(&Device::from_gpu(adapter.open()?), options)?),
+        None => println!("\nNo GPU adapter on this machine."),
+    }
+    Ok(worst)
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\nusage: load_pytorch [FILE] [--lstm PREFIX] [--head PREFIX]");
+            return ExitCode::from(2);
+        }
+    };
+    match all(&options) {
+        Ok(worst) if worst <= CLOSE => ExitCode::SUCCESS,
+        Ok(worst) => {
+            eprintln!("the outputs are {worst:.1e} from PyTorch's, further than {CLOSE:.0e}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
