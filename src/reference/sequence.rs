@@ -202,9 +202,9 @@ pub fn layer_backward<R: Real>(
             if !w.weight_hr.is_empty() {
                 d_cell_output = vec![R::zero(); hidden];
                 for (p, &d) in dh.iter().enumerate() {
-                    for k in 0..hidden {
+                    for (k, sum) in d_cell_output.iter_mut().enumerate() {
                         out.weight_hr[p * hidden + k] += d * moment.cell_output[k];
-                        d_cell_output[k] += d * w.weight_hr[p * hidden + k];
+                        *sum += d * w.weight_hr[p * hidden + k];
                     }
                 }
             }
@@ -226,9 +226,9 @@ pub fn layer_backward<R: Real>(
                     out.weight_ih[row * input + k] += d * x[at * input + k];
                     out.x[at * input + k] += d * w.weight_ih[row * input + k];
                 }
-                for k in 0..output {
+                for (k, sum) in dh.iter_mut().enumerate() {
                     out.weight_hh[row * output + k] += d * moment.h_prev[k];
-                    dh[k] += d * w.weight_hh[row * output + k];
+                    *sum += d * w.weight_hh[row * output + k];
                 }
             }
         }

@@ -100,26 +100,35 @@ impl Case {
         (rows.copied().collect(), [batch, steps, width])
     }
 
-    /// What training multiplies the outputs of each layer but the last with, at optimizer step
-    /// `step`: from the generator, element by element.
     fn masks(&self, step: u64) -> Vec<Vec<f64>> {
-        if self.dropout == 0.0 {
-            return Vec::new();
+        let size = (self.steps, self.batch, self.directions() * self.output());
+        match self.dropout > 0.0 {
+            true => masks(self.dropout, self.seed, step, size, self.layers),
+            false => Vec::new(),
         }
-        let key = Dropout::key(self.seed, step);
-        let threshold = (self.dropout * 2f64.powi(32)) as u32;
-        let width = self.directions() * self.output();
-        let factor = |layer: usize, t: usize, b: usize, k: usize| {
-            let counter = [k / 4, b, t, layer].map(|v| v as u32);
-            let word = philox(counter, key)[k % 4];
-            if word < threshold { 0.0 } else { 1.0 / (1.0 - self.dropout) }
-        };
-        let layer = |l: usize| {
-            let rows = (0..self.steps).flat_map(|t| (0..self.batch).map(move |b| (t, b)));
-            rows.flat_map(|(t, b)| (0..width).map(move |k| factor(l, t, b, k))).collect()
-        };
-        (0..self.layers - 1).map(layer).collect()
     }
+}
+
+/// What training multiplies the outputs `[T, B, K]` of each layer but the last with, at optimizer
+/// step `step`: from the generator, element by element.
+pub fn masks(
+    probability: f64,
+    seed: u64,
+    step: u64,
+    (steps, batch, width): (usize, usize, usize),
+    layers: usize,
+) -> Vec<Vec<f64>> {
+    let key = Dropout::key(seed, step);
+    let threshold = (probability * 2f64.powi(32)) as u32;
+    let factor = |layer: usize, t: usize, b: usize, k: usize| {
+        let word = philox([k / 4, b, t, layer].map(|v| v as u32), key)[k % 4];
+        if word < threshold { 0.0 } else { 1.0 / (1.0 - probability) }
+    };
+    let layer = |l: usize| {
+        let rows = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
+        rows.flat_map(|(t, b)| (0..width).map(move |k| factor(l, t, b, k))).collect()
+    };
+    (0..layers - 1).map(layer).collect()
 }
 
 /// The inputs of a case, time-major.

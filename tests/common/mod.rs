@@ -42,6 +42,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::nan_is_passed_on", kernels::nan_is_passed_on),
     ("model::stacks_equal_the_reference", models::stacks_equal_the_reference),
     ("model::gradients_equal_the_reference", models::gradients_equal_the_reference),
+    ("model::training_drops_elements", models::training_drops_elements),
     ("model::linear_equals_its_equation", models::linear_equals_its_equation),
     ("model::training_in_lockstep", models::training_in_lockstep),
     ("model::lockstep_finds_a_broken_kernel", models::lockstep_finds_a_broken_kernel),

@@ -6,7 +6,7 @@ use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::reference::Tolerance;
-use gatefold::reference::sequence::{self, Batch, LayerGradients, LayerWeights};
+use gatefold::reference::sequence::{self, Batch, Gradients, LayerGradients, LayerWeights};
 use gatefold::train::{Adam, Loss, Trainer, gradients};
 use gatefold::{
     Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
@@ -109,71 +109,143 @@ pub fn stacks_equal_the_reference(device: &Device) {
     }
 }
 
+/// The loss of a forecaster with a linear head, and every gradient, by the reference.
+struct Expected {
+    loss: f64,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    lstm: Gradients<f64>,
+}
+
+/// `x` is `[B, T, I]`, `target` `[B, O]`.
+fn expected(
+    dict: &[(String, Array)],
+    (steps, batch, input): (usize, usize, usize),
+    x: &[f32],
+    target: &[f32],
+    masks: &[Vec<f64>],
+) -> Expected {
+    let weights = stack(dict, "lstm.");
+    let tensor =
+        |name: &str| dict.iter().find(|(n, _)| n == name).map(|(_, array)| wide(array.data()));
+    let (w, b) = (tensor("fc.weight").unwrap(), tensor("fc.bias").unwrap());
+    let (outputs, features) = (b.len(), w.len() / b.len());
+    let row = |t: usize, b: usize| wide(&x[(b * steps + t) * input..][..input]);
+    let time_major: Vec<f64> =
+        (0..steps).flat_map(|t| (0..batch).flat_map(move |b| row(t, b))).collect();
+    let all = || weights.iter().flatten();
+    let initial = |name: &str, width: &dyn Fn(&LayerWeights<f64>) -> usize| -> Vec<f64> {
+        let zeros = vec![0.0; all().map(width).sum()];
+        let learned = tensor(name).unwrap_or(zeros);
+        learned.chunks(width(&weights[0][0])).flat_map(|state| state.repeat(batch)).collect()
+    };
+    let h_0 = initial("lstm.h_0", &|w| w.output());
+    let c_0 = initial("lstm.c_0", &|w| w.hidden);
+    let rows = Batch { masks, ..Batch::of(batch) };
+    let trace = sequence::forward(&weights, &rows, &time_major, &h_0, &c_0);
+
+    let mut dy = vec![0.0; trace.y.len()];
+    let last = (steps - 1) * batch * features;
+    let (mut loss, mut weight, mut bias) = (0.0, vec![0.0; w.len()], vec![0.0; outputs]);
+    for row in 0..batch {
+        let at = last + row * features;
+        for o in 0..outputs {
+            let sum: f64 = (0..features).map(|k| trace.y[at + k] * w[o * features + k]).sum();
+            let error = b[o] + sum - f64::from(target[row * outputs + o]);
+            loss += error * error / (batch * outputs) as f64;
+            let d = 2.0 * error / (batch * outputs) as f64;
+            bias[o] += d;
+            for k in 0..features {
+                weight[o * features + k] += d * trace.y[at + k];
+                dy[at + k] += d * w[o * features + k];
+            }
+        }
+    }
+    let [dh_n, dc_n] = [vec![0.0; h_0.len()], vec![0.0; c_0.len()]];
+    let lstm = sequence::backward(&weights, &rows, &trace, &dy, &dh_n, &dc_n);
+    Expected { loss, weight, bias, lstm }
+}
+
 /// Every gradient of a stack with a linear head and the mean squared error.
 pub fn gradients_equal_the_reference(device: &Device) {
     for (i, (steps, batch, input, hidden, count)) in STACKS.into_iter().enumerate() {
         let bias = [Bias::None, Bias::Double, Bias::Single][i % 3];
         let outputs = 2 + i % 2;
-        let model = Forecaster::new(device, config(input, hidden, count, bias), outputs).unwrap();
-        // [B, T, I] for the model, [T, B, I] for the reference.
-        let x = normal(batch * steps * input, 2.0, 1);
-        let mut time_major = Vec::new();
-        for t in 0..steps {
-            for b in 0..batch {
-                time_major.extend_from_slice(&wide(&x[(b * steps + t) * input..][..input]));
-            }
-        }
-        let target = normal(batch * outputs, 1.0, 2);
+        // Both directions, a projection, learned states: by turns.
+        let config = config(input, hidden, count, bias)
+            .bidirectional(i % 2 == 1)
+            .proj_size(if i % 3 == 2 { hidden / 3 } else { 0 })
+            .dropout(0.5); // not where gradients are asked for
+        let learned = i == 4;
+        let config = match learned {
+            true => config.learned_state(true).init("_0", Init::Uniform { bound: 0.5 }),
+            false => config,
+        };
+        let model = Forecaster::new(device, config, outputs).unwrap();
+        let (x, target) = (normal(batch * steps * input, 2.0, 1), normal(batch * outputs, 1.0, 2));
         let data = Dataset::new(
-            Array::new(x, &[batch, steps, input]).unwrap(),
+            Array::new(x.clone(), &[batch, steps, input]).unwrap(),
             Array::new(target.clone(), &[batch, outputs]).unwrap(),
         );
         let got = gradients(&model, &data.unwrap(), Loss::Mse).unwrap();
-
         let dict = model.state_dict().unwrap();
-        let weights = stack(&dict, "lstm.");
-        let head = |name: &str| wide(dict.iter().find(|(n, _)| n == name).unwrap().1.data());
-        let (w, b) = (head("fc.weight"), head("fc.bias"));
-        let zeros = vec![0.0; count * batch * hidden];
-        let rows = Batch::of(batch);
-        let trace = sequence::forward(&weights, &rows, &time_major, &zeros, &zeros);
-        let h = &trace.h_n[(count - 1) * batch * hidden..];
-        let (mut loss, mut dw, mut db) = (0.0, vec![0.0; w.len()], vec![0.0; outputs]);
-        let mut dh_n = zeros.clone();
-        for row in 0..batch {
-            for o in 0..outputs {
-                let sum: f64 = (0..hidden).map(|k| h[row * hidden + k] * w[o * hidden + k]).sum();
-                let error = b[o] + sum - f64::from(target[row * outputs + o]);
-                loss += error * error / (batch * outputs) as f64;
-                let d = 2.0 * error / (batch * outputs) as f64;
-                db[o] += d;
-                for k in 0..hidden {
-                    dw[o * hidden + k] += d * h[row * hidden + k];
-                    dh_n[((count - 1) * batch + row) * hidden + k] += d * w[o * hidden + k];
-                }
-            }
-        }
-        let dy = vec![0.0; steps * batch * hidden];
-        let grads = sequence::backward(&weights, &rows, &trace, &dy, &dh_n, &zeros);
+        let want = expected(&dict, (steps, batch, input), &x, &target, &[]);
 
-        assert_close("loss", &[got.loss], &[loss], Tolerance::LOSS);
+        assert_close("loss", &[got.loss], &[want.loss], Tolerance::LOSS);
+        let over_rows = |all: &[f64]| -> Vec<f64> {
+            let width = all.len() / count / batch;
+            let sum = |at: usize| {
+                let (layer, k) = (at / width, at % width);
+                (0..batch).map(|b| all[(layer * batch + b) * width + k]).sum()
+            };
+            (0..count * width).map(sum).collect()
+        };
         for (name, array) in &got.parameters {
             let want = match name.as_str() {
-                "fc.weight" => &dw,
-                "fc.bias" => &db,
-                _ => gradient_of(&grads.layers, "lstm.", name),
+                "fc.weight" => want.weight.clone(),
+                "fc.bias" => want.bias.clone(),
+                "lstm.h_0" => over_rows(&want.lstm.h_0),
+                "lstm.c_0" => over_rows(&want.lstm.c_0),
+                _ => gradient_of(&want.lstm.layers, "lstm.", name).to_vec(),
             };
-            assert_close(name, array.data(), want, Tolerance::gradient(want));
+            assert_close(name, array.data(), &want, Tolerance::gradient(&want));
         }
-        let per_layer =
-            if bias == Bias::Double { 4 } else { 2 + usize::from(bias == Bias::Single) };
-        assert_eq!(got.parameters.len(), per_layer * count + 2);
-        let results =
-            [("x", got.x, &grads.x), ("h_0", got.h_0, &grads.h_0), ("c_0", got.c_0, &grads.c_0)];
+        assert_eq!(got.parameters.len(), dict.len());
+        let results = [
+            ("x", got.x, &want.lstm.x),
+            ("h_0", got.h_0, &want.lstm.h_0),
+            ("c_0", got.c_0, &want.lstm.c_0),
+        ];
         for (what, got, want) in results {
             assert_close(what, got.unwrap().data(), want, Tolerance::gradient(want));
         }
     }
+}
+
+/// A trainer drops elements, others in every step, and a prediction none.
+pub fn training_drops_elements(device: &Device) {
+    let (steps, batch, input, outputs, probability) = (5, 6, 3, 2, 0.4);
+    let config = LstmConfig::new(input, 9).layers(3).bidirectional(true).seed(11);
+    let (x, target) = (normal(batch * steps * input, 1.0, 1), normal(batch * outputs, 1.0, 2));
+    let data = Dataset::new(
+        Array::new(x.clone(), &[batch, steps, input]).unwrap(),
+        Array::new(target.clone(), &[batch, outputs]).unwrap(),
+    )
+    .unwrap();
+    let model = Forecaster::new(device, config.dropout(probability), outputs).unwrap();
+    let dict = model.state_dict().unwrap();
+    // A rate of zero: the model stays, so every step shows its own masks.
+    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.0)).batch_size(batch).epochs(4);
+    let report = trainer.fit(&data, None, |_| ()).unwrap();
+    for (loss, step) in report.step_losses.iter().zip(1..) {
+        let masks = super::lstm::masks(probability, 11, step, (steps, batch, 2 * 9), 3);
+        let want = expected(&dict, (steps, batch, input), &x, &target, &masks);
+        assert_close(&format!("step {step}"), &[*loss], &[want.loss], Tolerance::LOSS);
+    }
+    assert!(report.step_losses.windows(2).all(|pair| pair[0] != pair[1]));
+    let want = expected(&dict, (steps, batch, input), &x, &target, &[]);
+    let all = trainer.evaluate(&data).unwrap();
+    assert_close("without dropout", &[all], &[want.loss], Tolerance::LOSS);
 }
 
 pub fn linear_equals_its_equation(device: &Device) {
@@ -299,7 +371,8 @@ pub fn small_limits_change_nothing(device: &Device) {
 }
 
 fn trained(device: &Device) -> Vec<f32> {
-    let model = Forecaster::new(device, LstmConfig::new(3, 40).layers(2).seed(5), 2).unwrap();
+    let config = LstmConfig::new(3, 40).layers(2).bidirectional(true).dropout(0.2).seed(5);
+    let model = Forecaster::new(device, config, 2).unwrap();
     let data = Dataset::new(
         Array::new(normal(70 * 6 * 3, 1.0, 1), &[70, 6, 3]).unwrap(),
         Array::new(normal(70 * 2, 1.0, 2), &[70, 2]).unwrap(),
@@ -366,7 +439,8 @@ pub fn many_rows_are_predicted_in_pieces(device: &Device) {
 /// on the device.
 pub fn two_fits_are_one(device: &Device) {
     let trainer = |epochs| {
-        let model = Forecaster::new(device, LstmConfig::new(2, 3).seed(1), 1).unwrap();
+        let config = LstmConfig::new(2, 3).layers(2).dropout(0.3).seed(1);
+        let model = Forecaster::new(device, config, 1).unwrap();
         let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(2).shuffle(3);
         trainer.epochs(epochs)
     };

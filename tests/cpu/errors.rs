@@ -212,3 +212,133 @@ fn saving_leaves_nothing_half_written() {
     assert!(matches!(model.save(folder.path().join("taken")), Err(Error::Io { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+/// A refused call: its kind and what its message names.
+fn refused<T>(result: gatefold::Result<T>, names: &[&str]) {
+    match result {
+        Ok(_) => panic!("accepted, though {names:?}"),
+        Err(error) => {
+            assert!(!matches!(error, Error::Gpu { .. }), "{error}");
+            let text = error.to_string();
+            assert!(names.iter().all(|name| text.contains(name)), "{text}: not {names:?}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_no_lstm_has_are_refused() {
+    let device = Device::cpu();
+    let config = || LstmConfig::new(3, 4);
+    for proj_size in [4, 5, usize::MAX] {
+        refused(Lstm::new(&device, config().proj_size(proj_size)), &["proj_size", "4"]);
+    }
+    for dropout in [-0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
+        let text = dropout.to_string();
+        refused(Lstm::new(&device, config().dropout(dropout)), &["dropout", "[0, 1)", &text]);
+        refused(Forecaster::new(&device, config().dropout(dropout), 1), &["dropout"]);
+    }
+    assert!(Lstm::new(&device, config().proj_size(3).dropout(0.999)).is_ok());
+}
+
+#[test]
+fn lengths_that_dont_fit_the_batch_are_refused() {
+    let device = Device::cpu();
+    let lstm = Lstm::new(&device, LstmConfig::new(3, 4).bidirectional(true)).unwrap();
+    let x = Tensor::zeros(&device, &[5, 2, 3]).unwrap();
+    for (lengths, names) in [
+        (&[5, 6][..], &["lengths", "5", "6 in row 1"][..]),
+        (&[5], &["lengths", "2 rows", "1"]),
+        (&[5, 4, 3], &["lengths", "2 rows", "3"]),
+        (&[], &["lengths", "2 rows", "0"]),
+        (&[usize::MAX, 1], &["lengths", "row 0"]),
+    ] {
+        refused(lstm.forward_padded(&x, Some(lengths), None), names);
+        refused(lstm.forward_training(&x, Some(lengths), None, 1), names);
+    }
+    assert!(lstm.forward_padded(&x, Some(&[0, 5]), None).is_ok());
+}
+
+#[test]
+fn states_of_another_shape_or_device_are_refused() {
+    let (device, other) = (Device::cpu(), Device::cpu());
+    let lstm = Lstm::new(&device, LstmConfig::new(3, 4).layers(2).proj_size(2)).unwrap();
+    let x = Tensor::zeros(&device, &[5, 3, 3]).unwrap();
+    let x_t = Tensor::zeros(&device, &[3, 3]).unwrap();
+    let tensor = |device: &Device, shape: &[usize]| Tensor::zeros(device, shape).unwrap();
+    let state = |device: &Device, h: &[usize], c: &[usize]| LstmState {
+        h: tensor(device, h),
+        c: tensor(device, c),
+    };
+    let (h, c) = ([2, 3, 2], [2, 3, 4]);
+    let wrong = [
+        (state(&device, &[2, 3, 4], &c), "h_0"),
+        (state(&device, &[1, 3, 2], &c), "h_0"),
+        (state(&device, &h, &[2, 2, 4]), "c_0"),
+        (state(&device, &h, &[2, 12]), "c_0"),
+    ];
+    for (mut state, name) in wrong {
+        refused(lstm.forward(&x, Some(&state)), &[name, "L D = 2"]);
+        refused(lstm.forward_training(&x, None, Some(&state), 1), &[name]);
+        refused(lstm.step(&x_t, &mut state), &[name]);
+    }
+    let mut foreign = state(&other, &h, &c);
+    refused(lstm.forward(&x, Some(&foreign)), &["another device"]);
+    refused(lstm.step(&x_t, &mut foreign), &["another device"]);
+    refused(lstm.reset(&mut foreign, &[0]), &["another device"]);
+    // Nothing has changed: a state that fits works, and rows beyond the batch don't.
+    let mut right = state(&device, &h, &c);
+    lstm.step(&x_t, &mut right).unwrap();
+    let before = right.h.to_vec().unwrap();
+    refused(lstm.reset(&mut right, &[0, 3]), &["rows", "3"]);
+    assert_eq!(right.h.to_vec().unwrap(), before);
+
+    // Gradients of another shape.
+    let pass = || lstm.forward_training(&x, None, None, 1).unwrap();
+    refused(pass().backward(Some(&tensor(&device, &[5, 3, 4])), None), &["dy", "2"]);
+    refused(pass().backward(None, Some(&state(&device, &c, &c))), &["dh_n"]);
+    refused(pass().backward(Some(&tensor(&other, &[5, 3, 2])), None), &["another device"]);
+}
+
+#[test]
+fn a_stream_has_one_direction() {
+    let device = Device::cpu();
+    let lstm = Lstm::new(&device, LstmConfig::new(3, 4).bidirectional(true)).unwrap();
+    let mut state = lstm.initial_state(2).unwrap();
+    let x_t = Tensor::zeros(&device, &[2, 3]).unwrap();
+    refused(lstm.step(&x_t, &mut state), &["bidirectional"]);
+    assert!(lstm.initial_state(0).is_err());
+}
+
+/// Everything that is wrong with a state dict, at once; and the model is as it was.
+#[test]
+fn a_strict_load_lists_everything() {
+    let device = Device::cpu();
+    let mut lstm = Lstm::new(&device, LstmConfig::new(3, 4).bidirectional(true)).unwrap();
+    let before = lstm.state_dict().unwrap();
+    let mut dict = before.clone();
+    dict.remove(0);
+    dict[0].1 = Array::new(vec![0.0; 4], &[2, 2]).unwrap();
+    dict.push(("surprise".to_owned(), Array::new(vec![0.0], &[1]).unwrap()));
+    let names = ["weight_ih_l0 [16, 3] is missing", "weight_hh_l0 has shape [2, 2]", "surprise"];
+    refused(lstm.load_state_dict(&dict), &names);
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut dict = before.clone();
+        for at in [1, 6] {
+            let (_, array) = &mut dict[at];
+            let mut data = array.data().to_vec();
+            data[5] = value;
+            *array = Array::new(data, array.shape()).unwrap();
+        }
+        let text = format!("{value} at element 5");
+        let names = ["weight_hh_l0", "bias_ih_l0_reverse", &text];
+        refused(lstm.load_state_dict(&dict), &names);
+        refused(Lstm::from_state_dict(&device, &dict), &names);
+    }
+    assert_eq!(lstm.state_dict().unwrap(), before);
+    // Of a model that keeps one bias, the second of a file counts as well.
+    let mut single =
+        Lstm::new(&device, LstmConfig::new(3, 4).bias(gatefold::Bias::Single)).unwrap();
+    let mut pair = Lstm::new(&device, LstmConfig::new(3, 4)).unwrap().state_dict().unwrap();
+    pair[3].1 = Array::new(vec![f32::NAN; 16], &[16]).unwrap();
+    refused(single.load_state_dict(&pair), &["bias_ih_l0", "bias_hh", "NaN"]);
+}

@@ -52,6 +52,7 @@ on_the_cpu! {
     nan_is_passed_on: "kernel::nan_is_passed_on",
     stacks_equal_the_reference: "model::stacks_equal_the_reference",
     gradients_equal_the_reference: "model::gradients_equal_the_reference",
+    training_drops_elements: "model::training_drops_elements",
     linear_equals_its_equation: "model::linear_equals_its_equation",
     training_in_lockstep: "model::training_in_lockstep",
     lockstep_finds_a_broken_kernel: "model::lockstep_finds_a_broken_kernel",

@@ -151,3 +151,105 @@ fn a_sequence_has_nothing_to_train_on() {
     let sequences = Sequences::new(2, 2);
     assert!(Plan::training(&shape, &sequences, &TrainingOptions::default(), &Limits::CPU).is_err());
 }
+
+/// The largest product of each command's grid and tile, and every binding, within a device's
+/// limits: `Plan` checks it, and here it is seen to have cut.
+fn fits(plan: &Plan, limits: &Limits) {
+    plan.program.check(&kernels::table(), limits).unwrap();
+    for spec in &plan.program.buffers {
+        assert!(spec.len * spec.slots <= limits.max_buffer, "{}", spec.name);
+    }
+}
+
+/// Rows of the products whose label starts so, and terms, in pieces that neither overlap nor leave
+/// anything out: their sum.
+fn multiply_adds(plan: &Plan, label: &str) -> usize {
+    let products = plan.program.dispatches().filter(|(c, _)| c.label.starts_with(label));
+    products
+        .map(|(_, d)| {
+            let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&d.params);
+            p.m as usize * p.n as usize * p.k as usize
+        })
+        .sum()
+}
+
+#[test]
+fn a_wide_layer_is_planned_within_a_binding() {
+    // I = H = 2048: each weight takes 64 MiB, both directions' exactly a binding.
+    // All of the two directions' take more than WebGPU's largest buffer, of 256 MiB.
+    let larger = Limits { max_buffer: 512 << 20, ..Limits::WEBGPU };
+    for (bidirectional, limits) in [(false, Limits::WEBGPU), (true, larger)] {
+        let shape = StackShape { bidirectional, ..StackShape::lstm(2048, 2048) };
+        let call = Sequences::new(3, 4).with_lengths().with_state();
+        let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
+        fits(&plan, &limits);
+        let elements = 4 * 2048 * 2048;
+        let label = "layer 0, weight_ih gradient";
+        assert_eq!(multiply_adds(&plan, label), elements * 12);
+        assert_eq!(multiply_adds(&plan, "layer 0, weight_hh gradient"), elements * 12);
+        assert_eq!(multiply_adds(&plan, "layer 0, input projection"), elements * 12);
+        assert_eq!(count(&plan, "lstm_step_forward"), 3, "both directions share a launch");
+        assert_eq!(count(&plan, "lstm_step_backward"), 3);
+    }
+    // Two directions' recurrent weights beyond a binding: a launch each.
+    let shape = StackShape { bidirectional: true, ..StackShape::lstm(8, 2080) };
+    let plan = Plan::forward(&shape, &Sequences::new(3, 4), &larger).unwrap();
+    fits(&plan, &larger);
+    assert_eq!(count(&plan, "lstm_step_forward"), 6);
+}
+
+#[test]
+fn forty_million_parameters_are_planned() {
+    let shape = StackShape { layers: 2, head: Head::Linear(1), ..StackShape::lstm(1600, 1600) };
+    let table = gatefold::plan::ParameterTable::new(&shape);
+    assert!(table.len > 40_000_000, "{}", table.len);
+    let plan = training(&shape, 16, 8, &Limits::WEBGPU);
+    fits(&plan, &Limits::WEBGPU);
+    // The flat buffers are larger than a binding, so the optimizer runs over pieces of them.
+    assert!(table.len > Limits::WEBGPU.max_binding);
+    let updated: usize = plan
+        .program
+        .dispatches()
+        .filter(|(command, _)| command.label.starts_with("adam"))
+        .map(|(_, d)| bytemuck::pod_read_unaligned::<kernels::adam::Params>(&d.params).len as usize)
+        .sum();
+    assert_eq!(updated, table.len);
+}
+
+#[test]
+fn sequences_beyond_a_binding_are_planned() {
+    // T x B x H of 40 M elements, 160 MB, and four times that for the gates; both directions.
+    let (steps, batch, hidden) = (1024, 160, 250);
+    assert!(steps * batch * hidden > Limits::WEBGPU.max_binding);
+    let limits = Limits { max_buffer: usize::MAX >> 2, ..Limits::WEBGPU };
+    for flags in 0..8 {
+        let [bidirectional, projected, padded] = [1, 2, 4].map(|f| flags & f > 0);
+        let shape = StackShape {
+            bidirectional,
+            layers: 2,
+            projection: projected.then_some(230),
+            ..StackShape::lstm(64, hidden)
+        };
+        let call = Sequences { lengths: padded, state: true, ..Sequences::new(steps, batch) };
+        let call = Sequences { batch_first: flags == 5, ..call };
+        let drop = gatefold::reference::Dropout::new(0.1);
+        let plan = Plan::gradient(&shape, &call, Some(drop), &limits).unwrap();
+        fits(&plan, &limits);
+        let (rows, directions) = (steps * batch, shape.directions());
+        let units = 4 * hidden;
+        for (label, input) in [("layer 0", 64), ("layer 1", directions * shape.state())] {
+            let of = |what: &str| multiply_adds(&plan, &format!("{label}, {what}"));
+            assert_eq!(of("input projection"), rows * units * input, "{label}");
+            assert_eq!(of("weight_ih gradient"), rows * units * input, "{label}");
+            assert_eq!(of("weight_hh gradient"), rows * units * shape.state(), "{label}");
+            assert_eq!(of("input gradient"), rows * units * input, "{label}");
+        }
+        let steps_of = |kernel: &str| count(&plan, kernel);
+        // Near the middle both directions are within a binding of each other and share a launch.
+        let most = 2 * steps * directions;
+        for kernel in ["lstm_step_forward", "lstm_step_backward"] {
+            assert!(steps_of(kernel) <= most && steps_of(kernel) >= 2 * steps, "{kernel}");
+        }
+        assert!(steps_of("lstm_step_forward") == most || bidirectional);
+    }
+}
