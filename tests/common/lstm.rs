@@ -711,3 +711,48 @@ pub fn seventeen_million_parameters(device: &Device) {
     assert!(table.entries.iter().map(|entry| entry.numel()).sum::<usize>() > 17_000_000);
     equals_the_reference(device, case);
 }
+
+/// What an earlier call of another size has left in a workspace, NaN too, reaches nobody.
+pub fn workspaces_hold_nothing_over(device: &Device) {
+    for flags in 0..16 {
+        let [bidirectional, projected, padded, state] = [1, 2, 4, 8].map(|f| flags & f > 0);
+        let case = Case {
+            layers: 2,
+            input: 3,
+            hidden: 7,
+            proj_size: if projected { 5 } else { 0 },
+            bias: Bias::Single,
+            bidirectional,
+            batch_first: flags % 3 == 0,
+            learned_state: false,
+            dropout: if flags % 5 == 0 { 0.4 } else { 0.0 },
+            steps: 5,
+            batch: 4,
+            lengths: padded.then(|| vec![1, 5, 0, 3]),
+            state,
+            seed: 8,
+        };
+        let inputs = Inputs::of(&case);
+        let small = Model::new(device, case.clone());
+        let want = (small.forward(&inputs), small.train(&inputs, 2));
+        // The same model once more, after a larger call that was nothing but NaN.
+        let large =
+            Case { steps: 9, batch: 11, lengths: padded.then(|| vec![9; 11]), ..case.clone() };
+        let mut spoiled = Inputs::of(&large);
+        for values in [
+            &mut spoiled.x,
+            &mut spoiled.h_0,
+            &mut spoiled.c_0,
+            &mut spoiled.dy,
+            &mut spoiled.dh_n,
+            &mut spoiled.dc_n,
+        ] {
+            values.fill(f32::NAN);
+        }
+        let mut model = Model { case: large, ..small };
+        assert!(model.forward(&spoiled).y.iter().all(|y| y.is_nan()));
+        model.train(&spoiled, 2);
+        model.case = case.clone();
+        assert_eq!((model.forward(&inputs), model.train(&inputs, 2)), want, "{case:?}");
+    }
+}

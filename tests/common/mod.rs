@@ -60,6 +60,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("lstm::rows_dont_touch", lstm::rows_dont_touch),
     ("lstm::steps_are_the_sequence", lstm::steps_are_the_sequence),
     ("lstm::a_thousand_sizes", lstm::a_thousand_sizes),
+    ("lstm::workspaces_hold_nothing_over", lstm::workspaces_hold_nothing_over),
     ("lstm::gradients_in_lockstep", lstm::gradients_in_lockstep),
     ("lstm::small_limits_change_nothing", lstm::small_limits_change_nothing),
     ("lstm::seventeen_million_parameters", lstm::seventeen_million_parameters),

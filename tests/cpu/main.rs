@@ -66,6 +66,7 @@ on_the_cpu! {
     lstm_rows_dont_touch: "lstm::rows_dont_touch",
     lstm_steps_are_the_sequence: "lstm::steps_are_the_sequence",
     lstm_a_thousand_sizes: "lstm::a_thousand_sizes",
+    lstm_workspaces_hold_nothing_over: "lstm::workspaces_hold_nothing_over",
     lstm_gradients_in_lockstep: "lstm::gradients_in_lockstep",
     lstm_small_limits_change_nothing: "lstm::small_limits_change_nothing",
     lstm_seventeen_million_parameters: "lstm::seventeen_million_parameters",
