@@ -30,7 +30,7 @@
 // w and dh count vec4; those of the second direction are named `_reverse`. A row that has ended
 // has no gradient, and its dc stays. A range that isn't used may be any readable one.
 // Grid: ceil(H / 16) x ceil(B / 16) x directions. Workgroup: 16 units x 4 groups of four rows,
-// 8 KiB. Twin: reference::lstm_step_backward.
+// 8.5 KiB. Twin: reference::lstm_step_backward.
 //
 // Version 1: an invocation owns one unit of four rows; dG and a block of w pass through
 // workgroup memory, both read along k, the direction in which they are stored.

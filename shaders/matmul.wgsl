@@ -21,8 +21,6 @@
 
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
-override BIASES: u32 = 0u;
-override ACCUMULATE: bool = false;
 
 struct Params {
     m: u32,
@@ -36,6 +34,8 @@ struct Params {
     c_start: u32,
     bias_1_start: u32,
     bias_2_start: u32,
+    biases: u32,
+    accumulate: u32,
     a_second: u32,
     b_second: u32,
     c_second: u32,
@@ -126,14 +126,14 @@ fn main(
             let n = column + 4u * local.x + j;
             if m < params.m && n < params.n {
                 var sum = sums[i][j];
-                if BIASES >= 1u {
+                if params.biases >= 1u {
                     sum += bias_1[params.bias_1_start + n];
                 }
-                if BIASES >= 2u {
+                if params.biases >= 2u {
                     sum += bias_2[params.bias_2_start + n];
                 }
                 let at = c_start + m * params.ldc + n;
-                if ACCUMULATE {
+                if params.accumulate == 1u {
                     sum += c[at];
                 }
                 c[at] = sum;

@@ -306,6 +306,18 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
+    /// Whether both are the same buffer.
+    pub(crate) fn is(&self, other: &Buffer) -> bool {
+        match (self, other) {
+            #[cfg(feature = "gpu")]
+            (Buffer::Gpu(a), Buffer::Gpu(b)) => a.as_wgpu() == b.as_wgpu(),
+            #[cfg(feature = "cpu")]
+            (Buffer::Cpu(a), Buffer::Cpu(b)) => a.is(b),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => false,
+        }
+    }
+
     /// Elements.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -339,10 +351,11 @@ impl Buffer {
 ///
 /// ```
 /// use gatefold::Device;
-/// use gatefold::plan::{Plan, StackShape};
+/// use gatefold::plan::{Plan, Sequences, StackShape};
 ///
 /// let device = Device::cpu();
-/// let plan = Plan::forward(&StackShape::lstm(1, 1), 2, 1, &device.limits())?;
+/// let sequences = Sequences::new(2, 1);
+/// let plan = Plan::forward(&StackShape::lstm(1, 1), &sequences, &device.limits())?;
 /// let session = device.session(&plan.program)?;
 /// session.write("x", &[0.5, -0.5])?;
 /// session.run()?;

@@ -6,10 +6,11 @@
 //! ```
 //! use gatefold::Device;
 //! use gatefold::lockstep::lockstep;
-//! use gatefold::plan::{Plan, StackShape};
+//! use gatefold::plan::{Plan, Sequences, StackShape};
 //!
 //! let device = Device::cpu();
-//! let plan = Plan::forward(&StackShape::lstm(3, 8), 2, 5, &device.limits())?;
+//! let sequences = Sequences::new(2, 5);
+//! let plan = Plan::forward(&StackShape::lstm(3, 8), &sequences, &device.limits())?;
 //! let x = vec![0.5; 2 * 5 * 3];
 //! for check in lockstep(&device, &plan.program, &[("x", &x)])? {
 //!     assert!(check.worst <= 1.0);

@@ -91,6 +91,23 @@ impl Tensor {
         self.device.read_async(&self.buffer, 0, self.len()).await
     }
 
+    /// A copy with a buffer of its own, on the same device. Nothing is read back.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn duplicate(&self) -> Result<Tensor> {
+        let copy = Tensor::zeros(&self.device, &self.shape)?;
+        let mut recorder = self.device.recorder();
+        recorder.copy((&self.buffer, 0), (&copy.buffer, 0), self.len());
+        recorder.submit()?;
+        Ok(copy)
+    }
+
+    /// Whether both are the same numbers on the device, as clones are.
+    pub fn shares(&self, other: &Tensor) -> bool {
+        self.buffer.is(&other.buffer)
+    }
+
     /// The sizes.
     pub fn shape(&self) -> &[usize] {
         &self.shape

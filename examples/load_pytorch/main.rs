@@ -4,11 +4,12 @@
 //! ```text
 //! cargo run --example load_pytorch [-- [FILE] [--lstm PREFIX] [--head PREFIX]]
 //! ```
+//!
+//! It runs on the CPU, and on the GPU that there is or that `GATEFOLD_DEVICE` names.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gatefold::gpu::Adapter;
 use gatefold::{Array, Device, Error, Forecaster, Lstm, Tensor, checkpoint};
 
 /// Outputs within this are the same, up to the order of sums.
@@ -71,6 +72,9 @@ fn run(device: &Device, options: &Options) -> Result<f32, Error> {
         println!("  loaded; the file has no `example.input` to run it on");
         return Ok(0.0);
     };
+    if hidden.is_none() && output.is_none() {
+        println!("  loaded; the file has no `example.output` to compare with");
+    }
     let mut worst = 0.0f32;
     if let Some(want) = hidden {
         // The LSTM alone, as a layer of its own.
@@ -96,13 +100,12 @@ fn all(options: &Options) -> Result<f32, Error> {
     for (name, array) in &file.tensors {
         println!("  {name:<30} {:?}", array.shape());
     }
-    let mut worst = run(&Device::cpu(), options)?;
-    // Any adapter will do here, a software driver as well.
-    match Adapter::all().first() {
-        Some(adapter) => worst = worst.max(run(&Device::from_gpu(adapter.open()?), options)?),
-        None => println!("\nNo GPU adapter on this machine."),
+    let worst = run(&Device::cpu(), options)?;
+    let device = Device::from_env()?;
+    match device.as_gpu() {
+        Some(_) => Ok(worst.max(run(&device, options)?)),
+        None => Ok(worst),
     }
-    Ok(worst)
 }
 
 fn main() -> ExitCode {

@@ -46,6 +46,11 @@ impl<R> Buffer<R> {
         self.0.0.write().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Whether both are the same buffer.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
@@ -82,7 +87,7 @@ impl Session {
             caller,
             |name, len| cpu.create_buffer(name, len),
             Buffer::len,
-            |a, b| a.address() == b.address(),
+            |a, b| a.is(b),
         )?;
         let mut written = vec![false; buffers.len()];
         for command in &program.commands {

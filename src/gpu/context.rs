@@ -1,5 +1,6 @@
 //! The device, how it is chosen, and the guard around every call that it may refuse.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use super::executor::Buffer;
@@ -95,6 +96,7 @@ pub struct Gpu {
     pub(super) staging: Mutex<Option<wgpu::Buffer>>,
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
+    pub(super) in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
 }
 
 impl Gpu {
@@ -125,6 +127,7 @@ impl Gpu {
             staging: Mutex::default(),
             counters: Counters::default(),
             allocated: Allocated::default(),
+            in_flight: Mutex::default(),
         }
     }
 

@@ -241,8 +241,8 @@ impl Session {
 
 /// Collects runs of sessions into one submission.
 ///
-/// At most two submissions wait on the device; the next one waits for the first of them, so that a
-/// device that is slower than the host doesn't pile up data.
+/// At most two submissions of one recorder wait on the device, and 64 of all; the next one waits
+/// for the first of them, so that a device that is slower than the host doesn't pile up data.
 pub struct Recorder {
     gpu: Arc<Gpu>,
     encoder: Option<wgpu::CommandEncoder>,
@@ -251,6 +251,9 @@ pub struct Recorder {
 
 /// Submissions of one recorder that the device may have before it.
 const IN_FLIGHT: usize = 2;
+
+/// Submissions of all recorders that the device may have before it.
+const IN_FLIGHT_OF_ALL: usize = 64;
 
 impl Recorder {
     /// An empty recorder.
@@ -319,9 +322,14 @@ impl Recorder {
         self.gpu.counters.submits.add(1);
         let gpu = &self.gpu;
         let index = gpu.guarded("submitting commands", || gpu.queue.submit([encoder.finish()]))?;
+        let mut of_all = gpu.in_flight.lock().unwrap_or_else(|e| e.into_inner());
+        of_all.push_back(index.clone());
+        let oldest = if of_all.len() > IN_FLIGHT_OF_ALL { of_all.pop_front() } else { None };
+        drop(of_all);
         self.in_flight.push_back(index);
-        if self.in_flight.len() > IN_FLIGHT {
-            let submission_index = self.in_flight.pop_front();
+        let own = if self.in_flight.len() > IN_FLIGHT { self.in_flight.pop_front() } else { None };
+        for submission_index in oldest.into_iter().chain(own) {
+            let submission_index = Some(submission_index);
             let waited = gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
             waited.map_err(|e| gpu.error("waiting for the device", &e))?;
         }

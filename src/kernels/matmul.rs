@@ -29,6 +29,10 @@ params! {
         pub bias_1_start: u32,
         /// Where the second bias starts in its binding.
         pub bias_2_start: u32,
+        /// How many biases count.
+        pub biases: u32,
+        /// 1 where the product is added to C.
+        pub accumulate: u32,
         /// Where the A of a pair's second product starts.
         pub a_second: u32,
         /// Where its B starts.
@@ -67,6 +71,8 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         c_start: c.start(),
         bias_1_start: bias(0).start(),
         bias_2_start: bias(1).start(),
+        biases: biases.len() as u32,
+        accumulate: p.accumulate.into(),
         a_second: a.start(),
         b_second: b.start(),
         c_second: c.start(),
@@ -77,8 +83,6 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         constants: vec![
             ("TRANSPOSE_A", f64::from(u8::from(p.transpose_a))),
             ("TRANSPOSE_B", f64::from(u8::from(p.transpose_b))),
-            ("BIASES", biases.len() as f64),
-            ("ACCUMULATE", f64::from(u8::from(p.accumulate))),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
@@ -108,7 +112,7 @@ fn product(d: &Dispatch, p: &Params) -> Product {
         lda: p.lda as usize,
         ldb: p.ldb as usize,
         ldc: p.ldc as usize,
-        accumulate: d.constant("ACCUMULATE") != 0.0,
+        accumulate: p.accumulate == 1,
     }
 }
 
@@ -117,7 +121,7 @@ fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[
     let shape = product(call.dispatch, &p);
     let [a, b, bias_1, bias_2, c] = call.args else { unreachable!("five bindings") };
     let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
-    let biases = &biases[..call.dispatch.constant("BIASES") as usize];
+    let biases = &biases[..p.biases as usize];
     form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
     if call.dispatch.grid[2] == 2 {
         let (a, b) = (input(a, p.a_second), input(b, p.b_second));

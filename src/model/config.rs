@@ -37,6 +37,8 @@ pub struct LstmConfig {
 
 impl LstmConfig {
     /// One layer of `hidden` units over `input` features.
+    #[doc(alias = "input_size")]
+    #[doc(alias = "hidden_size")]
     pub fn new(input: usize, hidden: usize) -> LstmConfig {
         LstmConfig {
             input,
@@ -55,6 +57,7 @@ impl LstmConfig {
     }
 
     /// So many layers, each over the outputs of the one below. Default 1.
+    #[doc(alias = "num_layers")]
     pub fn layers(self, layers: usize) -> Self {
         LstmConfig { layers, ..self }
     }
@@ -76,8 +79,8 @@ impl LstmConfig {
         LstmConfig { proj_size, ..self }
     }
 
-    /// Whether inputs and outputs of [`Lstm`](crate::Lstm) are `[B, T, ..]` instead of
-    /// `[T, B, ..]`. States are `[L D, B, ..]` either way. Default no.
+    /// Whether inputs and outputs on the device are `[B, T, ..]` instead of `[T, B, ..]`. States are
+    /// `[L D, B, ..]` either way. Default no.
     pub fn batch_first(self, batch_first: bool) -> Self {
         LstmConfig { batch_first, ..self }
     }

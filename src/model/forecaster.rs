@@ -124,7 +124,8 @@ impl Forecaster {
         self.network.shape.outputs()
     }
 
-    /// Predictions `[B, O]` for `x [B, T, I]`, from zero states, read back to the host.
+    /// Predictions `[B, O]` for `x [B, T, I]`, from the model's own initial states, read back to the
+    /// host.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`].
@@ -151,7 +152,8 @@ impl Forecaster {
     /// what the device can hold.
     fn rows_at_a_time(&self, steps: usize) -> usize {
         let shape = &self.network.shape;
-        let row = steps.saturating_mul(shape.input.max(4 * shape.hidden));
+        let gates = 4 * shape.directions() * shape.hidden;
+        let row = steps.saturating_mul(shape.input.max(gates));
         let elements = PREDICT_ELEMENTS.min(self.network.device.limits().max_buffer);
         (elements / row).clamp(1, PREDICT_ROWS)
     }
@@ -167,18 +169,24 @@ impl Forecaster {
         Ok(())
     }
 
-    /// Predictions `[B, O]` for `x [T, B, I]` that is on the device already. Nothing is read
-    /// back.
+    /// Predictions `[B, O]` for an `x` that is on the device already, `[T, B, I]`, or `[B, T, I]`
+    /// where the settings say batch-first. Nothing is read back.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (device, shape) = (&self.network.device, &self.network.shape);
-        let dims = [("T", None), ("B", None), ("I", Some(shape.input))];
+        let batch_first = self.network.config.batch_first;
+        let [first, second] = if batch_first { ["B", "T"] } else { ["T", "B"] };
+        let dims = [(first, None), (second, None), ("I", Some(shape.input))];
         x.expect("Forecaster::forward", "x", device, &dims)?;
-        let (steps, batch) = (x.shape()[0], x.shape()[1]);
+        let (steps, batch) = match batch_first {
+            false => (x.shape()[0], x.shape()[1]),
+            true => (x.shape()[1], x.shape()[0]),
+        };
         let y = Tensor::zeros(device, &[batch, shape.outputs()])?;
-        let ready = self.network.forward_session(&Sequences::new(steps, batch))?;
+        let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
+        let ready = self.network.forward_session(&sequences)?;
         let session = &ready.session;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());

@@ -13,14 +13,36 @@ use crate::tensor::{Array, Tensor};
 
 /// Hidden and cell state of every layer and direction, on a device.
 ///
-/// Calls that return one make new tensors; [`Lstm::step`] and [`Lstm::reset`] change the tensors
-/// in place. To set a state, make it of two tensors; to read it, read them.
-#[derive(Debug)]
+/// To set a state, make it of two tensors; to read it, read them. Calls that return one make new
+/// tensors; [`Lstm::step`] and [`Lstm::reset`] change the tensors in place. Clones share theirs: for
+/// a copy of a stream's state, [`duplicate`](Self::duplicate) it.
+#[derive(Clone, Debug)]
 pub struct LstmState {
-    /// `h_n`, `[L D, B, P]`; `P` is `H` without a projection.
+    /// `h_n`, `[L D, B, P]`, where `P` is `H` without a projection; `[L D, P]` without a batch. Of
+    /// an [`LstmCell`](crate::LstmCell), `[B, H]`.
+    #[doc(alias = "hx")]
     pub h: Tensor,
-    /// `c_n`, `[L D, B, H]`.
+    /// `c_n`, `[L D, B, H]`; `[L D, H]` without a batch. Of an [`LstmCell`](crate::LstmCell),
+    /// `[B, H]`.
+    #[doc(alias = "cx")]
     pub c: Tensor,
+}
+
+impl LstmState {
+    /// A copy with tensors of its own.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn duplicate(&self) -> Result<LstmState> {
+        Ok(LstmState { h: self.h.duplicate()?, c: self.c.duplicate()? })
+    }
+}
+
+/// A call's sizes, and whether it has a batch.
+#[derive(Clone, Copy)]
+struct Sizes {
+    sequences: Sequences,
+    batched: bool,
 }
 
 /// A stack of LSTM layers, as
@@ -58,8 +80,8 @@ pub struct Lstm {
     network: Network,
 }
 
-fn names(prefix: &str) -> Names {
-    Names::new(prefix, "")
+fn names() -> Names {
+    Names::new("", "")
 }
 
 impl Lstm {
@@ -71,7 +93,7 @@ impl Lstm {
     /// [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
         config.expect_layers("Lstm::new")?;
-        Ok(Lstm { network: Network::new(device, &config, Head::Sequence, names(""))? })
+        Ok(Lstm { network: Network::new(device, &config, Head::Sequence, names())? })
     }
 
     /// From a file that [`Lstm::save`] or PyTorch has written. To take the LSTM out of a larger
@@ -81,7 +103,7 @@ impl Lstm {
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Lstm> {
         let path = path.as_ref();
-        let (network, _) = Network::load(device, path, names(""), Head::Sequence)?;
+        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
         let refused = |problem: &str| {
             Err(Error::Checkpoint { path: path.to_owned(), problem: problem.to_owned() })
         };
@@ -95,7 +117,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Lstm> {
-        Lstm::whole(Network::of(device, tensors, names(""), None, Head::Sequence)?)
+        Lstm::whole(Network::of(device, tensors, names(), None, Head::Sequence)?)
     }
 
     fn whole(network: Network) -> Result<Lstm> {
@@ -115,9 +137,34 @@ impl Lstm {
         self
     }
 
-    /// Its settings.
-    pub fn config(&self) -> &LstmConfig {
-        &self.network.config
+    /// Input features `I`.
+    pub fn input_size(&self) -> usize {
+        self.network.shape.input
+    }
+
+    /// Units `H`.
+    pub fn hidden_size(&self) -> usize {
+        self.network.shape.hidden
+    }
+
+    /// Layers `L`.
+    pub fn num_layers(&self) -> usize {
+        self.network.shape.layers
+    }
+
+    /// Features `P` that hidden states are projected to; 0 where they are not.
+    pub fn proj_size(&self) -> usize {
+        self.network.config.proj_size
+    }
+
+    /// Whether it runs in both directions.
+    pub fn bidirectional(&self) -> bool {
+        self.network.shape.bidirectional
+    }
+
+    /// Features of its outputs, `D P`.
+    pub fn output_size(&self) -> usize {
+        self.network.shape.features()
     }
 
     /// Runs over `x` from `state`, or from the learned states or zeros. Nothing is read back.
@@ -125,7 +172,8 @@ impl Lstm {
     /// # Shapes
     /// `x [T, B, I]`, or `[B, T, I]` where the model is batch-first; returns the top layer's
     /// outputs `[T, B, D P]`, or `[B, T, D P]`, and the final states, `h [L D, B, P]` and
-    /// `c [L D, B, H]`.
+    /// `c [L D, B, H]`. Without a batch, `x [T, I]`: outputs `[T, D P]`, states `[L D, P]` and
+    /// `[L D, H]`.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
@@ -136,20 +184,22 @@ impl Lstm {
     /// As [`forward`](Self::forward) over a padded batch, without packing: row `b` has
     /// `lengths[b]` timesteps, in any order, 0 included. What stands after them in `x` doesn't
     /// count. Outputs there are zero, the final states are those of each row's last own timestep,
-    /// and the reverse direction starts there.
+    /// and the reverse direction starts there. In PyTorch: `pack_padded_sequence` with
+    /// `enforce_sorted=False`, and `pad_packed_sequence`.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Value`] for too many or too few lengths, or one
     /// beyond `T`.
+    #[doc(alias = "pack_padded_sequence")]
     pub fn forward_padded(
         &self,
         x: &Tensor,
         lengths: Option<&[usize]>,
         state: Option<&LstmState>,
     ) -> Result<(Tensor, LstmState)> {
-        let sequences = self.expect("Lstm::forward", x, lengths, state)?;
-        let ready = self.network.forward_session(&sequences)?;
-        let results = self.results(&sequences)?;
+        let sizes = self.expect("Lstm::forward", x, lengths, state)?;
+        let ready = self.network.forward_session(&sizes.sequences)?;
+        let results = self.results(sizes)?;
         let mut recorder = self.start(&ready.session, x, lengths, state)?;
         recorder.run(&ready.session, 0);
         finish(&mut recorder, &ready.session, &ready.plan, &results);
@@ -177,7 +227,7 @@ impl Lstm {
         }
         x_t.expect(operation, "x_t", device, &[("B", None), ("I", Some(shape.input))])?;
         let batch = x_t.shape()[0];
-        self.expect_state(operation, batch, state)?;
+        self.expect_own(operation, batch, state)?;
         let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
         let session = &ready.session;
         let y = Tensor::zeros(device, &[batch, shape.features()])?;
@@ -195,20 +245,21 @@ impl Lstm {
     /// # Errors
     /// [`Error::Value`] for an empty batch, [`Error::OutOfMemory`].
     pub fn initial_state(&self, batch: usize) -> Result<LstmState> {
-        let mut state = self.zero_state(batch)?;
+        let mut state = self.zero_state(batch, true)?;
         if self.network.shape.learned_state {
             self.reset(&mut state, &(0..batch).collect::<Vec<_>>())?;
         }
         Ok(state)
     }
 
-    fn zero_state(&self, batch: usize) -> Result<LstmState> {
+    fn zero_state(&self, batch: usize, batched: bool) -> Result<LstmState> {
         let (device, shape) = (&self.network.device, &self.network.shape);
         let states = shape.layers * shape.directions();
-        Ok(LstmState {
-            h: Tensor::zeros(device, &[states, batch, shape.state()])?,
-            c: Tensor::zeros(device, &[states, batch, shape.hidden])?,
-        })
+        let zeros = |width: usize| match batched {
+            true => Tensor::zeros(device, &[states, batch, width]),
+            false => Tensor::zeros(device, &[states, width]),
+        };
+        Ok(LstmState { h: zeros(shape.state())?, c: zeros(shape.hidden)? })
     }
 
     /// Puts rows of a state back to where a sequence starts, as
@@ -219,7 +270,7 @@ impl Lstm {
     pub fn reset(&self, state: &mut LstmState, rows: &[usize]) -> Result<()> {
         let operation = "Lstm::reset";
         let batch = state.h.shape().get(1).copied().unwrap_or(0);
-        self.expect_state(operation, batch, state)?;
+        self.expect_own(operation, batch, state)?;
         if let Some(row) = rows.iter().find(|&&row| row >= batch) {
             return Err(Error::Value {
                 operation,
@@ -275,24 +326,25 @@ impl Lstm {
         state: Option<&LstmState>,
         step: u64,
     ) -> Result<TrainingPass<'_>> {
-        let sequences = self.expect("Lstm::forward_training", x, lengths, state)?;
+        let sizes = self.expect("Lstm::forward_training", x, lengths, state)?;
+        let sequences = sizes.sequences;
         let network = &self.network;
         let drop = network.config.drops();
         let plan = || Plan::gradient(&network.shape, &sequences, drop, &network.device.limits());
         let caller = [("params", &network.params)];
         let key = (sequences, "gradient");
         let ready = network.sessions.take(key, &network.device, plan, &caller)?;
-        let (output, state_n) = self.results(&sequences)?;
+        let results = self.results(sizes)?;
         if drop.is_some() {
             let key = Dropout::halves(Dropout::key(network.config.seed, step));
             network.device.write(&ready.session.known("key"), 0, &key)?;
         }
         let mut recorder = self.start(&ready.session, x, lengths, state)?;
         recorder.run_commands(&ready.session, 0..ready.plan.backward_from, 0);
-        let results = (output, state_n);
         finish(&mut recorder, &ready.session, &ready.plan, &results);
         recorder.submit()?;
-        Ok(TrainingPass { lstm: self, ready, output: results.0, state: results.1 })
+        let x = x.shape().to_vec();
+        Ok(TrainingPass { lstm: self, ready, x, output: results.0, state: results.1 })
     }
 
     /// Checks a call's input.
@@ -302,15 +354,20 @@ impl Lstm {
         x: &Tensor,
         lengths: Option<&[usize]>,
         state: Option<&LstmState>,
-    ) -> Result<Sequences> {
+    ) -> Result<Sizes> {
         let (device, config) = (&self.network.device, &self.network.config);
         let input = ("I", Some(config.input));
-        let (steps, batch) = match config.batch_first {
-            false => {
+        let batched = x.shape().len() != 2;
+        let (steps, batch) = match (batched, config.batch_first) {
+            (false, _) => {
+                x.expect(operation, "x", device, &[("T", None), input])?;
+                (x.shape()[0], 1)
+            }
+            (true, false) => {
                 x.expect(operation, "x", device, &[("T", None), ("B", None), input])?;
                 (x.shape()[0], x.shape()[1])
             }
-            true => {
+            (true, true) => {
                 x.expect(operation, "x", device, &[("B", None), ("T", None), input])?;
                 (x.shape()[1], x.shape()[0])
             }
@@ -328,35 +385,66 @@ impl Lstm {
             }
         }
         if let Some(state) = state {
-            self.expect_state(operation, batch, state)?;
+            self.expect_state(operation, batched.then_some(batch), state)?;
         }
-        Ok(Sequences {
+        let sequences = Sequences {
             steps,
             batch,
             lengths: lengths.is_some(),
-            batch_first: config.batch_first,
+            // Without a batch there is one layout, which needs no turning.
+            batch_first: batched && config.batch_first,
             state: state.is_some(),
-        })
+        };
+        Ok(Sizes { sequences, batched })
     }
 
-    fn expect_state(&self, operation: &'static str, batch: usize, state: &LstmState) -> Result<()> {
+    /// Checks a state of a batch, or of none.
+    fn expect_state(
+        &self,
+        operation: &'static str,
+        batch: Option<usize>,
+        state: &LstmState,
+    ) -> Result<()> {
         let (device, shape) = (&self.network.device, &self.network.shape);
-        let states = ("L D", Some(shape.layers * shape.directions()));
-        let rows = ("B", Some(batch));
         let name = if shape.projection.is_some() { "P" } else { "H" };
-        state.h.expect(operation, "h_0", device, &[states, rows, (name, Some(shape.state()))])?;
-        state.c.expect(operation, "c_0", device, &[states, rows, ("H", Some(shape.hidden))])
+        let parts = [
+            ("h_0", &state.h, (name, Some(shape.state()))),
+            ("c_0", &state.c, ("H", Some(shape.hidden))),
+        ];
+        for (tensor_name, tensor, width) in parts {
+            let mut size = vec![("L D", Some(shape.layers * shape.directions()))];
+            size.extend(batch.map(|batch| ("B", Some(batch))));
+            size.push(width);
+            tensor.expect(operation, tensor_name, device, &size)?;
+        }
+        Ok(())
+    }
+
+    /// Checks a state whose tensors will be written.
+    fn expect_own(&self, operation: &'static str, batch: usize, state: &LstmState) -> Result<()> {
+        self.expect_state(operation, Some(batch), state)?;
+        match state.h.shares(&state.c) {
+            false => Ok(()),
+            true => Err(Error::Value {
+                operation,
+                name: "state".to_owned(),
+                expected: "two tensors of their own".to_owned(),
+                got: "clones of one".to_owned(),
+            }),
+        }
     }
 
     /// The tensors that a call returns.
-    fn results(&self, sequences: &Sequences) -> Result<(Tensor, LstmState)> {
-        let (steps, batch) = (sequences.steps, sequences.batch);
+    fn results(&self, sizes: Sizes) -> Result<(Tensor, LstmState)> {
+        let Sequences { steps, batch, batch_first, .. } = sizes.sequences;
         let features = self.network.shape.features();
-        let size = match sequences.batch_first {
-            true => [batch, steps, features],
-            false => [steps, batch, features],
+        let size = match (sizes.batched, batch_first) {
+            (false, _) => vec![steps, features],
+            (true, false) => vec![steps, batch, features],
+            (true, true) => vec![batch, steps, features],
         };
-        Ok((Tensor::zeros(&self.network.device, &size)?, self.zero_state(batch)?))
+        let state = self.zero_state(batch, sizes.batched)?;
+        Ok((Tensor::zeros(&self.network.device, &size)?, state))
     }
 
     /// Puts a call's input where its plan reads it.
@@ -402,6 +490,8 @@ fn copy_state(recorder: &mut Recorder, session: &Session, state: &LstmState) {
 pub struct TrainingPass<'a> {
     lstm: &'a Lstm,
     ready: InUse<'a>,
+    /// The shape of the input.
+    x: Vec<usize>,
     output: Tensor,
     state: LstmState,
 }
@@ -418,7 +508,9 @@ impl TrainingPass<'_> {
     }
 
     /// Propagates the gradients of the outputs and of the final states back; what isn't given is
-    /// zero, and what `dy` holds after a row's end doesn't count. Nothing is read back.
+    /// zero, and what `dy` holds after a row's end doesn't count. Nothing is read back. It ends the
+    /// pass, since the gradients take the place of what was kept; clones of its output and state
+    /// stay.
     ///
     /// # Errors
     /// [`Error::Shape`] where a gradient isn't of its value's shape, [`Error::OtherDevice`],
@@ -430,7 +522,7 @@ impl TrainingPass<'_> {
     ) -> Result<LstmGradients> {
         let operation = "TrainingPass::backward";
         let (network, session) = (&self.lstm.network, &self.ready.session);
-        let (device, shape) = (&network.device, &network.shape);
+        let device = &network.device;
         let [h, c] = [dstate.map(|state| &state.h), dstate.map(|state| &state.c)];
         let parts =
             [("dy", dy, &self.output), ("dh_n", h, &self.state.h), ("dc_n", c, &self.state.c)];
@@ -440,18 +532,11 @@ impl TrainingPass<'_> {
                 tensor.expect(operation, name, device, &size)?;
             }
         }
-        let sequences = &self.ready.plan.sequences;
-        let (steps, batch, states) =
-            (sequences.steps, sequences.batch, shape.layers * shape.directions());
-        let x = match sequences.batch_first {
-            true => [batch, steps, shape.input],
-            false => [steps, batch, shape.input],
-        };
         let named = network.names.iter().cloned().zip(network.table.entries.iter().cloned());
         let gradients = LstmGradients {
-            x: Tensor::zeros(device, &x)?,
-            h_0: Tensor::zeros(device, &[states, batch, shape.state()])?,
-            c_0: Tensor::zeros(device, &[states, batch, shape.hidden])?,
+            x: Tensor::zeros(device, &self.x)?,
+            h_0: Tensor::zeros(device, self.state.h.shape())?,
+            c_0: Tensor::zeros(device, self.state.c.shape())?,
             parameters: Tensor::zeros(device, &[network.table.len])?,
             entries: named.collect(),
         };

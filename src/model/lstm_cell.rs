@@ -6,7 +6,7 @@ use super::network::Names;
 use super::{LstmConfig, LstmState, Network, parameter_methods};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Head, Sequences};
+use crate::plan::{Head, Sequences};
 use crate::tensor::{Array, Tensor};
 
 /// One timestep of one layer, as
@@ -15,9 +15,9 @@ use crate::tensor::{Array, Tensor};
 /// [`step`](crate::Lstm::step) does the same for a stack.
 ///
 /// ```
-/// use gatefold::{Bias, Device, LstmCell, Tensor};
+/// use gatefold::{Device, LstmCell, LstmConfig, Tensor};
 /// let device = Device::cpu();
-/// let cell = LstmCell::new(&device, 3, 8, Bias::Double, 7)?;
+/// let cell = LstmCell::new(&device, LstmConfig::new(3, 8))?;
 /// let x = Tensor::from_slice(&device, &[0.5; 2 * 3], &[2, 3])?; // B, I
 /// let state = cell.forward(&x, None)?;
 /// let state = cell.forward(&x, Some(&state))?;
@@ -33,19 +33,20 @@ fn names() -> Names {
 }
 
 impl LstmCell {
-    /// With fresh parameters, uniform in `+-1/sqrt(H)`.
+    /// With fresh parameters.
     ///
     /// # Errors
-    /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
-    pub fn new(
-        device: &Device,
-        input: usize,
-        hidden: usize,
-        bias: Bias,
-        seed: u64,
-    ) -> Result<LstmCell> {
-        let config = LstmConfig::new(input, hidden).bias(bias).seed(seed);
-        Ok(LstmCell { network: Network::new(device, &config, Head::Sequence, names())? })
+    /// [`Error::Value`] for a zero size, for settings that a cell doesn't have, such as layers, or
+    /// for an initialiser that matches nothing; [`Error::Overflow`], [`Error::OutOfMemory`].
+    pub fn new(device: &Device, config: LstmConfig) -> Result<LstmCell> {
+        let plain = config.clone().batch_first(false).dropout(0.0);
+        let network = Network::new(device, &plain, Head::Sequence, names())?;
+        LstmCell::whole(network).map_err(|_| Error::Value {
+            operation: "LstmCell::new",
+            name: "config".to_owned(),
+            expected: "one layer in one direction, without projection and learned state".to_owned(),
+            got: format!("{config:?}"),
+        })
     }
 
     /// From a file that [`LstmCell::save`] or PyTorch has written.

@@ -48,8 +48,10 @@ macro_rules! parameter_methods {
             self.network.load_state_dict(tensors)
         }
 
-        /// Writes the parameters and the configuration as safetensors, which PyTorch loads. A
-        /// model with one bias a gate writes zeros as `bias_hh`, and says so in the metadata.
+        /// Writes the parameters and the configuration as safetensors, which PyTorch loads, also
+        /// with `strict=True`. A model with one bias a gate writes zeros as `bias_hh`, and says so
+        /// in the metadata; one with learned states also writes `h_0` and `c_0`, which
+        /// `torch.nn.LSTM` lacks.
         ///
         /// The file is written under a temporary name and then renamed.
         ///

@@ -141,6 +141,13 @@ impl Network {
     ) -> std::result::Result<Vec<f32>, String> {
         let misshapen =
             |array: &Array| format!("has shape {:?} instead of {:?}", array.shape(), entry.shape);
+        // A model with one bias takes a pair, and adds it.
+        let second = match (self.shape.bias, entry.role) {
+            (Bias::Single, Role::BiasIh(l, d)) => {
+                given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
+            }
+            _ => None,
+        };
         if array.shape() != entry.shape {
             return Err(misshapen(array));
         }
@@ -152,10 +159,7 @@ impl Network {
             return Err(problem);
         }
         let mut values = array.data().to_vec();
-        // A model with one bias takes a pair, and adds it.
-        if let (Bias::Single, Role::BiasIh(l, d)) = (self.shape.bias, entry.role)
-            && let Some(second) = given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
-        {
+        if let Some(second) = second {
             if second.shape() != entry.shape {
                 return Err(format!("with its bias_hh {}", misshapen(second)));
             }

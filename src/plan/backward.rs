@@ -258,23 +258,18 @@ impl Planner<'_> {
             false => format!("layer {l}, backward, t = {}", self.visit_back(0, s)),
             true => format!("layer {l}, backward, t = {} and {s}", self.visit_back(0, s)),
         };
-        let directions: Vec<usize> = (0..self.shape.directions()).collect();
-        let together = self.step_backward_dispatch(l, s, &directions);
-        if directions.len() == 1 || self.can_bind(&together) {
-            self.launch(label.clone(), together);
-        } else {
-            for d in directions.iter().copied() {
-                let alone = self.step_backward_dispatch(l, s, &[d]);
-                let t = self.visit_back(d, s);
-                self.launch(format!("layer {l}{}, backward, t = {t}", said(d)), alone);
-            }
-        }
+        self.launch_directions(
+            &label,
+            |d, planner| {
+                format!("layer {l}{}, backward, t = {}", said(d), planner.visit_back(d, s))
+            },
+            |directions, planner| planner.step_backward_dispatch(l, s, directions),
+        );
         let Some(projection) = self.shape.projection.filter(|_| s + 1 < self.steps) else {
             return;
         };
         let (gates, dp) = (self.layer("gates", l), self.named("dp"));
-        let operands: Vec<(Place, Place, Place)> = directions
-            .into_iter()
+        let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let (t, next) = (self.visit_back(d, s), self.visit_back(d, s + 1));
                 let a = Place { buffer: gates, start: self.gates_at(d, t) };
@@ -295,9 +290,7 @@ impl Planner<'_> {
         let (features, projection) = (self.shape.features(), self.shape.projection);
         let terms = projection.map_or(hidden, |p| quads(p) / 4);
         let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
-            let parts: Vec<(usize, usize)> =
-                directions.iter().flat_map(|&d| each(d)).map(|start| (start, len)).collect();
-            self.windows(buffer, &parts)
+            self.windows_of(directions, buffer, len, each)
         };
         let t = |d: usize| self.visit_back(d, s);
         let weight = |d: usize| {

@@ -14,6 +14,23 @@ pub(super) enum State {
     Cell,
 }
 
+/// The slots of one direction's states.
+struct Slots {
+    strides: Strides,
+    /// Where slot 0 starts.
+    first: usize,
+    /// The slot of the initial state of a row that has all timesteps.
+    initial: usize,
+    /// The slot of its final state.
+    last: usize,
+}
+
+impl Slots {
+    fn start(&self, slot: usize) -> usize {
+        self.first + slot * self.strides.step
+    }
+}
+
 /// Where things lie in the buffers of a layer; directions are 0, forward, and 1, reverse.
 impl Planner<'_> {
     /// Elements of a direction's gates, or of its cell states, at one timestep.
@@ -52,6 +69,24 @@ impl Planner<'_> {
     /// The timestep that a direction visits `s`th.
     fn visit(&self, d: usize, s: usize) -> usize {
         if d == 0 { s } else { self.steps - 1 - s }
+    }
+
+    /// Where the states of a direction lie in `h_l{l}` or `c_l{l}`.
+    fn slots_of(&self, state: State, d: usize) -> Slots {
+        let (row, step, first) = match state {
+            State::Hidden => {
+                let row = self.shape.features();
+                (row, self.batch * row, self.h_at(d, 0))
+            }
+            State::Cell => (self.shape.hidden, self.slot(), self.c_at(d, 0)),
+        };
+        // Of hidden states both directions write slot t+1, of cell states reverse writes slot t.
+        let (initial, last) = match (d, state) {
+            (0, _) => (0, self.steps),
+            (_, State::Hidden) => (self.steps + 1, 1),
+            (_, State::Cell) => (self.steps, 0),
+        };
+        Slots { strides: Strides { step, row }, first, initial, last }
     }
 
     /// Where the state of a direction of layer `l` starts in an `[L D, B, ..]`, and its width.
@@ -185,20 +220,7 @@ impl Planner<'_> {
             State::Hidden => ("h", Role::InitialH),
             State::Cell => ("c", Role::InitialC),
         };
-        let to = self.layer(name, l);
-        // The row of a slot, the slots of the direction, and where the first stands.
-        let (to_row, step, first) = match state {
-            State::Hidden => {
-                (self.shape.features(), self.batch * self.shape.features(), self.h_at(d, 0))
-            }
-            State::Cell => (width, self.slot(), self.c_at(d, 0)),
-        };
-        // The slot before the first visit of a row that has all timesteps.
-        let slot = match (d, state) {
-            (0, _) => 0,
-            (_, State::Hidden) => self.steps + 1,
-            (_, State::Cell) => self.steps,
-        };
+        let (to, slots) = (self.layer(name, l), self.slots_of(state, d));
         let learned = self.parameter(self.params, role).map(|place| {
             // One row for all.
             (0, Place { start: place.start + start / self.batch, ..place })
@@ -210,23 +232,38 @@ impl Planner<'_> {
         };
         let Some((from_row, from)) = source else {
             if !self.sequences.lengths {
-                let start = first + slot * step;
-                let len = (self.batch - 1) * to_row + width;
-                let range = Range { buffer: to, start, len };
-                self.push(label, Operation::Zero(range));
+                let (start, len) = (slots.start(slots.initial), slots.strides.row);
+                let len = (self.batch - 1) * len + width;
+                self.push(label, Operation::Zero(Range { buffer: to, start, len }));
             }
             return;
         };
-        let to_strides = Strides { step, row: to_row };
         if d == 1 && self.sequences.lengths {
-            let offset = slot as isize - self.steps as isize;
-            let slots = slot + 1;
-            let to = (to_strides, Place { buffer: to, start: first });
-            let size = (offset, slots, width);
+            let offset = slots.initial as isize - self.steps as isize;
+            let size = (offset, slots.initial + 1, width);
+            let to = (slots.strides, Place { buffer: to, start: slots.first });
             self.copy_at_length(&label, Way::Scatter, size, to, (from_row, from), false);
         } else {
-            let to = Place { buffer: to, start: first + slot * step };
-            self.copy_state(&label, width, (from_row, from), (to_row, to));
+            let to = Place { buffer: to, start: slots.start(slots.initial) };
+            self.copy_state(&label, width, (from_row, from), (slots.strides.row, to));
+        }
+    }
+
+    /// One launch for all directions or, where their operands can't be bound together, one each.
+    pub(super) fn launch_directions(
+        &mut self,
+        together: &str,
+        alone: impl Fn(usize, &Self) -> String,
+        dispatch: impl Fn(&[usize], &Self) -> Dispatch,
+    ) {
+        let directions: Vec<usize> = (0..self.shape.directions()).collect();
+        let all = dispatch(&directions, self);
+        if directions.len() == 1 || self.can_bind(&all) {
+            return self.launch(together, all);
+        }
+        for d in directions {
+            let (label, one) = (alone(d, self), dispatch(&[d], self));
+            self.launch(label, one);
         }
     }
 
@@ -256,20 +293,14 @@ impl Planner<'_> {
             false => format!("layer {l}, t = {s}"),
             true => format!("layer {l}, t = {s} and {}", self.visit(1, s)),
         };
-        let directions: Vec<usize> = (0..self.shape.directions()).collect();
-        let together = self.step_forward_dispatch(l, s, &directions);
-        if directions.len() == 1 || self.can_bind(&together) {
-            self.launch(label.clone(), together);
-        } else {
-            for d in directions.iter().copied() {
-                let alone = self.step_forward_dispatch(l, s, &[d]);
-                self.launch(format!("layer {l}{}, t = {}", said(d), self.visit(d, s)), alone);
-            }
-        }
+        self.launch_directions(
+            &label,
+            |d, planner| format!("layer {l}{}, t = {}", said(d), planner.visit(d, s)),
+            |directions, planner| planner.step_forward_dispatch(l, s, directions),
+        );
         let Some(projection) = self.shape.projection else { return };
         let (h, z) = (self.layer("h", l), self.layer("z", l));
-        let operands: Vec<(Place, Place, Place)> = directions
-            .into_iter()
+        let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let t = self.visit(d, s);
                 let a = Place { buffer: z, start: self.gates_at(d, t) / 4 };
@@ -290,11 +321,8 @@ impl Planner<'_> {
     fn step_forward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
         let (batch, hidden, terms) = (self.batch, self.shape.hidden, self.shape.state());
         let (slot, features) = (self.slot(), self.shape.features());
-        // The parts of a buffer that the directions touch, `each` a list of starts.
         let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
-            let parts: Vec<(usize, usize)> =
-                directions.iter().flat_map(|&d| each(d)).map(|start| (start, len)).collect();
-            self.windows(buffer, &parts)
+            self.windows_of(directions, buffer, len, each)
         };
         let t = |d: usize| self.visit(d, s);
         let weight = |d: usize| self.required(self.params, Role::WeightHh(l, d)).start;
@@ -395,26 +423,16 @@ impl Planner<'_> {
         };
         let buffer = self.layer(name, l);
         let to = Place { buffer: self.named(to_name), start };
-        let (row, step, first) = match state {
-            State::Hidden => {
-                (self.shape.features(), self.batch * self.shape.features(), self.h_at(d, 0))
-            }
-            State::Cell => (width, self.slot(), self.c_at(d, 0)),
-        };
+        let slots = self.slots_of(state, d);
         if d == 0 && self.sequences.lengths {
             // A row's last state is in the slot of its length, the initial one where that is 0.
-            let from = (Strides { step, row }, Place { buffer, start: first });
+            let from = (slots.strides, Place { buffer, start: slots.first });
             let size = (0, self.steps + 1, width);
             self.copy_at_length(&label, Way::Gather, size, from, (width, to), false);
             return;
         }
-        let slot = match (d, state) {
-            (0, _) => self.steps,
-            (_, State::Hidden) => 1,
-            (_, State::Cell) => 0,
-        };
-        let from = Place { buffer, start: first + slot * step };
-        self.copy_state(&label, width, (row, from), (width, to));
+        let from = Place { buffer, start: slots.start(slots.last) };
+        self.copy_state(&label, width, (slots.strides.row, from), (width, to));
     }
 
     fn head_forward(&mut self) {

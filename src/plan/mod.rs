@@ -155,12 +155,16 @@ impl StackShape {
         let rows = steps.saturating_mul(batch);
         const LARGEST: &str = "largest buffer (f32 elements)";
         let parameters = self.parameters().unwrap_or(usize::MAX);
-        let gates = rows.saturating_mul(4 * self.directions()).saturating_mul(self.hidden);
+        let units = if self.layers == 0 { 0 } else { self.directions() * 4 };
+        let gates = rows.saturating_mul(units).saturating_mul(self.hidden);
+        // Launches that a plan may have for a timestep of a layer, both passes together.
+        let launches = 2 * self.directions() * (1 + usize::from(self.projection.is_some()));
+        let launches = steps.saturating_mul(self.layers).saturating_mul(launches);
         let needs = [
             ("the parameters", parameters, LARGEST, limits.max_buffer),
             ("the input", rows.saturating_mul(self.input), LARGEST, limits.max_buffer),
             ("the gates of all timesteps", gates, LARGEST, limits.max_buffer),
-            ("timesteps x layers", steps.saturating_mul(self.layers), "longest plan", MAX_STEPS),
+            ("its launches", launches, "longest plan", MAX_LAUNCHES),
         ];
         match needs.into_iter().find(|(_, needed, _, available)| needed > available) {
             None => Ok(()),
@@ -205,11 +209,13 @@ impl StackShape {
             let what = "the number of parameters".to_owned();
             return Err(Error::Overflow { operation, what });
         }
-        if self.layers == 0 && !(matches!(self.head, Head::Linear(_)) && steps == 1) {
+        let of_layers = self.bidirectional || self.projection.is_some() || self.learned_state;
+        let linear = matches!(self.head, Head::Linear(_)) && steps == 1 && !of_layers;
+        if self.layers == 0 && !linear {
             return Err(Error::Value {
                 operation,
                 name: "layers".to_owned(),
-                expected: "at least 1 for a sequence".to_owned(),
+                expected: "at least 1, but for a linear layer alone".to_owned(),
                 got: "0".to_owned(),
             });
         }
@@ -265,8 +271,9 @@ pub struct TrainingOptions {
     pub dropout: Option<Dropout>,
 }
 
-/// Timesteps of all layers in one plan, at most: a command each takes memory on the host.
-const MAX_STEPS: usize = 1 << 22;
+/// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the
+/// host. Timesteps are therefore counted exactly in f32.
+const MAX_LAUNCHES: usize = 1 << 23;
 
 /// Runs whose losses stay on the device before the host has to read them.
 pub const LOSS_SLOTS: usize = 1024;

@@ -196,6 +196,20 @@ impl<'a> Planner<'a> {
         (range, parts.iter().map(|part| start + part.0 - first).collect())
     }
 
+    /// The same for the parts of `len` elements that each of some directions touches; `each` gives
+    /// where one's start.
+    pub(super) fn windows_of(
+        &self,
+        directions: &[usize],
+        buffer: BufferId,
+        len: usize,
+        each: &dyn Fn(usize) -> Vec<usize>,
+    ) -> (Range, Vec<usize>) {
+        let starts = directions.iter().flat_map(|&d| each(d));
+        let parts: Vec<(usize, usize)> = starts.map(|start| (start, len)).collect();
+        self.windows(buffer, &parts)
+    }
+
     /// Whether every binding of a launch is small enough.
     pub(super) fn can_bind(&self, dispatch: &Dispatch) -> bool {
         dispatch.bindings.iter().all(|range| range.len <= self.limits.max_binding)

@@ -394,7 +394,7 @@ pub fn half(device: &Device) {
 pub fn lstm_cell(device: &Device) {
     let golden = Golden::read("lstm_cell");
     let weights = golden.named("weights.");
-    let mut cell = LstmCell::new(device, 3, 5, Bias::Double, 0).unwrap();
+    let mut cell = LstmCell::new(device, LstmConfig::new(3, 5)).unwrap();
     cell.load_state_dict(&weights).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cell.safetensors");

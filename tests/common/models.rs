@@ -222,6 +222,24 @@ pub fn gradients_equal_the_reference(device: &Device) {
     }
 }
 
+/// The same prediction from the host, and from the device in either layout.
+pub fn forecasters_take_either_layout(device: &Device) {
+    let (batch, steps, input) = (3, 5, 2);
+    let x = normal(batch * steps * input, 1.0, 1);
+    let array = Array::new(x.clone(), &[batch, steps, input]).unwrap();
+    let tensor = Tensor::from_slice(device, &x, &[batch, steps, input]).unwrap();
+    let row = |t: usize, b: usize| &x[(b * steps + t) * input..][..input];
+    let swapped: Vec<f32> =
+        (0..steps).flat_map(|t| (0..batch).flat_map(move |b| row(t, b))).copied().collect();
+    let swapped = Tensor::from_slice(device, &swapped, &[steps, batch, input]).unwrap();
+    for (batch_first, x) in [(true, tensor), (false, swapped)] {
+        let config = LstmConfig::new(input, 4).bidirectional(true).batch_first(batch_first);
+        let model = Forecaster::new(device, config, 2).unwrap();
+        let (host, device) = (model.predict(&array).unwrap(), model.forward(&x).unwrap());
+        assert_eq!(host.data(), device.to_vec().unwrap(), "batch first: {batch_first}");
+    }
+}
+
 /// A trainer drops elements, others in every step, and a prediction none.
 pub fn training_drops_elements(device: &Device) {
     let (steps, batch, input, outputs, probability) = (5, 6, 3, 2, 0.4);

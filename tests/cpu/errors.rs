@@ -342,3 +342,51 @@ fn a_strict_load_lists_everything() {
     pair[3].1 = Array::new(vec![f32::NAN; 16], &[16]).unwrap();
     refused(single.load_state_dict(&pair), &["bias_ih_l0", "bias_hh", "NaN"]);
 }
+
+/// A state whose tensors are one: writing `h` would overwrite `c`.
+#[test]
+fn a_state_needs_two_tensors() {
+    let device = Device::cpu();
+    let lstm = Lstm::new(&device, LstmConfig::new(3, 4)).unwrap();
+    let zeros = Tensor::zeros(&device, &[1, 2, 4]).unwrap();
+    let mut state = LstmState { h: zeros.clone(), c: zeros };
+    let x_t = Tensor::zeros(&device, &[2, 3]).unwrap();
+    refused(lstm.step(&x_t, &mut state), &["state", "clones of one"]);
+    refused(lstm.reset(&mut state, &[0]), &["state"]);
+    // To read from, one will do.
+    let x = Tensor::zeros(&device, &[5, 2, 3]).unwrap();
+    let (_, last) = lstm.forward(&x, Some(&state)).unwrap();
+    let mut own = last.duplicate().unwrap();
+    let shared = last.clone();
+    assert!(shared.h.shares(&last.h) && !own.h.shares(&last.h));
+    lstm.step(&x_t, &mut own).unwrap();
+    assert_ne!(own.h.to_vec().unwrap(), last.h.to_vec().unwrap());
+}
+
+/// A file's description of a linear layer with what only layers have.
+#[test]
+fn a_file_that_describes_no_model_is_refused() {
+    let device = Device::cpu();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for odd in ["learned_state", "bidirectional", "proj_size"] {
+        let metadata = [
+            ("input_size", "3"),
+            ("hidden_size", "3"),
+            ("num_layers", "0"),
+            ("bias", "none"),
+            ("head", "2"),
+            (odd, if odd == "proj_size" { "1" } else { "true" }),
+        ];
+        let metadata =
+            metadata.map(|(key, value)| (format!("gatefold.{key}"), value.to_owned())).into();
+        let tensors = [
+            ("weight".to_owned(), Array::new(vec![0.0; 60], &[20, 3]).unwrap()),
+            ("bias".to_owned(), Array::new(vec![0.0; 20], &[20]).unwrap()),
+        ];
+        gatefold::checkpoint::write(&path, &tensors, &metadata).unwrap();
+        refused(gatefold::Linear::load(&device, &path), &["layers"]);
+        refused(Forecaster::load(&device, &path), &["layers"]);
+        refused(Lstm::load(&device, &path), &["layers"]);
+    }
+}

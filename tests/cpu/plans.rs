@@ -67,12 +67,33 @@ fn steps_run_forward_then_backward() {
     }
 }
 
-/// No command reads elements of a workspace that nothing has written.
+/// No command reads a workspace buffer that nothing has written.
 #[test]
 fn nothing_is_read_before_it_is_written() {
-    let plan = training(&stack(2), 4, 3, &Limits::WEBGPU);
+    let given = ["params", "adam_m", "adam_v", "feed"];
+    reads_what_is_written(&training(&stack(2), 4, 3, &Limits::WEBGPU), &given);
+    for flags in 0..32 {
+        let [bidirectional, projected, lengths, state, dropped] =
+            [1, 2, 4, 8, 16].map(|f| flags & f > 0);
+        let shape = StackShape {
+            bidirectional,
+            projection: projected.then_some(5),
+            learned_state: flags % 3 == 0,
+            head: Head::Sequence,
+            ..stack(2)
+        };
+        let call =
+            Sequences { lengths, state, batch_first: flags % 2 == 0, ..Sequences::new(4, 3) };
+        let drop = dropped.then(|| gatefold::reference::Dropout::new(0.5));
+        let plan = Plan::gradient(&shape, &call, drop, &Limits::WEBGPU).unwrap();
+        let given = ["params", "x", "lengths", "h_0", "c_0", "key", "dy", "dh_n", "dc_n", "unused"];
+        reads_what_is_written(&plan, &given);
+    }
+}
+
+fn reads_what_is_written(plan: &Plan, given: &[&str]) {
     let (program, table) = (&plan.program, kernels::table());
-    let mut written: Vec<&str> = vec!["params", "adam_m", "adam_v", "feed"];
+    let mut written = given.to_vec();
     let name = |range: &Range| program.spec(range.buffer).name.as_str();
     for command in &program.commands {
         let (reads, writes): (Vec<&str>, Vec<&str>) = match &command.operation {
@@ -92,6 +113,48 @@ fn nothing_is_read_before_it_is_written() {
             assert!(written.contains(&read), "{} reads {read} too early", command.label);
         }
         written.extend(writes);
+    }
+}
+
+/// Both directions share a launch a timestep; a projection adds one, theirs together as well.
+#[test]
+fn launches_of_a_timestep() {
+    for flags in 0..4 {
+        let [bidirectional, projected] = [1, 2].map(|f| flags & f > 0);
+        let shape = StackShape {
+            bidirectional,
+            projection: projected.then_some(3),
+            head: Head::Sequence,
+            ..stack(1)
+        };
+        let plan = Plan::gradient(&shape, &Sequences::new(7, 4), None, &Limits::WEBGPU).unwrap();
+        let of = |pass: &str, steps: usize| {
+            let label = format!("layer 0{pass}, t = ");
+            let launches = plan.program.dispatches().filter(|(c, _)| c.label.starts_with(&label));
+            assert_eq!(launches.count(), if projected { steps + 7 } else { 7 }, "{plan}");
+        };
+        of("", 7);
+        of(", backward", 6); // nothing comes after the last step back
+    }
+}
+
+/// What is compiled depends on the model alone, also where a device's limits cut the work.
+#[test]
+fn pipelines_dont_depend_on_sizes() {
+    let limits = Limits { max_binding: 5000, loop_budget: Some(200), ..Limits::WEBGPU };
+    for (bidirectional, projection) in [(false, None), (true, None), (true, Some(5))] {
+        let shape = StackShape { bidirectional, projection, head: Head::Sequence, ..stack(2) };
+        let pipelines = |steps: usize, batch: usize| {
+            let call = Sequences::new(steps, batch).with_lengths().with_state();
+            let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
+            let key = |(_, d): (_, &gatefold::command::Dispatch)| {
+                format!("{:?} {} {:?}", d.kernel, d.variant, d.constants)
+            };
+            plan.program.dispatches().map(key).collect::<std::collections::BTreeSet<_>>()
+        };
+        let small = pipelines(2, 1);
+        assert_eq!(pipelines(90, 17), small);
+        assert_eq!(pipelines(3, 40), small);
     }
 }
 
@@ -152,8 +215,7 @@ fn a_sequence_has_nothing_to_train_on() {
     assert!(Plan::training(&shape, &sequences, &TrainingOptions::default(), &Limits::CPU).is_err());
 }
 
-/// The largest product of each command's grid and tile, and every binding, within a device's
-/// limits: `Plan` checks it, and here it is seen to have cut.
+/// Everything within a device's limits.
 fn fits(plan: &Plan, limits: &Limits) {
     plan.program.check(&kernels::table(), limits).unwrap();
     for spec in &plan.program.buffers {
@@ -161,16 +223,36 @@ fn fits(plan: &Plan, limits: &Limits) {
     }
 }
 
-/// Rows of the products whose label starts so, and terms, in pieces that neither overlap nor leave
-/// anything out: their sum.
+/// Multiply-adds of the products whose label starts so. Their pieces must not overlap.
 fn multiply_adds(plan: &Plan, label: &str) -> usize {
-    let products = plan.program.dispatches().filter(|(c, _)| c.label.starts_with(label));
-    products
-        .map(|(_, d)| {
-            let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&d.params);
-            p.m as usize * p.n as usize * p.k as usize
-        })
-        .sum()
+    let mut products: Vec<(String, Vec<[std::ops::Range<usize>; 3]>)> = Vec::new();
+    for (command, d) in plan.program.dispatches() {
+        if !command.label.starts_with(label) {
+            continue;
+        }
+        let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&d.params);
+        let (name, at) =
+            command.label.split_once(", from (").unwrap_or((&command.label, "0, 0, 0)"));
+        let at: Vec<usize> =
+            at.trim_end_matches(')').split(", ").map(|n| n.parse().unwrap()).collect();
+        let sizes = [p.m, p.n, p.k].map(|size| size as usize);
+        let piece = [0, 1, 2].map(|i| at[i]..at[i] + sizes[i]);
+        match products.iter_mut().find(|(known, _)| known == name) {
+            Some((_, pieces)) => pieces.push(piece),
+            None => products.push((name.to_owned(), vec![piece])),
+        }
+    }
+    let mut sum = 0;
+    for (name, pieces) in products {
+        for (i, piece) in pieces.iter().enumerate() {
+            let apart = |other: &[std::ops::Range<usize>; 3]| {
+                piece.iter().zip(other).any(|(a, b)| a.end <= b.start || b.end <= a.start)
+            };
+            assert!(pieces[..i].iter().all(apart), "{name}: two pieces overlap at {piece:?}");
+            sum += piece.iter().map(|range| range.len()).product::<usize>();
+        }
+    }
+    sum
 }
 
 #[test]

@@ -197,7 +197,7 @@ def grid():
 
 def grid_case(layers, bi, proj, bias, first, packed):
     """One case of the grid, with gradients from random upstream ones."""
-    steps, batch, inputs, hidden, projected = 5, 4, 3, 4, 2 * proj
+    steps, batch, inputs, hidden, projected = 5, 4, 3, 6, 2 * proj
     lstm = nn.LSTM(inputs, hidden, layers, bias, first, bidirectional=bi, proj_size=projected)
     with torch.no_grad():
         for p in lstm.parameters():

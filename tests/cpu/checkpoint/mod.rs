@@ -6,7 +6,7 @@ mod file;
 mod refuse;
 
 use gatefold::checkpoint::{GateLayout, GateNames, OnnxLstm, StateDict};
-use gatefold::{Array, Bias, Device, Lstm, LstmConfig};
+use gatefold::{Array, Bias, Device, Forecaster, Lstm, LstmConfig};
 
 /// `first`, `first + 1` and so on: every element is another one.
 fn counted(first: usize, shape: &[usize]) -> Array {
@@ -112,12 +112,31 @@ fn names_are_pytorchs() {
             .bidirectional(option("bidirectional") == 1)
             .proj_size(2 * option("proj"))
             .bias(if option("bias") == 1 { Bias::Double } else { Bias::None });
-        let dict = Lstm::new(&Device::cpu(), config).unwrap().state_dict().unwrap();
+        let dict = Lstm::new(&Device::cpu(), config.clone()).unwrap().state_dict().unwrap();
         let key = |(name, array): &(String, Array)| {
             let sizes: Vec<String> = array.shape().iter().map(usize::to_string).collect();
             format!("{name}[{}]", sizes.join(","))
         };
         assert_eq!(dict.iter().map(key).collect::<Vec<_>>().join(" "), keys, "{options}");
+        let sorted = |mut keys: Vec<String>| {
+            keys.sort();
+            keys
+        };
+        let wanted = sorted(keys.split(' ').map(str::to_owned).collect());
+        // A file, of a model with one bias a gate as well, and of one inside another.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for bias in [Bias::Single, Bias::Double].into_iter().filter(|_| option("bias") == 1) {
+            let config = config.clone().bias(bias);
+            Lstm::new(&Device::cpu(), config.clone()).unwrap().save(&path).unwrap();
+            let saved = gatefold::checkpoint::read(&path).unwrap().tensors;
+            assert_eq!(sorted(saved.iter().map(key).collect()), wanted, "{options}, {bias:?}");
+            Forecaster::new(&Device::cpu(), config, 2).unwrap().save(&path).unwrap();
+            let saved = gatefold::checkpoint::read(&path).unwrap().tensors;
+            let lstm = gatefold::checkpoint::with_prefix(&saved, "lstm.");
+            assert_eq!(sorted(lstm.iter().map(key).collect()), wanted, "{options}, {bias:?}");
+            assert_eq!(saved.len(), lstm.len() + 2);
+        }
         lines += 1;
     }
     assert_eq!(lines, 16);
