@@ -155,7 +155,7 @@ fn cases() -> Vec<Case> {
     let sequence = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
     let lengths = b.given((0..batch).map(|row| (row * steps / batch) as f32).collect());
     let rows = (width, b.buffer(batch * width));
-    let slot = SlotAtLength { offset: 0, first: 0, slots: steps };
+    let slot = SlotAtLength { longest: steps, offset: 0, first: 0, slots: steps };
     let way = kernels::copy_at_length::Way::Gather;
     let size = (batch, width);
     let launch = kernels::copy_at_length::dispatch(way, size, slot, lengths, sequence, rows, false);

@@ -1,6 +1,6 @@
 // copy_at_length: a row each, from or to the slot of a sequence that belongs to the row's length.
 //
-//   slot = lengths[b] + offset
+//   slot = min(lengths[b], longest) + offset
 //   SCATTER:    copied[slot][b][k] = (copied[slot][b][k] +) source[b][k]
 //   otherwise:  copied[b][k]       = (copied[b][k] +)       source[slot][b][k]
 //
@@ -13,7 +13,8 @@
 //
 // Slots count from the start of what is bound: `offset` has the first one's number taken off. A
 // row whose slot isn't there is left alone.
-// Grid: ceil(B K / 256) over x and y. Twins: reference::gather_at_length, scatter_at_length.
+// Grid: ceil(B ceil(K / 4) / 256) over x and y, an invocation four elements of a row.
+// Twins: reference::gather_at_length, scatter_at_length.
 
 override SCATTER: bool = false;
 override ACCUMULATE: bool = false;
@@ -23,6 +24,7 @@ struct Params {
     width: u32,
     slots: u32,
     offset: i32,
+    longest: i32,
     lengths_start: u32,
     source_start: u32,
     source_row: u32,
@@ -43,21 +45,26 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * groups.x + group.x) * 256u + lane;
-    let k = at % params.width;
-    let row = at / params.width;
+    let blocks = (params.width + 3u) / 4u;
+    let first = 4u * (at % blocks);
+    let row = at / blocks;
     if row >= params.batch {
         return;
     }
-    let slot = i32(lengths[params.lengths_start + row]) + params.offset;
+    let length = min(i32(lengths[params.lengths_start + row]), params.longest);
+    let slot = length + params.offset;
     if slot < 0 || u32(slot) >= params.slots {
         return;
     }
+    let count = min(4u, params.width - first);
     let shift = u32(slot) * params.step;
-    let read_at = params.source_start + row * params.source_row + k + select(shift, 0u, SCATTER);
-    let write_at = params.copied_start + row * params.copied_row + k + select(0u, shift, SCATTER);
-    if ACCUMULATE {
-        copied[write_at] += source[read_at];
-    } else {
-        copied[write_at] = source[read_at];
+    let read_at = params.source_start + row * params.source_row + first + select(shift, 0u, SCATTER);
+    let write_at = params.copied_start + row * params.copied_row + first + select(0u, shift, SCATTER);
+    for (var i = 0u; i < count; i++) {
+        if ACCUMULATE {
+            copied[write_at + i] += source[read_at + i];
+        } else {
+            copied[write_at + i] = source[read_at + i];
+        }
     }
 }

@@ -12,7 +12,8 @@
 // Element (t, b, k) lies at t * step + b * row + k from the start. Where it is added (ACCUMULATE),
 // a row that has ended is left alone. A value is selected and never multiplied, so that a NaN in
 // the padding stays there.
-// Grid: ceil(T B K / 256) over x and y. Twin: reference::copy_sequence.
+// Grid: ceil(T B ceil(K / 4) / 256) over x and y, an invocation four elements of a row.
+// Twin: reference::copy_sequence.
 
 override LENGTHS: bool = false;
 override ACCUMULATE: bool = false;
@@ -43,25 +44,31 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = (group.y * groups.x + group.x) * 256u + lane;
-    let k = at % params.width;
-    let row = (at / params.width) % params.batch;
-    let t = at / params.width / params.batch;
+    let blocks = (params.width + 3u) / 4u;
+    let first = 4u * (at % blocks);
+    let row = (at / blocks) % params.batch;
+    let t = at / blocks / params.batch;
     if t >= params.steps {
         return;
     }
-    let to = params.to_start + t * params.to_step + row * params.to_row + k;
+    let count = min(4u, params.width - first);
+    let to = params.to_start + t * params.to_step + row * params.to_row + first;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], params.t + t) {
             if !ACCUMULATE {
-                copied[to] = 0.0;
+                for (var i = 0u; i < count; i++) {
+                    copied[to + i] = 0.0;
+                }
             }
             return;
         }
     }
-    let value = source[params.from_start + t * params.from_step + row * params.from_row + k];
-    if ACCUMULATE {
-        copied[to] += value;
-    } else {
-        copied[to] = value;
+    let read_at = params.from_start + t * params.from_step + row * params.from_row + first;
+    for (var i = 0u; i < count; i++) {
+        if ACCUMULATE {
+            copied[to + i] += source[read_at + i];
+        } else {
+            copied[to + i] = source[read_at + i];
+        }
     }
 }

@@ -306,6 +306,16 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
+    /// The buffer as wgpu knows it, where it is on a GPU.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn as_wgpu(&self) -> Option<&wgpu::Buffer> {
+        match self {
+            Buffer::Gpu(buffer) => Some(buffer.as_wgpu()),
+            #[cfg(feature = "cpu")]
+            Buffer::Cpu(_) => None,
+        }
+    }
+
     /// Whether both are the same buffer.
     pub(crate) fn is(&self, other: &Buffer) -> bool {
         match (self, other) {
@@ -457,6 +467,25 @@ impl Session {
             #[cfg(feature = "cpu")]
             SessionKind::Cpu(session) => Buffer::Cpu(session.buffer(id).clone()),
         }
+    }
+
+    /// Records some of its commands into a caller's encoder; does nothing on the CPU.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        commands: std::ops::Range<usize>,
+    ) {
+        match &self.kind {
+            SessionKind::Gpu(session) => session.encode(encoder, commands, 0),
+            #[cfg(feature = "cpu")]
+            SessionKind::Cpu(_) => {}
+        }
+    }
+
+    /// The buffer of that name, where the plan has it.
+    pub(crate) fn known_if(&self, name: &str) -> Option<Buffer> {
+        self.program.buffer(name).map(|id| self.buffer(id))
     }
 
     /// The buffer of that name, which the plan is known to have.

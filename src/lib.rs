@@ -16,16 +16,26 @@ pub mod kernels;
 pub mod lockstep;
 pub mod model;
 pub mod plan;
+#[cfg(feature = "gpu")]
+mod record;
 pub mod reference;
 mod tensor;
 pub mod train;
+
+/// How to use the crate inside a program that has a wgpu device already.
+#[cfg(feature = "gpu")]
+#[doc = include_str!("../docs/embedding.md")]
+pub mod embedding {}
 
 pub use counters::Counts;
 pub use data::Dataset;
 pub use device::{DEVICE_VARIABLE, Device, Session};
 pub use error::{Error, Result};
+#[cfg(feature = "gpu")]
+pub use model::LstmBindings;
 pub use model::{
-    Forecaster, Init, Linear, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState, TrainingPass,
+    Forecaster, Init, Linear, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState, Stream,
+    StreamPool, TrainingPass,
 };
 pub use plan::Bias;
 pub use tensor::{Array, Tensor};

@@ -119,6 +119,18 @@ impl Tensor {
         self.shape.iter().product()
     }
 
+    /// The buffer as wgpu knows it, for passes of the caller's own; `None` on the CPU. It is usable
+    /// as storage and for copies both ways, and its first [`len`](Self::len) f32 are the elements.
+    #[cfg(feature = "gpu")]
+    pub fn as_wgpu(&self) -> Option<&wgpu::Buffer> {
+        self.buffer.as_wgpu()
+    }
+
+    /// A tensor over a buffer that something else keeps.
+    pub(crate) fn over(device: &Device, buffer: &Buffer, shape: &[usize]) -> Tensor {
+        Tensor { device: device.clone(), buffer: buffer.clone(), shape: shape.to_vec() }
+    }
+
     /// Where it lives.
     pub fn device(&self) -> &Device {
         &self.device

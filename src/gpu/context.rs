@@ -1,6 +1,6 @@
 //! The device, how it is chosen, and the guard around every call that it may refuse.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::executor::Buffer;
@@ -41,6 +41,11 @@ impl Adapter {
         adapters
     }
 
+    /// The adapter as wgpu knows it.
+    pub fn as_wgpu(&self) -> &wgpu::Adapter {
+        &self.inner
+    }
+
     /// The name that the driver gives, such as `llvmpipe (LLVM 15.0.6, 256 bits)`.
     pub fn name(&self) -> &str {
         &self.info.name
@@ -56,7 +61,7 @@ impl Adapter {
     /// # Errors
     /// [`Error::Gpu`] where the driver refuses.
     pub fn open(&self) -> Result<Gpu> {
-        self.open_with(self.inner.limits())
+        self.open_with(Gpu::wanted(&self.inner).required_limits)
     }
 
     /// Opens the device with the limits that every WebGPU device has.
@@ -97,9 +102,49 @@ pub struct Gpu {
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
     pub(super) in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    /// Hashes of callers' buffers that are known to be this device's.
+    pub(super) seen: Mutex<HashSet<u64>>,
 }
 
 impl Gpu {
+    /// The best hardware GPU of the machine; a driver that computes in software is never chosen.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] where there is none, [`Error::Gpu`] where the driver refuses.
+    pub fn new() -> Result<Gpu> {
+        let adapters = Adapter::all();
+        match adapters.iter().find(|adapter| !adapter.is_software()) {
+            Some(adapter) => adapter.open(),
+            None => Err(Error::NoDevice {
+                wanted: "gpu".to_owned(),
+                adapters: adapters.iter().map(|adapter| adapter.name().to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// What to ask an adapter for, for a device that [`from_wgpu`](Self::from_wgpu) will use: its
+    /// limits, so that large models are cut less often, and no optional feature. A caller adds what
+    /// its own work needs. A device with wgpu's default limits runs everything as well, in more
+    /// pieces.
+    ///
+    /// ```no_run
+    /// use gatefold::{gpu::Gpu, wgpu};
+    /// # async fn open(adapter: wgpu::Adapter) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut wanted = Gpu::wanted(&adapter);
+    /// wanted.required_features |= wgpu::Features::TIMESTAMP_QUERY; // the caller's own wish
+    /// let (device, queue) = adapter.request_device(&wanted).await?;
+    /// let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wanted(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+        wgpu::DeviceDescriptor {
+            label: Some("gatefold"),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        }
+    }
+
     /// Uses the caller's device. Asynchronous reads leave polling to the caller; none of the
     /// device's callbacks is replaced.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
@@ -128,6 +173,7 @@ impl Gpu {
             counters: Counters::default(),
             allocated: Allocated::default(),
             in_flight: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Bind groups made once, commands encoded in order.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Gpu;
 use super::pipeline::Pipeline;
 use crate::command::{BufferId, KernelId, KernelTable, Operation, Program, Range};
 use crate::counters::Held;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A buffer on the device, shared by its clones.
 #[derive(Clone, Debug)]
@@ -187,8 +188,8 @@ impl Session {
         (&self.buffer(range.buffer).inner, 4 * start as u64, 4 * range.len as u64)
     }
 
-    /// Encodes some of the commands, for the `run`th time where rings count.
-    fn encode(
+    /// Encodes some of the commands, for the `run`th time where rings count. Nothing is created.
+    pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         commands: std::ops::Range<usize>,
@@ -238,6 +239,47 @@ impl Session {
         }
     }
 }
+
+impl Gpu {
+    /// Whether a buffer is this device's, among those of its `wgpu::Instance`: those of two instances
+    /// no part of wgpu tells apart. The first time that a buffer is seen it is tried; after that
+    /// nothing is created.
+    pub fn owns(&self, buffer: &wgpu::Buffer) -> Result<bool> {
+        let mut hasher = DefaultHasher::new();
+        buffer.hash(&mut hasher);
+        let key = hasher.finish();
+        let mut seen = self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        if seen.contains(&key) {
+            return Ok(true);
+        }
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let own = self.allocate("probe", 4, usage)?;
+        // Recorded and never run: the encoder checks where its buffers come from.
+        let tried = self.guarded("looking at a caller's buffer", || {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            if buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
+                encoder.copy_buffer_to_buffer(buffer, 0, &own, 0, Some(4));
+            } else {
+                encoder.copy_buffer_to_buffer(&own, 0, buffer, 0, Some(4));
+            }
+            drop(encoder.finish());
+        });
+        match tried {
+            Ok(()) => {
+                if seen.len() >= SEEN {
+                    seen.clear();
+                }
+                seen.insert(key);
+                Ok(true)
+            }
+            Err(Error::Gpu { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Buffers of callers that are remembered as the device's own.
+const SEEN: usize = 1024;
 
 /// Collects runs of sessions into one submission.
 ///

@@ -15,6 +15,8 @@ params! {
         pub slots: u32,
         /// What is added to a row's length to get its slot.
         pub offset: i32,
+        /// What longer lengths count as.
+        pub longest: i32,
         /// Where the lengths start.
         pub lengths_start: u32,
         /// Where what is copied starts.
@@ -60,6 +62,7 @@ pub fn dispatch(
         width: width as u32,
         slots: slot.slots as u32,
         offset: (slot.offset - slot.first as isize) as i32,
+        longest: slot.longest as i32,
         lengths_start: lengths.start(),
         source_start: source.1.start(),
         source_row: source.0 as u32,
@@ -76,7 +79,7 @@ pub fn dispatch(
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![source.1.range, lengths.range, copied.1.range],
-        grid: linear_grid(batch * width),
+        grid: linear_grid(batch * width.div_ceil(4)),
     }
 }
 
@@ -84,7 +87,12 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let scatter = call.dispatch.constant("SCATTER") != 0.0;
     let accumulate = call.dispatch.constant("ACCUMULATE") != 0.0;
-    let slot = SlotAtLength { offset: p.offset as isize, first: 0, slots: p.slots as usize };
+    let slot = SlotAtLength {
+        longest: p.longest as usize,
+        offset: p.offset as isize,
+        first: 0,
+        slots: p.slots as usize,
+    };
     let size = (p.batch as usize, p.width as usize);
     let [source, lengths, copied] = call.args else { unreachable!("three bindings") };
     let (lengths, source) = (input(lengths, p.lengths_start), input(source, p.source_start));

@@ -62,7 +62,7 @@ pub fn dispatch(
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![source.range, padding.range(source.range), copied.range],
-        grid: linear_grid(steps * batch * width),
+        grid: linear_grid(steps * batch * width.div_ceil(4)),
     }
 }
 

@@ -8,6 +8,8 @@ use super::{LstmConfig, Network, parameter_methods, time_major};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::{Head, Sequences};
+#[cfg(feature = "gpu")]
+use crate::record::{self, Given};
 use crate::tensor::{Array, Tensor, expect_shape};
 
 fn names() -> Names {
@@ -166,6 +168,37 @@ impl Forecaster {
                 self.network.forward_session(&Sequences::new(steps, rows))?;
             }
         }
+        Ok(())
+    }
+
+    /// Records [`forward`](Self::forward) into the caller's encoder, over the caller's buffers, as
+    /// [`Lstm::record`](crate::Lstm::record).
+    ///
+    /// # Shapes
+    /// `x [T, B, I]`, or `[B, T, I]` where the settings say batch-first; `y [B, O]`.
+    ///
+    /// # Errors
+    /// As [`Lstm::record`](crate::Lstm::record).
+    #[cfg(feature = "gpu")]
+    pub fn record(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        (steps, batch): (usize, usize),
+        x: wgpu::BufferSlice<'_>,
+        y: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let shape = &self.network.shape;
+        shape.check("Forecaster::record", steps, batch)?;
+        let x = Given { name: "x", slice: x, len: steps * batch * shape.input };
+        let y = Given { name: "y", slice: y, len: batch * shape.outputs() };
+        record::expect("Forecaster::record", &self.network.device, &[x], &[y], &[])?;
+        let batch_first = self.network.config.batch_first;
+        let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
+        let ready = self.network.forward_session(&sequences)?;
+        let session = &ready.session;
+        record::copy_in(encoder, session, &[(x, "x")]);
+        session.encode(encoder, 0..session.program().commands.len());
+        record::copy_out(encoder, session, "y", 0, &y);
         Ok(())
     }
 

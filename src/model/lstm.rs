@@ -7,7 +7,9 @@ use super::sessions::InUse;
 use super::{LstmConfig, Network, parameter_methods};
 use crate::device::{Device, Recorder, Session};
 use crate::error::{Error, Result};
-use crate::plan::{Head, Plan, Sequences};
+use crate::plan::{Head, ParameterTable, Plan, Sequences};
+#[cfg(feature = "gpu")]
+use crate::record::{self, Given};
 use crate::reference::Dropout;
 use crate::tensor::{Array, Tensor};
 
@@ -77,7 +79,7 @@ struct Sizes {
 /// # Ok::<(), gatefold::Error>(())
 /// ```
 pub struct Lstm {
-    network: Network,
+    pub(super) network: Network,
 }
 
 fn names() -> Names {
@@ -135,6 +137,20 @@ impl Lstm {
     pub fn batch_first(mut self, batch_first: bool) -> Lstm {
         self.network.config.batch_first = batch_first;
         self
+    }
+
+    /// All parameters, flat and on the device, in the order and layout of
+    /// [`parameter_table`](Self::parameter_table): what an optimizer of the caller's own works on.
+    /// The tensor is the model's: what is written there is what the next call computes with.
+    pub fn parameters(&self) -> Tensor {
+        let network = &self.network;
+        Tensor::over(&network.device, &network.params, &[network.table.len])
+    }
+
+    /// Where each parameter lies in [`parameters`](Self::parameters) and in
+    /// [`LstmGradients::flat`]. Elements between tensors are zero, and have to stay zero.
+    pub fn parameter_table(&self) -> &ParameterTable {
+        &self.network.table
     }
 
     /// Input features `I`.
@@ -217,14 +233,7 @@ impl Lstm {
     pub fn step(&self, x_t: &Tensor, state: &mut LstmState) -> Result<Tensor> {
         let operation = "Lstm::step";
         let (device, shape) = (&self.network.device, &self.network.shape);
-        if shape.bidirectional {
-            return Err(Error::Value {
-                operation,
-                name: "bidirectional".to_owned(),
-                expected: "false, since the reverse direction needs the sequence's end".to_owned(),
-                got: "true".to_owned(),
-            });
-        }
+        self.expect_one_direction(operation)?;
         x_t.expect(operation, "x_t", device, &[("B", None), ("I", Some(shape.input))])?;
         let batch = x_t.shape()[0];
         self.expect_own(operation, batch, state)?;
@@ -240,6 +249,118 @@ impl Lstm {
         Ok(y)
     }
 
+    /// Records [`forward_padded`](Self::forward_padded) into the caller's encoder, over the caller's
+    /// buffers: nothing is submitted, and after the first call of a shape nothing is created. The
+    /// caller's own passes may stand before and after it. See the
+    /// [page on embedding](crate::embedding).
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward), for `steps` timesteps of `batch` rows; `lengths [B]` are whole
+    /// numbers in f32, at most `steps`, which nobody checks there.
+    ///
+    /// # Errors
+    /// [`Error::Value`] on the CPU, and for a buffer with an offset that isn't of whole f32, without
+    /// `COPY_SRC` or `COPY_DST`, or for both input and output; [`Error::Shape`] for one that is too
+    /// small; [`Error::OtherDevice`]; [`Error::Limit`], [`Error::OutOfMemory`]. Nothing is recorded
+    /// then.
+    #[cfg(feature = "gpu")]
+    pub fn record(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        (steps, batch): (usize, usize),
+        bindings: &LstmBindings<'_>,
+    ) -> Result<()> {
+        let shape = &self.network.shape;
+        shape.check("Lstm::record", steps, batch)?;
+        let states = shape.layers * shape.directions() * batch;
+        let given = |name, slice, len| Given { name, slice, len };
+        let mut inputs = vec![(given("x", bindings.x, steps * batch * shape.input), "x")];
+        inputs.extend(bindings.lengths.map(|slice| (given("lengths", slice, batch), "lengths")));
+        if let Some([h, c]) = bindings.state {
+            inputs.push((given("h_0", h, states * shape.state()), "h_0"));
+            inputs.push((given("c_0", c, states * shape.hidden), "c_0"));
+        }
+        let y = bindings.y.map(|slice| given("y", slice, steps * batch * shape.features()));
+        let last = bindings.last_state.map(|[h, c]| {
+            [given("h_n", h, states * shape.state()), given("c_n", c, states * shape.hidden)]
+        });
+        let outputs: Vec<Given<'_>> = y.into_iter().chain(last.into_iter().flatten()).collect();
+        let read: Vec<Given<'_>> = inputs.iter().map(|(given, _)| *given).collect();
+        record::expect("Lstm::record", &self.network.device, &read, &outputs, &[])?;
+
+        let sequences = Sequences {
+            steps,
+            batch,
+            lengths: bindings.lengths.is_some(),
+            batch_first: self.network.config.batch_first,
+            state: bindings.state.is_some(),
+            resets: false,
+        };
+        let ready = self.network.forward_session(&sequences)?;
+        let session = &ready.session;
+        record::copy_in(encoder, session, &inputs);
+        session.encode(encoder, 0..session.program().commands.len());
+        let output = ready.plan.output;
+        let name = &session.program().spec(output.buffer).name;
+        for given in &outputs {
+            match given.name {
+                "y" => record::copy_out(encoder, session, name, output.start, given),
+                state => record::copy_out(encoder, session, state, 0, given),
+            }
+        }
+        Ok(())
+    }
+
+    /// Records [`step`](Self::step) into the caller's encoder, as [`record`](Self::record): `state`
+    /// is read and written in place.
+    ///
+    /// # Shapes
+    /// `x_t [B, I]`, `y_t [B, P]`, `h [L, B, P]`, `c [L, B, H]`.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record) and [`step`](Self::step).
+    #[cfg(feature = "gpu")]
+    pub fn record_step(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        batch: usize,
+        x_t: wgpu::BufferSlice<'_>,
+        [h, c]: [wgpu::BufferSlice<'_>; 2],
+        y_t: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let operation = "Lstm::record_step";
+        self.expect_one_direction(operation)?;
+        let shape = &self.network.shape;
+        shape.check(operation, 1, batch)?;
+        let given = |name, slice, len| Given { name, slice, len };
+        let x_t = given("x_t", x_t, batch * shape.input);
+        let y_t = given("y_t", y_t, batch * shape.features());
+        let h = given("h", h, shape.layers * batch * shape.state());
+        let c = given("c", c, shape.layers * batch * shape.hidden);
+        record::expect(operation, &self.network.device, &[x_t], &[y_t], &[h, c])?;
+        let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
+        let (session, output) = (&ready.session, ready.plan.output);
+        record::copy_in(encoder, session, &[(x_t, "x"), (h, "h_0"), (c, "c_0")]);
+        session.encode(encoder, 0..session.program().commands.len());
+        let name = &session.program().spec(output.buffer).name;
+        record::copy_out(encoder, session, name, output.start, &y_t);
+        record::copy_out(encoder, session, "h_n", 0, &h);
+        record::copy_out(encoder, session, "c_n", 0, &c);
+        Ok(())
+    }
+
+    pub(super) fn expect_one_direction(&self, operation: &'static str) -> Result<()> {
+        match self.network.shape.bidirectional {
+            false => Ok(()),
+            true => Err(Error::Value {
+                operation,
+                name: "bidirectional".to_owned(),
+                expected: "false, since the reverse direction needs the sequence's end".to_owned(),
+                got: "true".to_owned(),
+            }),
+        }
+    }
+
     /// The states that a sequence starts from where none are given: the learned ones, or zeros.
     ///
     /// # Errors
@@ -252,7 +373,7 @@ impl Lstm {
         Ok(state)
     }
 
-    fn zero_state(&self, batch: usize, batched: bool) -> Result<LstmState> {
+    pub(super) fn zero_state(&self, batch: usize, batched: bool) -> Result<LstmState> {
         let (device, shape) = (&self.network.device, &self.network.shape);
         let states = shape.layers * shape.directions();
         let zeros = |width: usize| match batched {
@@ -394,12 +515,13 @@ impl Lstm {
             // Without a batch there is one layout, which needs no turning.
             batch_first: batched && config.batch_first,
             state: state.is_some(),
+            resets: false,
         };
         Ok(Sizes { sequences, batched })
     }
 
     /// Checks a state of a batch, or of none.
-    fn expect_state(
+    pub(super) fn expect_state(
         &self,
         operation: &'static str,
         batch: Option<usize>,
@@ -480,10 +602,26 @@ fn finish(recorder: &mut Recorder, session: &Session, plan: &Plan, to: &(Tensor,
     copy_state(recorder, session, state);
 }
 
-fn copy_state(recorder: &mut Recorder, session: &Session, state: &LstmState) {
+pub(super) fn copy_state(recorder: &mut Recorder, session: &Session, state: &LstmState) {
     for (name, tensor) in [("h_n", &state.h), ("c_n", &state.c)] {
         recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
     }
+}
+
+/// The caller's buffers for [`Lstm::record`], each from an offset on.
+#[cfg(feature = "gpu")]
+#[derive(Clone, Copy)]
+pub struct LstmBindings<'a> {
+    /// The input.
+    pub x: wgpu::BufferSlice<'a>,
+    /// The timesteps of each row, where they have some of their own.
+    pub lengths: Option<wgpu::BufferSlice<'a>>,
+    /// The initial states `h_0` and `c_0`; else the learned ones or zeros.
+    pub state: Option<[wgpu::BufferSlice<'a>; 2]>,
+    /// Where the outputs go, where they are wanted.
+    pub y: Option<wgpu::BufferSlice<'a>>,
+    /// Where the final states `h_n` and `c_n` go, where they are wanted.
+    pub last_state: Option<[wgpu::BufferSlice<'a>; 2]>,
 }
 
 /// A forward pass in training, with everything that its backward pass needs.
@@ -578,6 +716,11 @@ pub struct LstmGradients {
 }
 
 impl LstmGradients {
+    /// Of all parameters, flat and on the device, as [`Lstm::parameter_table`] says.
+    pub fn flat(&self) -> &Tensor {
+        &self.parameters
+    }
+
     /// Of every parameter, under its name and in PyTorch's layout, read back to the host. Those of
     /// learned states are zero where states were given.
     ///

@@ -8,13 +8,17 @@ mod lstm;
 mod lstm_cell;
 mod network;
 mod sessions;
+mod stream_pool;
 
 pub use config::LstmConfig;
 pub use forecaster::Forecaster;
 pub use init::Init;
 pub use linear::Linear;
+#[cfg(feature = "gpu")]
+pub use lstm::LstmBindings;
 pub use lstm::{Lstm, LstmGradients, LstmState, TrainingPass};
 pub use lstm_cell::LstmCell;
+pub use stream_pool::{Stream, StreamPool};
 
 pub(crate) use network::{Network, time_major};
 pub(crate) use sessions::{InUse, SessionCache};

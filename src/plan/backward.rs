@@ -151,7 +151,7 @@ impl Planner<'_> {
                 let (from, to) = (self.whole(from.1.buffer), self.whole(dh));
                 self.push("outputs, gradient", Operation::Copy { from, to });
             } else {
-                let padded = self.sequences.lengths.then_some(0);
+                let padded = self.ended_by(0);
                 self.copy_sequence("outputs, gradient", (steps, width), from, to, padded, false);
             }
             return;
@@ -244,7 +244,8 @@ impl Planner<'_> {
         let t = if d == 0 { self.steps - 1 } else { 0 };
         let to = Place { start: first.start + t * time_major.step, ..first };
         let from = (Strides { step: 0, row: width }, from);
-        self.copy_sequence(&label, (1, width), from, (time_major, to), lengths.then_some(t), true);
+        let mask = self.ended_by(t);
+        self.copy_sequence(&label, (1, width), from, (time_major, to), mask, true);
     }
 
     /// The timestep that the backward pass of a direction visits `s`th.

@@ -1,6 +1,6 @@
 //! The forward pass.
 
-use super::workspace::{Place, Planner};
+use super::workspace::{Mask, Place, Planner};
 use super::{Head, Role};
 use crate::command::{Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
@@ -113,7 +113,7 @@ impl Planner<'_> {
             let to = self.workspace("x_time_major", "[T, B, I]", &size);
             let from = (self.callers_strides(width), Place { buffer: self.x, start: 0 });
             let to = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
-            let padded = self.sequences.lengths.then_some(0);
+            let padded = self.ended_by(0);
             self.copy_sequence("input", (self.steps, width), from, to, padded, false);
         }
         for l in 0..self.shape.layers {
@@ -226,6 +226,20 @@ impl Planner<'_> {
             (0, Place { start: place.start + start / self.batch, ..place })
         });
         let given = self.program.buffer(&format!("{name}_0"));
+        if let (Some(keep), Some(given)) = (self.program.buffer("keep"), given) {
+            // Rows that begin anew leave the given state behind, for the learned one if there is one.
+            let target = Place { buffer: to, start: slots.start(slots.initial) };
+            let to = (slots.strides, target);
+            let strides = |row: usize| Strides { step: 0, row };
+            let from = (strides(width), Place { buffer: given, start });
+            let mask = |lengths| Some(Mask { lengths, t: 0 });
+            self.copy_sequence(&label, (1, width), from, to, mask(keep), false);
+            if let (Some((row, learned)), Some(fresh)) = (learned, self.program.buffer("fresh")) {
+                let from = (strides(row), learned);
+                self.copy_sequence(&label, (1, width), from, to, mask(fresh), true);
+            }
+            return;
+        }
         let source = match given {
             Some(buffer) => Some((width, Place { buffer, start })),
             None => learned,
@@ -384,7 +398,7 @@ impl Planner<'_> {
             let range = |at: Place| Range { buffer: at.buffer, start: at.start, len };
             return self.push(label, Operation::Copy { from: range(from), to: range(copied) });
         }
-        let padded = self.outputs_are_mixed().then_some(0);
+        let padded = self.ended_by(0).filter(|_| self.outputs_are_mixed());
         let (from, to) = ((time_major, from), (to.0, copied));
         self.copy_sequence(label, (self.steps, width), from, to, padded, false);
     }

@@ -236,12 +236,14 @@ pub struct Sequences {
     pub batch_first: bool,
     /// Whether initial states are given; else they are learned ones or zero.
     pub state: bool,
+    /// Whether single rows may begin anew in spite of the given states.
+    pub resets: bool,
 }
 
 impl Sequences {
     /// `steps` timesteps of `batch` rows, time-major, from the model's own initial states.
     pub fn new(steps: usize, batch: usize) -> Sequences {
-        Sequences { steps, batch, lengths: false, batch_first: false, state: false }
+        Sequences { steps, batch, lengths: false, batch_first: false, state: false, resets: false }
     }
 
     /// With a length for every row.
@@ -290,6 +292,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `x` | `[T, B, I]`, or `[B, T, I]` | the input |
 /// | `lengths` | `[B]` | timesteps of each row, where rows have lengths |
 /// | `h_0`, `c_0` | `[L D, B, P]`, `[L D, B, H]` | the initial states, where they are given |
+/// | `keep`, `fresh` | `[B]` | 1 and 0 for rows that go on, 0 and 1 for those that begin anew, with [`Sequences::resets`] |
 /// | `gates_l{l}` | `[D, T, B, H, 4]` | the input's share, then the activated gates, then their gradients |
 /// | `h_l{l}` | `[T+D, B, D, P]` | hidden states; slot `t+1` after timestep `t`, the slots at both ends the initial ones |
 /// | `c_l{l}` | `[D, T+1, B, H]` | cell states; forward slot `t+1` after timestep `t`, reverse slot `t` |
@@ -324,6 +327,8 @@ pub struct Plan {
     pub sequences: Sequences,
     /// Where the outputs, or the prediction, are after a run.
     pub output: Range,
+    /// The first command of the forward pass; those before it take what the host has written apart.
+    pub forward_from: usize,
     /// The first command of the backward pass, where there is one.
     pub backward_from: usize,
     /// How the time loop is run.
@@ -397,6 +402,7 @@ impl Plan {
         }
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
         planner.feed();
+        planner.forward_from = planner.program.commands.len();
         planner.forward();
         planner.backward_from = planner.program.commands.len();
         planner.loss();
@@ -430,6 +436,7 @@ impl fmt::Display for Plan {
             (call.lengths, "lengths".to_owned()),
             (call.batch_first, "batch first".to_owned()),
             (call.state, "given initial states".to_owned()),
+            (call.resets, "rows that begin anew".to_owned()),
         ];
         let said: Vec<String> =
             said.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();

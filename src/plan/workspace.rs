@@ -18,6 +18,15 @@ pub(super) struct Place {
     pub(super) start: usize,
 }
 
+/// Which rows are left out of a copy: those that have ended by `t`, and at later timesteps those
+/// that have ended then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mask {
+    /// A number of timesteps for each row.
+    pub(super) lengths: BufferId,
+    pub(super) t: usize,
+}
+
 /// A program in the making.
 pub(super) struct Planner<'a> {
     pub(super) shape: StackShape,
@@ -33,6 +42,7 @@ pub(super) struct Planner<'a> {
     pub(super) x: BufferId,
     /// Where the outputs or the prediction are.
     pub(super) output: Option<Range>,
+    pub(super) forward_from: usize,
     pub(super) backward_from: usize,
 }
 
@@ -55,6 +65,14 @@ impl<'a> Planner<'a> {
                 got: format!("{sequences:?}"),
             });
         }
+        if sequences.resets && (!sequences.state || shape.bidirectional) {
+            return Err(Error::Value {
+                operation,
+                name: "resets".to_owned(),
+                expected: "of given states, in one direction".to_owned(),
+                got: format!("{sequences:?}"),
+            });
+        }
         let table = ParameterTable::new(shape);
         let mut planner = Planner {
             shape: *shape,
@@ -67,6 +85,7 @@ impl<'a> Planner<'a> {
             params: BufferId(0),
             x: BufferId(0),
             output: None,
+            forward_from: 0,
             backward_from: 0,
             table,
         };
@@ -77,6 +96,12 @@ impl<'a> Planner<'a> {
         };
         if sequences.lengths {
             planner.workspace("lengths", "[B]", &[batch]);
+        }
+        if sequences.resets {
+            planner.workspace("keep", "[B]", &[batch]);
+            if shape.learned_state {
+                planner.workspace("fresh", "[B]", &[batch]);
+            }
         }
         if shape.layers > 0 && shape.projection.is_none() {
             planner.workspace("unused", "[1]", &[1]);
@@ -326,19 +351,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The mask of the rows' lengths from timestep `t` on, where rows have any.
+    pub(super) fn ended_by(&self, t: usize) -> Option<Mask> {
+        self.program.buffer("lengths").map(|lengths| Mask { lengths, t })
+    }
+
     /// Copies `[steps, B, K]` from one place and layout to another, or adds it, in as many pieces
-    /// as bindings need; rows that have ended by timestep `t` and after become zero, where `t` is
-    /// given.
+    /// as bindings need; rows that have ended by the mask become zero.
     pub(super) fn copy_sequence(
         &mut self,
         label: &str,
         (steps, width): (usize, usize),
         (from, source): (Strides, Place),
         (to, copied): (Strides, Place),
-        padded_from: Option<usize>,
+        mask: Option<Mask>,
         accumulate: bool,
     ) {
-        let padding = if padded_from.is_some() { self.padding() } else { Padding(None) };
+        let padding = Padding(mask.map(|mask| View::of(self.whole(mask.lengths))));
         // As many rows at a time as can be bound with all their timesteps, then fewer timesteps.
         let extent = |strides: Strides, steps: usize, rows: usize| {
             (steps - 1) * strides.step + (rows - 1) * strides.row + width
@@ -374,7 +403,7 @@ impl<'a> Planner<'a> {
                     (count, rows, width),
                     (from, part(source, from)),
                     (to, part(copied, to)),
-                    (Padding(lengths), padded_from.unwrap_or(0) + t),
+                    (Padding(lengths), mask.map_or(0, |mask| mask.t) + t),
                     accumulate,
                 );
                 self.launch(label, dispatch);
@@ -410,7 +439,7 @@ impl<'a> Planner<'a> {
             let start = sequence.start + first * strides.step;
             let shown = self.window(Place { start, ..sequence }, extent(count));
             let others = self.window(rows, (self.batch - 1) * row + width);
-            let slot = SlotAtLength { offset, first, slots: count };
+            let slot = SlotAtLength { longest: self.steps, offset, first, slots: count };
             let size = (self.batch, width);
             let dispatch = copy_at_length::dispatch(
                 way,
@@ -451,6 +480,7 @@ impl<'a> Planner<'a> {
             shape: self.shape,
             sequences: self.sequences,
             output,
+            forward_from: self.forward_from,
             backward_from: self.backward_from,
             tier: "step",
             reason: "one dispatch a timestep, the only tier so far".to_owned(),

@@ -2,10 +2,12 @@
 
 use super::{Real, Strides};
 
-/// Which slot of a sequence belongs to a row of a certain length: `length + offset`, counted
-/// from slot `first` on; rows whose slot isn't one of `slots` are left alone.
+/// Which slot of a sequence belongs to a row of a certain length: `min(length, longest) + offset`,
+/// counted from slot `first` on; rows whose slot isn't one of `slots` are left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotAtLength {
+    /// What longer lengths count as.
+    pub longest: usize,
     /// What is added to the length.
     pub offset: isize,
     /// The first slot that is there.
@@ -16,7 +18,8 @@ pub struct SlotAtLength {
 
 impl SlotAtLength {
     fn of<R: Real>(&self, length: R) -> Option<usize> {
-        let slot = length.to_f64()? as isize + self.offset - self.first as isize;
+        let length = (length.to_f64()? as isize).min(self.longest as isize);
+        let slot = length + self.offset - self.first as isize;
         usize::try_from(slot).ok().filter(|&slot| slot < self.slots)
     }
 }

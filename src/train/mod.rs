@@ -8,4 +8,6 @@ mod trainer;
 pub use gradients::{Gradients, gradients};
 pub use loss::Loss;
 pub use optimizer::Adam;
+#[cfg(feature = "gpu")]
+pub use trainer::TrainingBindings;
 pub use trainer::{Best, Progress, Report, Trainer};

@@ -1,5 +1,11 @@
 //! The training loop.
 
+#[cfg(feature = "gpu")]
+mod recorded;
+
+#[cfg(feature = "gpu")]
+pub use recorded::TrainingBindings;
+
 use std::time::Instant;
 
 use super::{Adam, Loss};
@@ -94,6 +100,9 @@ struct DeviceState {
     sessions: SessionCache,
     /// Optimizer steps so far.
     step: u64,
+    /// What the next steps take, where they are recorded for a caller.
+    #[cfg(feature = "gpu")]
+    coming: Option<recorded::Coming>,
 }
 
 impl State {
@@ -107,6 +116,8 @@ impl State {
             losses: network.device.create_buffer("losses", LOSS_SLOTS)?,
             sessions: SessionCache::default(),
             step: 0,
+            #[cfg(feature = "gpu")]
+            coming: None,
         };
         Ok(State {
             device,
@@ -120,15 +131,8 @@ impl State {
 
 impl DeviceState {
     /// The training session of a shape.
-    fn session(
-        &self,
-        model: &Forecaster,
-        adam: &Adam,
-        steps: usize,
-        rows: usize,
-    ) -> Result<InUse<'_>> {
+    fn session(&self, model: &Forecaster, adam: &Adam, sequences: Sequences) -> Result<InUse<'_>> {
         let network = &model.network;
-        let sequences = Sequences::new(steps, rows);
         let plan = || {
             let options = TrainingOptions {
                 adam: Some(adam.constants()),
@@ -386,7 +390,8 @@ impl Trainer {
         let last = train.len() % self.batch_size;
         for rows in [last, self.batch_size.min(train.len())] {
             if rows > 0 {
-                state.device.session(&self.model, &self.adam, steps, rows)?;
+                let sequences = Sequences::new(steps, rows);
+                state.device.session(&self.model, &self.adam, sequences)?;
             }
         }
         match validation {
@@ -404,6 +409,16 @@ impl Trainer {
     }
 }
 
+/// What a plan's `scalars` and `key` hold in an optimizer step.
+fn step_values(model: &Forecaster, adam: &Adam, step: u64) -> Vec<f32> {
+    let (scalars, config) = (adam.scalars(step), &model.network.config);
+    let mut values = vec![scalars.step_size, scalars.root_correction];
+    if config.drops().is_some() {
+        values.extend(Dropout::halves(Dropout::key(config.seed, step)));
+    }
+    values
+}
+
 /// Records one training step over the sequences `rows`.
 fn record(
     model: &Forecaster,
@@ -418,7 +433,8 @@ fn record(
         run.read_losses(device, &state.losses)?;
     }
     let step = state.step + 1;
-    let ready = state.session(model, adam, data.x().shape()[1], rows.len())?;
+    let sequences = Sequences::new(data.x().shape()[1], rows.len());
+    let ready = state.session(model, adam, sequences)?;
     let session = &ready.session;
     let feed = session.program().buffer("feed").map(|id| session.program().spec(id));
     let slots = feed.map_or(1, |feed| feed.slots);
@@ -427,18 +443,13 @@ fn record(
         run.submit()?;
     }
     run.rows = rows.len();
-    let scalars = adam.scalars(step);
     run.host.clear();
     time_major(data.x(), rows, &mut run.host);
     let outputs = data.y().shape()[1];
     for &row in rows {
         run.host.extend_from_slice(&data.y().data()[row * outputs..][..outputs]);
     }
-    run.host.extend([scalars.step_size, scalars.root_correction]);
-    let config = &model.network.config;
-    if config.drops().is_some() {
-        run.host.extend(Dropout::halves(Dropout::key(config.seed, step)));
-    }
+    run.host.extend(step_values(model, adam, step));
     device.write(&session.known("feed"), run.runs % slots * run.host.len(), &run.host)?;
     run.recorder.run(session, run.runs);
     run.runs += 1;

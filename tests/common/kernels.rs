@@ -316,7 +316,9 @@ pub fn copy_at_length(device: &Device) {
                 let rows = launch.buffer(normal(2 + batch * width, 1.0, 2), 2);
                 let lengths: Vec<f32> = (0..batch).map(|b| (b % (slots + 1)) as f32).collect();
                 let lengths = launch.buffer(lengths, 0);
-                let slot = SlotAtLength { offset, first, slots: slots - first };
+                // The longest rows count as shorter ones.
+                let longest = slots.saturating_sub(1).max(1);
+                let slot = SlotAtLength { longest, offset, first, slots: slots - first };
                 let dispatch = kernels::copy_at_length::dispatch(
                     way,
                     (batch, width),

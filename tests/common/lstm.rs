@@ -586,6 +586,7 @@ fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f32>)>
         lengths: case.lengths.is_some(),
         batch_first: case.batch_first,
         state: case.state,
+        resets: false,
     };
     let drop = (case.dropout > 0.0).then(|| Dropout::new(case.dropout));
     let plan = Plan::gradient(&shape, &sequences, drop, limits).unwrap();

@@ -1,10 +1,12 @@
 //! What both test binaries share: checks that run on any device.
 
+pub mod examples;
 pub mod golden;
 pub mod kernels;
 pub mod lstm;
 pub mod models;
 pub mod random;
+pub mod streams;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
@@ -68,6 +70,12 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("lstm::gradients_in_lockstep", lstm::gradients_in_lockstep),
     ("lstm::small_limits_change_nothing", lstm::small_limits_change_nothing),
     ("lstm::seventeen_million_parameters", lstm::seventeen_million_parameters),
+    ("streams::pools_keep_streams_apart", streams::pools_keep_streams_apart),
+    ("streams::streams_are_saved_and_restored", streams::streams_are_saved_and_restored),
+    ("streams::pools_refuse_what_isnt_theirs", streams::pools_refuse_what_isnt_theirs),
+    ("streams::a_large_pool_costs_little", streams::a_large_pool_costs_little),
+    ("examples::autodiff", examples::autodiff),
+    ("examples::sensors", examples::sensors),
     ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
     ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
     ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),

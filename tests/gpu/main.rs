@@ -8,6 +8,7 @@
 mod common;
 
 mod device;
+mod embed;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
             let test = Trial::test(format!("none::{name}"), move || Err(Failed::from(reason)));
             test.with_kind(reason).with_ignored_flag(!required)
         };
-        let all = CHECKS.iter().chain(device::CHECKS);
+        let all = CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS);
         return conclude(libtest_mimic::run(&arguments, all.map(ignored).collect()));
     };
     let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     println!("running on {offered}");
     let mut trials = Vec::new();
     for (limits, device) in [("offered", &offered), ("defaults", &defaults)] {
-        for &(name, check) in CHECKS.iter().chain(device::CHECKS) {
+        for &(name, check) in CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS) {
             let device = device.clone();
             trials.push(Trial::test(format!("{short}::{limits}::{name}"), move || {
                 check(&device);
