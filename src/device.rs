@@ -19,6 +19,19 @@ compile_error!("gatefold needs the feature `cpu`, the feature `gpu`, or both");
 pub const DEVICE_VARIABLE: &str = "GATEFOLD_DEVICE";
 
 /// A device that models run on; its clones are the same device.
+///
+/// # Who polls
+///
+/// A GPU's work is seen to be done by polling the device. A blocking call polls it, whoever's it
+/// is. The future of a call whose name ends in `_async` polls a GPU that this crate opened itself,
+/// without blocking, whenever it is polled, and asks to be polled again. A GPU that a caller made
+/// ([`Gpu::from_wgpu`](crate::gpu::Gpu::from_wgpu)) is polled by the caller: until then such a
+/// future is pending, and polling the device wakes its task. No thread is started for a GPU.
+///
+/// The CPU does the work when the future is polled, and the future is never pending.
+///
+/// A future does nothing before it is polled. It may be dropped at any time: what was submitted is
+/// done all the same, and what it used can be used again.
 #[derive(Clone)]
 pub struct Device {
     kind: Kind,
@@ -31,6 +44,15 @@ enum Kind {
     Gpu(Arc<Gpu>),
     #[cfg(feature = "cpu")]
     Cpu(Arc<Cpu>),
+}
+
+/// How a call waits for the device. The CPU has nothing to wait for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    /// The thread sleeps. Futures of such calls are driven by `pollster::block_on`.
+    Blocking,
+    /// The future is pending.
+    Pending,
 }
 
 /// Runs an expression on whichever executor there is.
@@ -158,6 +180,46 @@ impl Device {
         on!(&self.kind, device => device.allocated_bytes())
     }
 
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails.
+    pub fn wait(&self) -> Result<()> {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.wait(),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => Ok(()),
+        }
+    }
+
+    /// The asynchronous form of [`wait`](Self::wait): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_async(&self) -> Result<()> {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.wait_async().await,
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => Ok(()),
+        }
+    }
+
+    /// Pending while so many submissions are before a GPU that one more would wait. Calls that read
+    /// nothing back, such as [`Lstm::step`](crate::Lstm::step), wait for nothing else: a program
+    /// that mustn't block awaits this before them. The future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](Device#who-polls)).
+    pub async fn room_async(&self) {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.room_async().await,
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => {}
+        }
+    }
+
     /// Whether both are the same device.
     pub fn is(&self, other: &Device) -> bool {
         match (&self.kind, &other.kind) {
@@ -217,6 +279,19 @@ impl Device {
             return gpu.read_async(buffer, start, len).await;
         }
         self.read(buffer, start, len)
+    }
+
+    pub(crate) async fn read_as(
+        &self,
+        buffer: &Buffer,
+        start: usize,
+        len: usize,
+        wait: Wait,
+    ) -> Result<Vec<f32>> {
+        match wait {
+            Wait::Blocking => self.read(buffer, start, len),
+            Wait::Pending => self.read_async(buffer, start, len).await,
+        }
     }
 
     /// Makes a program ready to run; `caller` gives the buffers that belong to the caller, and may
@@ -426,9 +501,22 @@ impl Session {
     /// # Errors
     /// [`Error::Value`] for an unknown name, [`Error::Gpu`] where the device fails.
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_as(name, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`read`](Self::read): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
+        self.read_as(name, Wait::Pending).await
+    }
+
+    pub(crate) async fn read_as(&self, name: &str, wait: Wait) -> Result<Vec<f32>> {
         let id = self.id("Session::read", name)?;
         let spec = self.program.spec(id);
-        self.device.read(&self.buffer(id), 0, spec.len * spec.slots)
+        self.device.read_as(&self.buffer(id), 0, spec.len * spec.slots, wait).await
     }
 
     /// Runs all commands once, with slot 0 of every ring, and submits them.
@@ -436,9 +524,13 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] where the device fails.
     pub fn run(&self) -> Result<()> {
+        pollster::block_on(self.run_as(Wait::Blocking))
+    }
+
+    pub(crate) async fn run_as(&self, wait: Wait) -> Result<()> {
         let mut recorder = self.device.recorder();
         recorder.run(self, 0);
-        recorder.submit()
+        recorder.submit_as(wait).await
     }
 
     /// Waits until everything that was submitted is done.
@@ -446,12 +538,16 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] where the device fails.
     pub fn wait(&self) -> Result<()> {
-        match &self.device.kind {
-            #[cfg(feature = "gpu")]
-            Kind::Gpu(gpu) => gpu.wait(),
-            #[cfg(feature = "cpu")]
-            Kind::Cpu(_) => Ok(()),
-        }
+        self.device.wait()
+    }
+
+    /// The asynchronous form of [`wait`](Self::wait): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_async(&self) -> Result<()> {
+        self.device.wait_async().await
     }
 
     /// Bytes that its commands take, about: a line each on the host, its constants on the device.
@@ -563,6 +659,15 @@ impl Recorder {
             Recorder::Gpu(recorder) => recorder.submit(),
             #[cfg(feature = "cpu")]
             Recorder::Cpu => Ok(()),
+        }
+    }
+
+    /// Submits, when it is polled first, and waits where too much is before the device.
+    pub(crate) async fn submit_as(&mut self, wait: Wait) -> Result<()> {
+        match (self, wait) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Wait::Pending) => recorder.submit_async().await,
+            (recorder, _) => recorder.submit(),
         }
     }
 }

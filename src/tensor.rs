@@ -82,8 +82,8 @@ impl Tensor {
         self.device.read(&self.buffer, 0, self.len())
     }
 
-    /// The asynchronous form of [`to_vec`](Self::to_vec); who polls the device is said at
-    /// [`Gpu::read_async`](crate::gpu::Gpu::read_async).
+    /// The asynchronous form of [`to_vec`](Self::to_vec): the future polls a GPU of our own, a
+    /// caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
     ///
     /// # Errors
     /// As [`to_vec`](Self::to_vec).

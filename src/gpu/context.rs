@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use super::executor::Buffer;
+use super::executor::{Buffer, Submission};
 use super::pipeline::Pipelines;
 use crate::command::Limits;
 use crate::counters::{Allocated, Counters, Counts};
@@ -101,7 +101,7 @@ pub struct Gpu {
     pub(super) staging: Mutex<Option<wgpu::Buffer>>,
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
-    pub(super) in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    pub(super) in_flight: Mutex<VecDeque<Submission>>,
     /// Hashes of callers' buffers that are known to be this device's.
     pub(super) seen: Mutex<HashSet<u64>>,
 }
@@ -145,8 +145,8 @@ impl Gpu {
         }
     }
 
-    /// Uses the caller's device. Asynchronous reads leave polling to the caller; none of the
-    /// device's callbacks is replaced.
+    /// Uses the caller's device. Asynchronous calls leave polling to the caller, and blocking ones
+    /// poll it themselves; none of the device's callbacks is replaced.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         let info = device.adapter_info();
         let offered = device.limits();

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use futures_intrusive::sync::ManualResetEvent;
+
 use super::Gpu;
 use super::pipeline::Pipeline;
 use crate::command::{BufferId, KernelId, KernelTable, Operation, Program, Range};
@@ -288,7 +290,25 @@ const SEEN: usize = 1024;
 pub struct Recorder {
     gpu: Arc<Gpu>,
     encoder: Option<wgpu::CommandEncoder>,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<Submission>,
+}
+
+/// A submission that the device may have before it.
+#[derive(Clone, Debug)]
+pub(super) struct Submission {
+    index: wgpu::SubmissionIndex,
+    /// Set by whoever polls the device once it is done.
+    done: Arc<ManualResetEvent>,
+}
+
+/// The youngest of `queue` that has to be done before only `most` can be left.
+///
+/// It stays there until it is done: a future that is dropped while it waits leaves the count right.
+fn surplus(queue: &mut VecDeque<Submission>, most: usize) -> Option<Submission> {
+    while queue.front().is_some_and(|submission| submission.done.is_set()) {
+        queue.pop_front();
+    }
+    queue.len().checked_sub(most + 1).map(|at| queue[at].clone())
 }
 
 /// Submissions of one recorder that the device may have before it.
@@ -353,28 +373,62 @@ impl Recorder {
         self.encoder().clear_buffer(&to.0.inner, 4 * to.1 as u64, Some(4 * len as u64));
     }
 
-    /// Submits what was recorded.
+    /// Submits what was recorded, and waits where too much is before the device.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) where the driver refuses; what was recorded is dropped then.
     pub fn submit(&mut self) -> Result<()> {
+        for submission in self.send()?.into_iter().flatten() {
+            let wait =
+                wgpu::PollType::Wait { submission_index: Some(submission.index), timeout: None };
+            let waited = self.gpu.device.poll(wait);
+            waited.map_err(|e| self.gpu.error("waiting for the device", &e))?;
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`submit`](Self::submit): everything is submitted when it is polled
+    /// first, and then it may be pending. Who polls the device is said at
+    /// [`Gpu::wait_async`](Gpu::wait_async).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async(&mut self) -> Result<()> {
+        for submission in self.send()?.into_iter().flatten() {
+            self.gpu.polling(submission.done.wait()).await;
+        }
+        Ok(())
+    }
+
+    /// Submits what was recorded; returns what has to be done before the next submission.
+    fn send(&mut self) -> Result<[Option<Submission>; 2]> {
         let Some(encoder) = self.encoder.take() else {
-            return Ok(());
+            return Ok([None, None]);
         };
         self.gpu.counters.submits.add(1);
         let gpu = &self.gpu;
         let index = gpu.guarded("submitting commands", || gpu.queue.submit([encoder.finish()]))?;
+        let submission = Submission { index, done: gpu.when_done() };
         let mut of_all = gpu.in_flight.lock().unwrap_or_else(|e| e.into_inner());
-        of_all.push_back(index.clone());
-        let oldest = if of_all.len() > IN_FLIGHT_OF_ALL { of_all.pop_front() } else { None };
+        of_all.push_back(submission.clone());
+        let oldest = surplus(&mut of_all, IN_FLIGHT_OF_ALL);
         drop(of_all);
-        self.in_flight.push_back(index);
-        let own = if self.in_flight.len() > IN_FLIGHT { self.in_flight.pop_front() } else { None };
-        for submission_index in oldest.into_iter().chain(own) {
-            let submission_index = Some(submission_index);
-            let waited = gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
-            waited.map_err(|e| gpu.error("waiting for the device", &e))?;
+        self.in_flight.push_back(submission);
+        Ok([oldest, surplus(&mut self.in_flight, IN_FLIGHT)])
+    }
+}
+
+impl Gpu {
+    /// Pending while so many submissions are before the device that one more would wait. Calls that
+    /// submit and read nothing back have no asynchronous form: after this they don't block. Who
+    /// polls the device is said at [`wait_async`](Self::wait_async).
+    pub async fn room_async(&self) {
+        let before = {
+            let mut of_all = self.in_flight.lock().unwrap_or_else(|e| e.into_inner());
+            surplus(&mut of_all, IN_FLIGHT_OF_ALL - 1)
+        };
+        if let Some(submission) = before {
+            self.polling(submission.done.wait()).await;
         }
-        Ok(())
     }
 }

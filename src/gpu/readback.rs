@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use futures_intrusive::sync::ManualResetEvent;
 
 use super::{Buffer, Gpu};
 use crate::error::Result;
@@ -52,8 +53,36 @@ impl Gpu {
         waited.map(|_| ()).map_err(|e| self.error("waiting for the device", &e))
     }
 
-    /// The asynchronous form of [`read`](Self::read). On a device of our own the future polls
-    /// the device itself; on a caller's device the caller does, or the future never ends.
+    /// The asynchronous form of [`wait`](Self::wait).
+    ///
+    /// On a device of our own ([`Adapter::open`](super::Adapter::open)) the future polls the device
+    /// itself, without blocking, whenever it is polled. A caller's device
+    /// ([`from_wgpu`](Self::from_wgpu)) is polled by the caller: until then the future is pending,
+    /// and it wakes its task afterwards. No thread is started either way.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_async(&self) -> Result<()> {
+        let done = self.when_done();
+        self.polling(done.wait()).await;
+        Ok(())
+    }
+
+    /// Set once what was submitted so far is done and somebody polls the device.
+    pub(super) fn when_done(&self) -> Arc<ManualResetEvent> {
+        let done = Arc::new(ManualResetEvent::new(false));
+        let set = done.clone();
+        self.queue.on_submitted_work_done(move || set.set());
+        done
+    }
+
+    /// Waits for something that polling the device brings about.
+    pub(super) async fn polling<F: Future>(&self, future: F) -> F::Output {
+        Polling { gpu: self, future: pin!(future) }.await
+    }
+
+    /// The asynchronous form of [`read`](Self::read); who polls the device is said at
+    /// [`wait_async`](Self::wait_async). A future that is dropped gives up its staging buffer.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -64,8 +93,7 @@ impl Gpu {
         len: usize,
     ) -> Result<Vec<f32>> {
         let (staging, receiver) = self.start_read(buffer, start, len)?;
-        let received = Polling { gpu: self, future: pin!(receiver.receive()) };
-        self.finish_read(staging, len, received).await
+        self.finish_read(staging, len, self.polling(receiver.receive())).await
     }
 
     fn start_read(
@@ -135,7 +163,7 @@ impl<F: Future> Future for Polling<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         if self.gpu.polls {
-            // An error shows in the mapping's result.
+            // Only waits have an error of their own; a mapping's shows in its result.
             let _ = self.gpu.device.poll(wgpu::PollType::Poll);
         }
         let result = self.future.as_mut().poll(context);

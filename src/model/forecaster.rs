@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods, time_major};
-use crate::device::Device;
+use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{Head, Sequences};
 #[cfg(feature = "gpu")]
@@ -99,7 +99,20 @@ impl Forecaster {
         path: impl AsRef<Path>,
         entries: &HashMap<String, String>,
     ) -> Result<()> {
-        self.network.save(path.as_ref(), entries)
+        pollster::block_on(self.network.save(path.as_ref(), entries, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`save_with`](Self::save_with), as [`save_async`](Self::save_async)
+    /// is of [`save`](Self::save): the same polls.
+    ///
+    /// # Errors
+    /// As [`Forecaster::save`].
+    pub async fn save_with_async(
+        &self,
+        path: impl AsRef<Path>,
+        entries: &HashMap<String, String>,
+    ) -> Result<()> {
+        self.network.save(path.as_ref(), entries, Wait::Pending).await
     }
 
     /// As [`Forecaster::load`], with all entries of the file's metadata.
@@ -132,6 +145,19 @@ impl Forecaster {
     /// # Errors
     /// [`Error::Shape`], [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn predict(&self, x: &Array) -> Result<Array> {
+        pollster::block_on(self.predict_as(x, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`predict`](Self::predict): the future polls a GPU of our own, a
+    /// caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_async(&self, x: &Array) -> Result<Array> {
+        self.predict_as(x, Wait::Pending).await
+    }
+
+    pub(crate) async fn predict_as(&self, x: &Array, wait: Wait) -> Result<Array> {
         let (device, shape) = (&self.network.device, &self.network.shape);
         let dims = [("B", None), ("T", None), ("I", Some(shape.input))];
         expect_shape("Forecaster::predict", "x", x.shape(), &dims)?;
@@ -144,8 +170,9 @@ impl Forecaster {
             let ready = self.network.forward_session(&Sequences::new(steps, rows.len()))?;
             let session = &ready.session;
             device.write(&session.known("x"), 0, &host)?;
-            session.run()?;
-            y.extend(device.read(&session.known("y"), 0, rows.len() * shape.outputs())?);
+            session.run_as(wait).await?;
+            let read = rows.len() * shape.outputs();
+            y.extend(device.read_as(&session.known("y"), 0, read, wait).await?);
         }
         Array::new(y, &[batch, shape.outputs()])
     }

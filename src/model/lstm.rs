@@ -727,7 +727,19 @@ impl LstmGradients {
     /// # Errors
     /// [`Error::Gpu`] where the device fails.
     pub fn parameters(&self) -> Result<Vec<(String, Array)>> {
-        let flat = self.parameters.to_vec()?;
+        self.named(&self.parameters.to_vec()?)
+    }
+
+    /// The asynchronous form of [`parameters`](Self::parameters): the future polls a GPU of our own,
+    /// a caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub async fn parameters_async(&self) -> Result<Vec<(String, Array)>> {
+        self.named(&self.parameters.to_vec_async().await?)
+    }
+
+    fn named(&self, flat: &[f32]) -> Result<Vec<(String, Array)>> {
         let entries = self.entries.iter();
         let named = entries.map(|(name, entry)| {
             let values = entry.to_pytorch(&flat[entry.start..][..entry.len]);

@@ -36,7 +36,19 @@ macro_rules! parameter_methods {
         /// # Errors
         /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
         pub fn state_dict(&self) -> crate::error::Result<Vec<(String, crate::tensor::Array)>> {
-            self.network.state_dict()
+            pollster::block_on(self.network.state_dict(crate::device::Wait::Blocking))
+        }
+
+        /// The asynchronous form of [`state_dict`](Self::state_dict): the future polls a GPU of our
+        /// own, a caller's GPU is polled by the caller (see
+        /// [who polls](crate::Device#who-polls)).
+        ///
+        /// # Errors
+        /// As [`state_dict`](Self::state_dict).
+        pub async fn state_dict_async(
+            &self,
+        ) -> crate::error::Result<Vec<(String, crate::tensor::Array)>> {
+            self.network.state_dict(crate::device::Wait::Pending).await
         }
 
         /// Replaces all parameters. A model with one bias a gate also takes two and adds them.
@@ -62,7 +74,23 @@ macro_rules! parameter_methods {
         /// # Errors
         /// [`Error::Io`](crate::Error::Io) where the file can't be written.
         pub fn save(&self, path: impl AsRef<std::path::Path>) -> crate::error::Result<()> {
-            self.network.save(path.as_ref(), &std::collections::HashMap::new())
+            let (entries, wait) = (Default::default(), crate::device::Wait::Blocking);
+            pollster::block_on(self.network.save(path.as_ref(), &entries, wait))
+        }
+
+        /// The asynchronous form of [`save`](Self::save): the future polls a GPU of our own, a
+        /// caller's GPU is polled by the caller (see [who polls](crate::Device#who-polls)). Only the
+        /// device is waited for that way; the file is written in one go, and not at all where the
+        /// future is dropped before.
+        ///
+        /// # Errors
+        /// As [`save`](Self::save).
+        pub async fn save_async(
+            &self,
+            path: impl AsRef<std::path::Path>,
+        ) -> crate::error::Result<()> {
+            let (entries, wait) = (Default::default(), crate::device::Wait::Pending);
+            self.network.save(path.as_ref(), &entries, wait).await
         }
     };
 }

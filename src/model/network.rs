@@ -6,7 +6,7 @@ use std::path::Path;
 use super::LstmConfig;
 use super::sessions::{InUse, SessionCache};
 use crate::checkpoint::{self, Checkpoint};
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{Bias, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::tensor::Array;
@@ -101,8 +101,8 @@ impl Network {
             .collect()
     }
 
-    pub(crate) fn state_dict(&self) -> Result<Vec<(String, Array)>> {
-        self.named(&self.device.read(&self.params, 0, self.table.len)?)
+    pub(crate) async fn state_dict(&self, wait: Wait) -> Result<Vec<(String, Array)>> {
+        self.named(&self.device.read_as(&self.params, 0, self.table.len, wait).await?)
     }
 
     pub(crate) fn load_state_dict(&mut self, tensors: &[(String, Array)]) -> Result<()> {
@@ -171,8 +171,13 @@ impl Network {
         Ok(entry.from_pytorch(&values))
     }
 
-    pub(crate) fn save(&self, path: &Path, entries: &HashMap<String, String>) -> Result<()> {
-        let mut tensors = self.state_dict()?;
+    pub(crate) async fn save(
+        &self,
+        path: &Path,
+        entries: &HashMap<String, String>,
+        wait: Wait,
+    ) -> Result<()> {
+        let mut tensors = self.state_dict(wait).await?;
         if self.shape.bias == Bias::Single {
             // PyTorch has two biases or none.
             let rows = 4 * self.shape.hidden;

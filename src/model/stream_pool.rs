@@ -173,8 +173,32 @@ impl<'a> StreamPool<'a> {
     /// # Errors
     /// As [`step`](Self::step); [`Error::Value`] where nobody is fed.
     pub fn feed(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Array> {
+        let rows = self.advance_from_host(inputs)?;
+        self.outputs(&rows, &self.y.to_vec()?)
+    }
+
+    /// The asynchronous form of [`feed`](Self::feed): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](crate::Device#who-polls)). Where it is dropped halfway,
+    /// the streams have taken the step or they haven't, all of them.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub async fn feed_async(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Array> {
+        self.lstm.device().room_async().await;
+        let rows = self.advance_from_host(inputs)?;
+        self.outputs(&rows, &self.y.to_vec_async().await?)
+    }
+
+    fn outputs(&self, rows: &[usize], y: &[f32]) -> Result<Array> {
+        let features = self.lstm.output_size();
+        let fed = rows.iter().flat_map(|row| &y[row * features..][..features]);
+        Array::new(fed.copied().collect(), &[rows.len(), features])
+    }
+
+    /// Submits a step; returns the rows of those that take it.
+    fn advance_from_host(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Vec<usize>> {
         let operation = "StreamPool::feed";
-        let (input, features) = (self.lstm.input_size(), self.lstm.output_size());
+        let input = self.lstm.input_size();
         let mut x = vec![0.0; self.capacity() * input];
         let mut fed = Vec::with_capacity(inputs.len());
         let mut rows = Vec::with_capacity(inputs.len());
@@ -203,9 +227,7 @@ impl<'a> StreamPool<'a> {
         self.lstm.device().write(&self.x.buffer, 0, &x)?;
         let x = self.x.clone();
         self.advance(operation, &x, &fed)?;
-        let y = self.y.to_vec()?;
-        let rows = rows.iter().flat_map(|row| &y[row * features..][..features]);
-        Array::new(rows.copied().collect(), &[fed.len(), features])
+        Ok(rows)
     }
 
     fn advance(&mut self, operation: &'static str, x: &Tensor, fed: &[Stream]) -> Result<()> {

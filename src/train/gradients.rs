@@ -2,6 +2,7 @@
 
 use super::Loss;
 use crate::data::Dataset;
+use crate::device::{Session, Wait};
 use crate::error::Result;
 use crate::model::{Forecaster, time_major};
 use crate::plan::{Plan, Sequences, TrainingOptions};
@@ -29,6 +30,24 @@ pub struct Gradients {
 /// [`Error::Shape`](crate::Error::Shape), [`Error::Limit`](crate::Error::Limit),
 /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
 pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Gradients> {
+    pollster::block_on(gradients_as(model, batch, loss, Wait::Blocking))
+}
+
+/// The asynchronous form of [`gradients`]: the future polls a GPU of our own, a caller's GPU is
+/// polled by the caller (see [who polls](crate::Device#who-polls)).
+///
+/// # Errors
+/// As [`gradients`].
+pub async fn gradients_async(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Gradients> {
+    gradients_as(model, batch, loss, Wait::Pending).await
+}
+
+async fn gradients_as(
+    model: &Forecaster,
+    batch: &Dataset,
+    loss: Loss,
+    wait: Wait,
+) -> Result<Gradients> {
     let Loss::Mse = loss;
     let network = &model.network;
     let (device, shape) = (&network.device, &network.shape);
@@ -46,18 +65,23 @@ pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Grad
     time_major(batch.x(), &all, &mut feed);
     feed.extend_from_slice(batch.y().data());
     session.write("feed", &feed)?;
-    session.run()?;
+    session.run_as(wait).await?;
 
-    let read = |name: &str, dims: &[usize]| match session.program().buffer(name) {
-        Some(_) => session.read(name).and_then(|values| Array::new(values, dims)).map(Some),
-        None => Ok(None),
-    };
     let states = shape.layers * shape.directions();
+    let named = device.read_as(&grads, 0, network.table.len, wait).await?;
     Ok(Gradients {
-        loss: session.read("loss")?[0],
-        parameters: network.named(&device.read(&grads, 0, network.table.len)?)?,
-        x: read("dx_0", &[steps, rows, shape.input])?,
-        h_0: read("dh_0", &[states, rows, shape.state()])?,
-        c_0: read("dc_0", &[states, rows, shape.hidden])?,
+        loss: session.read_as("loss", wait).await?[0],
+        parameters: network.named(&named)?,
+        x: read(&session, "dx_0", &[steps, rows, shape.input], wait).await?,
+        h_0: read(&session, "dh_0", &[states, rows, shape.state()], wait).await?,
+        c_0: read(&session, "dc_0", &[states, rows, shape.hidden], wait).await?,
     })
+}
+
+/// A buffer that only some plans have.
+async fn read(session: &Session, name: &str, dims: &[usize], wait: Wait) -> Result<Option<Array>> {
+    match session.program().buffer(name) {
+        Some(_) => Array::new(session.read_as(name, wait).await?, dims).map(Some),
+        None => Ok(None),
+    }
 }

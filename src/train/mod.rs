@@ -5,7 +5,7 @@ mod loss;
 mod optimizer;
 mod trainer;
 
-pub use gradients::{Gradients, gradients};
+pub use gradients::{Gradients, gradients, gradients_async};
 pub use loss::Loss;
 pub use optimizer::Adam;
 #[cfg(feature = "gpu")]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::{Adam, Loss};
 use crate::data::{Batches, Dataset};
-use crate::device::{Buffer, Device, Recorder};
+use crate::device::{Buffer, Device, Recorder, Wait};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, InUse, SessionCache, time_major};
 use crate::plan::{LOSS_SLOTS, Plan, Sequences, TrainingOptions};
@@ -158,7 +158,12 @@ enum Direction {
     GoBack,
 }
 
-fn copy_parameters(model: &Forecaster, kept: &Buffer, direction: Direction) -> Result<()> {
+async fn copy_parameters(
+    model: &Forecaster,
+    kept: &Buffer,
+    direction: Direction,
+    wait: Wait,
+) -> Result<()> {
     let network = &model.network;
     let (from, to) = match direction {
         Direction::Keep => (&network.params, kept),
@@ -166,7 +171,7 @@ fn copy_parameters(model: &Forecaster, kept: &Buffer, direction: Direction) -> R
     };
     let mut recorder = network.device.recorder();
     recorder.copy((from, 0), (to, 0), network.table.len);
-    recorder.submit()
+    recorder.submit_as(wait).await
 }
 
 impl Trainer {
@@ -234,32 +239,66 @@ impl Trainer {
         &mut self,
         train: &Dataset,
         validation: Option<&Dataset>,
-        mut progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress),
     ) -> Result<Report> {
-        self.check(train, validation)?;
-        let mut state = self.prepare(train, validation)?;
-        let outcome = self.run_epochs(&mut state, train, validation, &mut progress);
-        self.state = Some(state);
-        outcome
+        pollster::block_on(self.fit_as(train, validation, progress, Wait::Blocking))
     }
 
-    fn run_epochs(
+    /// The asynchronous form of [`fit`](Self::fit): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](Device#who-polls)). The CPU trains to the end
+    /// when it is polled.
+    ///
+    /// Where the future is dropped halfway, the steps that were submitted count: parameters,
+    /// moments and optimizer step are those of the last of them. The rest of its epoch is left out,
+    /// and with early stopping nothing goes back to the best parameters. Calling `fit` or
+    /// `fit_async` again goes on from there, in the shuffle's next order.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub async fn fit_async(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        self.fit_as(train, validation, progress, Wait::Pending).await
+    }
+
+    async fn fit_as(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+        wait: Wait,
+    ) -> Result<Report> {
+        self.check(train, validation)?;
+        let state = self.prepare(train, validation)?;
+        let mut running = Running { trainer: self, state: Some(state) };
+        let Running { trainer, state: Some(state) } = &mut running else {
+            unreachable!("only `drop` takes it");
+        };
+        trainer.run_epochs(state, train, validation, progress, wait).await
+    }
+
+    /// Whenever this is pending, every step that the state has counted is submitted.
+    async fn run_epochs(
         &self,
         state: &mut State,
         train: &Dataset,
         validation: Option<&Dataset>,
         mut progress: impl FnMut(&Progress),
+        wait: Wait,
     ) -> Result<Report> {
-        let mut run = Run::new(&self.model.network.device);
+        let mut run = Run::new(&self.model.network.device, wait);
         let mut report = Report::default();
         let (mut since, mut epochs_since) = (Instant::now(), 0);
         for epoch in 1..=self.epochs {
             for rows in state.batches.epoch() {
                 let recorded =
-                    record(&self.model, &self.adam, &mut run, &mut state.device, train, rows);
+                    record(&self.model, &self.adam, &mut run, &mut state.device, train, rows).await;
                 if recorded.is_err() {
                     // The steps before it count, so they have to happen.
-                    run.submit()?;
+                    run.submit().await?;
                 }
                 recorded?;
             }
@@ -268,12 +307,15 @@ impl Trainer {
             if !wanted {
                 continue;
             }
-            run.read_losses(&self.model.network.device, &state.device.losses)?;
+            run.read_losses(&self.model.network.device, &state.device.losses).await?;
             let seconds = since.elapsed().as_secs_f64();
             let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
             let done = report.losses.len() * state.batches.per_epoch();
             report.losses.extend(run.losses[done..].chunks(state.batches.per_epoch()).map(mean));
-            report.validation = validation.map(|data| self.evaluate(data)).transpose()?;
+            report.validation = match validation {
+                Some(data) => Some(self.evaluate_as(data, wait).await?),
+                None => None,
+            };
             progress(&Progress {
                 epoch,
                 epochs: self.epochs,
@@ -282,12 +324,12 @@ impl Trainer {
                 samples_per_second: (epochs_since * train.len()) as f64 / seconds,
             });
             (since, epochs_since) = (Instant::now(), 0);
-            if self.keep_best(state, &mut report, epoch)? {
+            if self.keep_best(state, &mut report, epoch, wait).await? {
                 break;
             }
         }
         if let (Some(kept), Some(best)) = (&state.best, report.best) {
-            copy_parameters(&self.model, kept, Direction::GoBack)?;
+            copy_parameters(&self.model, kept, Direction::GoBack, wait).await?;
             report.validation = Some(best.validation);
         }
         report.step_losses = run.losses;
@@ -295,7 +337,13 @@ impl Trainer {
     }
 
     /// Keeps the parameters where the validation loss is the best so far; says whether to stop.
-    fn keep_best(&self, state: &mut State, report: &mut Report, epoch: usize) -> Result<bool> {
+    async fn keep_best(
+        &self,
+        state: &mut State,
+        report: &mut Report,
+        epoch: usize,
+        wait: Wait,
+    ) -> Result<bool> {
         let (Some(patience), Some(now), Some(kept)) =
             (self.patience, report.validation, &state.best)
         else {
@@ -307,7 +355,7 @@ impl Trainer {
         if report.best.is_none_or(better) {
             report.best = Some(Best { epoch, validation: now });
             state.reports_since_best = 0;
-            copy_parameters(&self.model, kept, Direction::Keep)?;
+            copy_parameters(&self.model, kept, Direction::Keep, wait).await?;
         } else {
             state.reports_since_best += 1;
         }
@@ -319,9 +367,22 @@ impl Trainer {
     /// # Errors
     /// As [`Forecaster::predict`].
     pub fn evaluate(&self, data: &Dataset) -> Result<f32> {
+        pollster::block_on(self.evaluate_as(data, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`evaluate`](Self::evaluate): the future polls a GPU of our own, a
+    /// caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub async fn evaluate_async(&self, data: &Dataset) -> Result<f32> {
+        self.evaluate_as(data, Wait::Pending).await
+    }
+
+    async fn evaluate_as(&self, data: &Dataset, wait: Wait) -> Result<f32> {
         let shape = &self.model.network.shape;
         data.expect("Trainer::evaluate", "the data set", shape.input, shape.outputs())?;
-        let y = self.model.predict(data.x())?;
+        let y = self.model.predict_as(data.x(), wait).await?;
         Ok(self.loss.of(y.data(), data.y().data()))
     }
 
@@ -419,8 +480,21 @@ fn step_values(model: &Forecaster, adam: &Adam, step: u64) -> Vec<f32> {
     values
 }
 
+/// A trainer whose state is out for a run. It gets it back whatever becomes of the run: that may
+/// fail, its future may be dropped, and a caller's `progress` may panic.
+struct Running<'a> {
+    trainer: &'a mut Trainer,
+    state: Option<State>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.trainer.state = self.state.take();
+    }
+}
+
 /// Records one training step over the sequences `rows`.
-fn record(
+async fn record(
     model: &Forecaster,
     adam: &Adam,
     run: &mut Run,
@@ -430,7 +504,7 @@ fn record(
 ) -> Result<()> {
     let device = &model.network.device;
     if run.runs - run.losses.len() == LOSS_SLOTS {
-        run.read_losses(device, &state.losses)?;
+        run.read_losses(device, &state.losses).await?;
     }
     let step = state.step + 1;
     let sequences = Sequences::new(data.x().shape()[1], rows.len());
@@ -440,7 +514,7 @@ fn record(
     let slots = feed.map_or(1, |feed| feed.slots);
     // A slot that the device hasn't read yet must not be written; sessions of all shapes share them.
     if run.unsubmitted >= slots || run.rows != rows.len() {
-        run.submit()?;
+        run.submit().await?;
     }
     run.rows = rows.len();
     run.host.clear();
@@ -462,6 +536,7 @@ fn record(
 /// What a run keeps on the host.
 struct Run {
     recorder: Recorder,
+    wait: Wait,
     /// Training steps recorded.
     runs: usize,
     /// How many of them the device doesn't have yet.
@@ -475,20 +550,20 @@ struct Run {
 }
 
 impl Run {
-    fn new(device: &Device) -> Run {
-        let recorder = device.recorder();
-        Run { recorder, runs: 0, unsubmitted: 0, rows: 0, losses: Vec::new(), host: Vec::new() }
+    fn new(device: &Device, wait: Wait) -> Run {
+        let (losses, host) = (Vec::new(), Vec::new());
+        Run { recorder: device.recorder(), wait, runs: 0, unsubmitted: 0, rows: 0, losses, host }
     }
 
-    fn submit(&mut self) -> Result<()> {
+    async fn submit(&mut self) -> Result<()> {
         self.unsubmitted = 0;
-        self.recorder.submit()
+        self.recorder.submit_as(self.wait).await
     }
 
     /// Reads the losses of all steps since the last call.
-    fn read_losses(&mut self, device: &Device, losses: &Buffer) -> Result<()> {
-        self.submit()?;
-        let ring = device.read(losses, 0, LOSS_SLOTS)?;
+    async fn read_losses(&mut self, device: &Device, losses: &Buffer) -> Result<()> {
+        self.submit().await?;
+        let ring = device.read_as(losses, 0, LOSS_SLOTS, self.wait).await?;
         self.losses.extend((self.losses.len()..self.runs).map(|run| ring[run % LOSS_SLOTS]));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What both test binaries share: checks that run on any device.
 
+pub mod asynchronous;
 pub mod examples;
 pub mod golden;
 pub mod kernels;
@@ -58,6 +59,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("model::early_stopping_keeps_the_best", models::early_stopping_keeps_the_best),
     ("model::predictions_in_parallel", models::predictions_in_parallel),
     ("model::async_reads", models::async_reads),
+    ("async::every_form", asynchronous::every_form),
+    ("async::dropped_fits", asynchronous::dropped_fits),
+    ("async::panics_in_progress", asynchronous::panics_in_progress),
     ("lstm::random_configurations", lstm::random_configurations),
     ("lstm::rows_without_timesteps", lstm::rows_without_timesteps),
     ("lstm::rows_dont_touch", lstm::rows_dont_touch),

@@ -1,19 +1,26 @@
 //! What only a GPU can get wrong.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::task::{Context, Waker};
 
 use gatefold::command::Limits;
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
-use gatefold::{Device, Error, Lstm, LstmConfig, Tensor};
+use gatefold::train::{Adam, Loss, Trainer};
+use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, Tensor, wgpu};
 
+use crate::common::asynchronous::{Driver, dropped_fits_by, every_form_by, threads};
 use crate::common::random::normal;
 use crate::common::{Check, models};
 
 pub const CHECKS: &[(&str, Check)] = &[
     ("gpu::long_sums_keep_to_the_loop_budget", long_sums_keep_to_the_loop_budget),
     ("gpu::a_callers_device", a_callers_device),
+    ("gpu::async_on_a_callers_device", async_on_a_callers_device),
+    ("gpu::async_submissions_dont_block", async_submissions_dont_block),
+    ("gpu::no_thread_is_started", no_thread_is_started),
     ("gpu::a_refused_kernel_is_an_error", a_refused_kernel_is_an_error),
 ];
 
@@ -75,6 +82,113 @@ fn a_callers_device(device: &Device) {
         assert_eq!(pollster::block_on(tensor.to_vec_async()).unwrap(), [1.0, 2.0]);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// A device that the test opens itself, on the adapter and with the limits of another one.
+fn opened_by_hand(like: &Device) -> Gpu {
+    let ours = like.as_gpu().expect("a GPU").wgpu_device();
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let info = ours.adapter_info();
+    let same = |adapter: &wgpu::Adapter| {
+        let other = adapter.get_info();
+        (other.name, other.backend) == (info.name.clone(), info.backend)
+    };
+    let adapter = adapters.into_iter().find(same).expect("the same adapter");
+    let descriptor =
+        wgpu::DeviceDescriptor { required_limits: ours.limits(), ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    Gpu::from_wgpu(device, queue)
+}
+
+/// Every asynchronous form with the caller polling: pending until then, and the same results.
+fn async_on_a_callers_device(device: &Device) {
+    let theirs = Device::from_gpu(opened_by_hand(device));
+    let driver = Driver::caller(theirs.as_gpu().expect("a GPU"));
+    every_form_by(&theirs, &driver);
+    dropped_fits_by(&theirs, &driver);
+}
+
+/// Where submissions pile up, asynchronous calls are pending, and neither poll nor block. llvmpipe
+/// works inside of the call that submits: nothing piles up there, and it says so.
+fn async_submissions_dont_block(device: &Device) {
+    let theirs = Device::from_gpu(opened_by_hand(device));
+    let gpu = theirs.as_gpu().expect("a GPU");
+    let driver = Driver::caller(gpu);
+    let model = Forecaster::new(&theirs, LstmConfig::new(8, 64), 1).unwrap();
+    let (rows, steps) = (16, 20);
+    let x = Array::new(normal(rows * steps * 8, 1.0, 1), &[rows, steps, 8]).unwrap();
+    let data = Dataset::new(x, Array::new(normal(rows, 1.0, 2), &[rows, 1]).unwrap()).unwrap();
+    let epochs = 97;
+    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(rows);
+    trainer = trainer.epochs(epochs).report_every(epochs);
+    let submits = || theirs.counts().submits;
+    let reported = Cell::new(None);
+    let mut fit = Box::pin(trainer.fit_async(&data, None, |_| reported.set(Some(submits()))));
+    // After the first epoch there is a report, and then none until the last.
+    let mut context = Context::from_waker(Waker::noop());
+    let before = loop {
+        assert!(fit.as_mut().poll(&mut context).is_pending());
+        match reported.get() {
+            Some(submits) => break submits,
+            None => gpu.wgpu_device().poll(wgpu::PollType::wait_indefinitely()).unwrap(),
+        };
+    };
+    let submitted = submits() - before;
+    let piled_up = submitted < 7; // six, and one that reads
+    if !piled_up {
+        eprintln!("{device} keeps up with the host: no submission had to wait");
+    }
+    for _ in 0..100 {
+        assert!(fit.as_mut().poll(&mut context).is_pending());
+        assert_eq!(submits() - before, submitted, "nobody has polled");
+    }
+    let report = driver.drive(fit).unwrap();
+    let all = submits() - before;
+    assert_eq!(all, 7, "six submissions, and one that reads");
+    assert_eq!(report.step_losses.len(), epochs);
+
+    // As many of calls that have no asynchronous form: there is no room for one more.
+    let lstm = Lstm::new(&theirs, LstmConfig::new(8, 128)).unwrap();
+    let x = Tensor::from_slice(&theirs, &normal(20 * 64 * 8, 1.0, 3), &[20, 64, 8]).unwrap();
+    let mut state = None;
+    for _ in 0..64 {
+        state = Some(lstm.forward(&x, state.as_ref()).unwrap().1);
+    }
+    let mut room = Box::pin(theirs.room_async());
+    let full = room.as_mut().poll(&mut context).is_pending();
+    if !full {
+        eprintln!("{device} keeps up with the host: there was always room");
+    }
+    if full {
+        driver.drive(room);
+    }
+    assert!(Box::pin(theirs.room_async()).as_mut().poll(&mut context).is_ready());
+}
+
+/// As many threads as before, through every form, whoever polls.
+fn no_thread_is_started(device: &Device) {
+    let adapters = Adapter::all();
+    let name = device.as_gpu().expect("a GPU").wgpu_device().adapter_info().name;
+    let adapter = adapters.iter().find(|adapter| adapter.name() == name).expect("the adapter");
+    let [ours, theirs] = [adapter.open().unwrap(), opened_by_hand(device)].map(Device::from_gpu);
+    // A driver may start its own with the first work.
+    for device in [&ours, &theirs] {
+        Tensor::zeros(device, &[1]).unwrap().duplicate().unwrap().to_vec().unwrap();
+    }
+    let Some(before) = threads() else {
+        eprintln!("skipped: this system has no /proc/self/status that counts threads");
+        return;
+    };
+    let gpu = theirs.as_gpu().expect("a GPU");
+    for (device, driver) in [(&ours, Driver::library()), (&theirs, Driver::caller(gpu))] {
+        let driver = driver.by_hand();
+        every_form_by(device, &driver);
+        assert_eq!(driver.most_threads.get(), before, "{device}");
+        assert_eq!(threads(), Some(before), "{device}");
+    }
 }
 
 /// A module that doesn't compile: an error that names adapter and kernel, and no panic.
