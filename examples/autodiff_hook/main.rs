@@ -5,6 +5,7 @@
 //! The framework here is a few lines: a linear map before the layer, a loss behind it, and plain
 //! gradient descent. The layer learns to say the running mean of its input.
 
+use gatefold::checkpoint::StateDict;
 use gatefold::{Array, Device, Lstm, LstmConfig, Result, Tensor};
 
 const STEPS: usize = 12;
@@ -47,23 +48,22 @@ pub fn run(device: &Device) -> Result<(f32, f32, f32)> {
     let mut lstm = Lstm::new(device, LstmConfig::new(1, UNITS).seed(1))?;
 
     // The loss and its gradients: of `w`, and of the layer's parameters.
-    let round =
-        |scale: &Scale, lstm: &Lstm, step: u64| -> Result<(f32, f32, Vec<(String, Array)>)> {
-            let x = Tensor::from_slice(device, &scale.forward(&raw), &[STEPS, ROWS, 1])?;
-            let pass = lstm.forward_training(&x, None, None, step)?;
-            let y = pass.output().to_vec()?;
-            let mut dy = vec![0.0; y.len()];
-            let mut loss = 0.0;
-            for (i, want) in target.iter().enumerate() {
-                let error = y[i * UNITS] - want;
-                loss += error * error / target.len() as f32;
-                dy[i * UNITS] = 2.0 * error / target.len() as f32;
-            }
-            let dy = Tensor::from_slice(device, &dy, pass.output().shape())?;
-            let gradients = pass.backward(Some(&dy), None)?;
-            let dw = scale.backward(&raw, &gradients.x.to_vec()?);
-            Ok((loss, dw, gradients.parameters()?))
-        };
+    let round = |scale: &Scale, lstm: &Lstm, step: u64| -> Result<(f32, f32, StateDict)> {
+        let x = Tensor::from_slice(device, &scale.forward(&raw), &[STEPS, ROWS, 1])?;
+        let pass = lstm.forward_training(&x, None, None, step)?;
+        let y = pass.output().to_vec()?;
+        let mut dy = vec![0.0; y.len()];
+        let mut loss = 0.0;
+        for (i, want) in target.iter().enumerate() {
+            let error = y[i * UNITS] - want;
+            loss += error * error / target.len() as f32;
+            dy[i * UNITS] = 2.0 * error / target.len() as f32;
+        }
+        let dy = Tensor::from_slice(device, &dy, pass.output().shape())?;
+        let gradients = pass.backward(Some(&dy), None)?;
+        let dw = scale.backward(&raw, &gradients.x.to_vec()?);
+        Ok((loss, dw, gradients.parameters()?))
+    };
 
     // The chain through the layer, against a difference.
     let step = 1e-2;

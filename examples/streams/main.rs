@@ -26,7 +26,7 @@ pub fn run(device: &Device) -> Result<(usize, Vec<f32>)> {
     let (mut heard, mut first) = (0, Vec::new());
     for tick in 0..TICKS {
         // Sensor i reports every 1 + i % 5 ticks.
-        let due: Vec<usize> = (0..SENSORS).filter(|i| tick % (1 + i % 5) == 0).collect();
+        let due: Vec<usize> = (0..SENSORS).filter(|i| tick.is_multiple_of(1 + i % 5)).collect();
         let readings: Vec<[f32; 2]> = due.iter().map(|&i| reading(i, tick)).collect();
         let inputs: Vec<(Stream, &[f32])> =
             due.iter().zip(&readings).map(|(&i, reading)| (sensors[i], &reading[..])).collect();

@@ -20,7 +20,7 @@ pub fn autodiff(device: &Device) {
 /// The first sensor's stream is the sequence of its readings.
 pub fn sensors(device: &Device) {
     let (heard, first) = streams::run(device).unwrap();
-    let due = |tick: usize| (0..100).filter(|i| tick % (1 + i % 5) == 0).count();
+    let due = |tick: usize| (0..100).filter(|i| tick.is_multiple_of(1 + i % 5)).count();
     assert_eq!(heard, (0..60).map(due).sum::<usize>());
     let lstm = Lstm::new(device, LstmConfig::new(2, 8).layers(2).seed(3)).unwrap();
     let readings = (0..60).flat_map(|tick| {

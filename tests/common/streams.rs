@@ -180,7 +180,7 @@ pub fn a_large_pool_costs_little(device: &Device) {
     let mut pool = StreamPool::new(&lstm, CAPACITY).unwrap();
     let all: Vec<Stream> = (0..CAPACITY).map(|_| pool.join().unwrap()).collect();
     let (mut streams, gone): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|stream| pool.row_of(*stream).unwrap() % 2 == 0);
+        all.into_iter().partition(|stream| pool.row_of(*stream).unwrap().is_multiple_of(2));
     gone.into_iter().for_each(|stream| pool.leave(stream).unwrap());
     let x = Tensor::from_slice(device, &normal(CAPACITY * 16, 1.0, 1), &[CAPACITY, 16]).unwrap();
     let mut r = Random::new(1);
