@@ -1,6 +1,6 @@
 // copy_at_length: a row each, from or to the slot of a sequence that belongs to the row's length.
 //
-//   slot = min(lengths[b], longest) + offset
+//   slot = clamp(lengths[b], 0, longest) + offset
 //   SCATTER:    copied[slot][b][k] = (copied[slot][b][k] +) source[b][k]
 //   otherwise:  copied[b][k]       = (copied[b][k] +)       source[slot][b][k]
 //
@@ -51,7 +51,7 @@ fn main(
     if row >= params.batch {
         return;
     }
-    let length = min(i32(lengths[params.lengths_start + row]), params.longest);
+    let length = clamp(i32(lengths[params.lengths_start + row]), 0, params.longest);
     let slot = length + params.offset;
     if slot < 0 || u32(slot) >= params.slots {
         return;

@@ -69,18 +69,21 @@ pub(crate) fn expect(
             return Err(Error::OtherDevice { operation, tensor: given.name.to_owned() });
         }
     }
-    for output in outputs.iter().chain(states) {
-        let others = inputs.iter().chain(outputs).chain(states);
-        let same = |other: &&Given<'_>| {
-            other.name != output.name && other.slice.buffer() == output.slice.buffer()
-        };
-        if let Some(other) = others.into_iter().find(same) {
-            // Two results may share a buffer, side by side.
-            let read = inputs.iter().chain(states).any(|given| given.name == other.name)
-                && outputs.iter().any(|given| given.name == output.name);
-            if read || overlap(other, output) {
-                let got = format!("in the buffer of {}", other.name);
-                return refused(output, "in a buffer of its own", got);
+    // What is written has a buffer that nothing else is read from; results of one kind may share one,
+    // side by side.
+    let kinds = [inputs, outputs, states];
+    for (kind, written) in kinds.iter().enumerate().skip(1) {
+        for (i, one) in written.iter().enumerate() {
+            for (other_kind, others) in kinds.iter().enumerate() {
+                for (j, other) in others.iter().enumerate() {
+                    let itself = kind == other_kind && i == j;
+                    let apart = kind == other_kind && !overlap(one, other);
+                    if itself || apart || one.slice.buffer() != other.slice.buffer() {
+                        continue;
+                    }
+                    let got = format!("in the buffer of {}", other.name);
+                    return refused(one, "in a buffer of its own", got);
+                }
             }
         }
     }

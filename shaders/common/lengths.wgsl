@@ -1,6 +1,7 @@
-// Rows of a padded batch. Lengths are whole numbers in f32, which is exact below 2^24.
+// Rows of a padded batch. Lengths are whole numbers in f32, which is exact below 2^24; what stands
+// behind the point doesn't count, and less than none is none.
 
 // Whether a row of `length` timesteps has ended before timestep `t`.
 fn has_ended(length: f32, t: u32) -> bool {
-    return length <= f32(t);
+    return trunc(length) <= f32(t);
 }

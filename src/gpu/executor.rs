@@ -246,7 +246,7 @@ impl Gpu {
     /// Whether a buffer is this device's, among those of its `wgpu::Instance`: those of two instances
     /// no part of wgpu tells apart. The first time that a buffer is seen it is tried; after that
     /// nothing is created.
-    pub fn owns(&self, buffer: &wgpu::Buffer) -> Result<bool> {
+    pub(crate) fn owns(&self, buffer: &wgpu::Buffer) -> Result<bool> {
         let mut hasher = DefaultHasher::new();
         buffer.hash(&mut hasher);
         let key = hasher.finish();
@@ -256,8 +256,9 @@ impl Gpu {
         }
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let own = self.allocate("probe", 4, usage)?;
-        // Recorded and never run: the encoder checks where its buffers come from.
-        let tried = self.guarded("looking at a caller's buffer", || {
+        // Recorded and never run: the encoder checks where its buffers come from. A buffer of another
+        // instance that this one has no number for makes wgpu panic.
+        let attempt = || {
             let mut encoder = self.device.create_command_encoder(&Default::default());
             if buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
                 encoder.copy_buffer_to_buffer(buffer, 0, &own, 0, Some(4));
@@ -265,16 +266,20 @@ impl Gpu {
                 encoder.copy_buffer_to_buffer(&own, 0, buffer, 0, Some(4));
             }
             drop(encoder.finish());
+        };
+        let tried = self.guarded("looking at a caller's buffer", || {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).is_ok()
         });
         match tried {
-            Ok(()) => {
+            Ok(false) => Ok(false),
+            Ok(true) => {
                 if seen.len() >= SEEN {
                     seen.clear();
                 }
                 seen.insert(key);
                 Ok(true)
             }
-            Err(Error::Gpu { .. }) => Ok(false),
+            Err(Error::Gpu { message, .. }) if message.contains("doesn't match") => Ok(false),
             Err(other) => Err(other),
         }
     }

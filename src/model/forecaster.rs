@@ -221,12 +221,19 @@ impl Forecaster {
         record::expect("Forecaster::record", &self.network.device, &[x], &[y], &[])?;
         let batch_first = self.network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
-        let ready = self.network.forward_session(&sequences)?;
+        let ready = self.network.recorded_session(&sequences)?;
         let session = &ready.session;
         record::copy_in(encoder, session, &[(x, "x")]);
         session.encode(encoder, 0..session.program().commands.len());
         record::copy_out(encoder, session, "y", 0, &y);
         Ok(())
+    }
+
+    /// Lets go of what [`record`](Self::record) keeps for every shape; the next call of a shape makes
+    /// it anew.
+    #[cfg(feature = "gpu")]
+    pub fn release_recorded(&self) {
+        self.network.recorded.release();
     }
 
     /// Predictions `[B, O]` for an `x` that is on the device already, `[T, B, I]`, or `[B, T, I]`

@@ -1,6 +1,7 @@
 //! `torch.nn.LSTM`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::network::Names;
 use super::sessions::InUse;
@@ -78,8 +79,10 @@ struct Sizes {
 /// lstm.reset(&mut state, &[1])?; // row 1 starts anew
 /// # Ok::<(), gatefold::Error>(())
 /// ```
+/// Its clones are the same model: they share its parameters.
+#[derive(Clone)]
 pub struct Lstm {
-    pub(super) network: Network,
+    pub(super) network: Arc<Network>,
 }
 
 fn names() -> Names {
@@ -95,7 +98,8 @@ impl Lstm {
     /// [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
         config.expect_layers("Lstm::new")?;
-        Ok(Lstm { network: Network::new(device, &config, Head::Sequence, names())? })
+        let network = Network::new(device, &config, Head::Sequence, names())?;
+        Ok(Lstm { network: Arc::new(network) })
     }
 
     /// From a file that [`Lstm::save`] or PyTorch has written. To take the LSTM out of a larger
@@ -127,16 +131,15 @@ impl Lstm {
             let problem = "they are another kind of model's".to_owned();
             return Err(Error::StateDict { problem });
         }
-        Ok(Lstm { network })
+        Ok(Lstm { network: Arc::new(network) })
     }
 
     parameter_methods!();
 
     /// The same model, whose inputs and outputs are `[B, T, ..]` or `[T, B, ..]`, which PyTorch's
     /// files don't say.
-    pub fn batch_first(mut self, batch_first: bool) -> Lstm {
-        self.network.config.batch_first = batch_first;
-        self
+    pub fn batch_first(self, batch_first: bool) -> Lstm {
+        Lstm { network: Arc::new(self.network.with_batch_first(batch_first)) }
     }
 
     /// All parameters, flat and on the device, in the order and layout of
@@ -296,7 +299,7 @@ impl Lstm {
             state: bindings.state.is_some(),
             resets: false,
         };
-        let ready = self.network.forward_session(&sequences)?;
+        let ready = self.network.recorded_session(&sequences)?;
         let session = &ready.session;
         record::copy_in(encoder, session, &inputs);
         session.encode(encoder, 0..session.program().commands.len());
@@ -309,6 +312,13 @@ impl Lstm {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of what [`record`](Self::record) and [`record_step`](Self::record_step) keep for every
+    /// shape; the next call of a shape makes it anew.
+    #[cfg(feature = "gpu")]
+    pub fn release_recorded(&self) {
+        self.network.recorded.release();
     }
 
     /// Records [`step`](Self::step) into the caller's encoder, as [`record`](Self::record): `state`
@@ -338,7 +348,7 @@ impl Lstm {
         let h = given("h", h, shape.layers * batch * shape.state());
         let c = given("c", c, shape.layers * batch * shape.hidden);
         record::expect(operation, &self.network.device, &[x_t], &[y_t], &[h, c])?;
-        let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
+        let ready = self.network.recorded_session(&Sequences::new(1, batch).with_state())?;
         let (session, output) = (&ready.session, ready.plan.output);
         record::copy_in(encoder, session, &[(x_t, "x"), (h, "h_0"), (c, "c_0")]);
         session.encode(encoder, 0..session.program().commands.len());
@@ -446,7 +456,7 @@ impl Lstm {
         lengths: Option<&[usize]>,
         state: Option<&LstmState>,
         step: u64,
-    ) -> Result<TrainingPass<'_>> {
+    ) -> Result<TrainingPass> {
         let sizes = self.expect("Lstm::forward_training", x, lengths, state)?;
         let sequences = sizes.sequences;
         let network = &self.network;
@@ -465,7 +475,7 @@ impl Lstm {
         finish(&mut recorder, &ready.session, &ready.plan, &results);
         recorder.submit()?;
         let x = x.shape().to_vec();
-        Ok(TrainingPass { lstm: self, ready, x, output: results.0, state: results.1 })
+        Ok(TrainingPass { lstm: self.clone(), ready, x, output: results.0, state: results.1 })
     }
 
     /// Checks a call's input.
@@ -625,16 +635,16 @@ pub struct LstmBindings<'a> {
 }
 
 /// A forward pass in training, with everything that its backward pass needs.
-pub struct TrainingPass<'a> {
-    lstm: &'a Lstm,
-    ready: InUse<'a>,
+pub struct TrainingPass {
+    lstm: Lstm,
+    ready: InUse,
     /// The shape of the input.
     x: Vec<usize>,
     output: Tensor,
     state: LstmState,
 }
 
-impl TrainingPass<'_> {
+impl TrainingPass {
     /// The outputs, as [`Lstm::forward`] returns them.
     pub fn output(&self) -> &Tensor {
         &self.output

@@ -21,6 +21,8 @@ pub use lstm_cell::LstmCell;
 pub use stream_pool::{Stream, StreamPool};
 
 pub(crate) use network::{Network, time_major};
+#[cfg(feature = "gpu")]
+pub(crate) use sessions::RecordedSessions;
 pub(crate) use sessions::{InUse, SessionCache};
 
 /// What every model can do with its parameters.

@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+#[cfg(feature = "gpu")]
+use std::sync::Arc;
 
 use super::LstmConfig;
 use super::sessions::{InUse, SessionCache};
+#[cfg(feature = "gpu")]
+use super::sessions::{Ready, RecordedSessions};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
@@ -60,6 +64,8 @@ pub(crate) struct Network {
     naming: Names,
     pub(crate) params: Buffer,
     pub(crate) sessions: SessionCache,
+    #[cfg(feature = "gpu")]
+    pub(crate) recorded: RecordedSessions,
 }
 
 impl Network {
@@ -78,16 +84,49 @@ impl Network {
         // Before the values are drawn: a model that is too large is known at once.
         let params = device.create_buffer("parameters", table.len)?;
         device.write(&params, 0, &config.initial(&shape, &table, &names)?)?;
-        let (device, sessions) = (device.clone(), SessionCache::default());
-        let config = config.clone();
-        Ok(Network { device, config, shape, table, names, naming, params, sessions })
+        Ok(Network {
+            device: device.clone(),
+            config: config.clone(),
+            shape,
+            table,
+            names,
+            naming,
+            params,
+            sessions: SessionCache::default(),
+            #[cfg(feature = "gpu")]
+            recorded: RecordedSessions::default(),
+        })
+    }
+
+    /// The same parameters, read and written in another layout.
+    pub(crate) fn with_batch_first(&self, batch_first: bool) -> Network {
+        Network {
+            device: self.device.clone(),
+            config: self.config.clone().batch_first(batch_first),
+            shape: self.shape,
+            table: self.table.clone(),
+            names: self.names.clone(),
+            naming: self.naming.clone(),
+            params: self.params.clone(),
+            sessions: SessionCache::default(),
+            #[cfg(feature = "gpu")]
+            recorded: RecordedSessions::default(),
+        }
     }
 
     /// The inference session of a call, for this caller alone.
-    pub(crate) fn forward_session(&self, sequences: &Sequences) -> Result<InUse<'_>> {
+    pub(crate) fn forward_session(&self, sequences: &Sequences) -> Result<InUse> {
         let plan = || Plan::forward(&self.shape, sequences, &self.device.limits());
         let caller = [("params", &self.params)];
         self.sessions.take((*sequences, "forward"), &self.device, plan, &caller)
+    }
+
+    /// The session of a call that is recorded for a caller.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn recorded_session(&self, sequences: &Sequences) -> Result<Arc<Ready>> {
+        let plan = || Plan::forward(&self.shape, sequences, &self.device.limits());
+        let caller = [("params", &self.params)];
+        self.recorded.get((*sequences, "forward"), &self.device, plan, &caller)
     }
 
     /// The tensors of a flat buffer under their names, in PyTorch's layout.
@@ -105,7 +144,7 @@ impl Network {
         self.named(&self.device.read_as(&self.params, 0, self.table.len, wait).await?)
     }
 
-    pub(crate) fn load_state_dict(&mut self, tensors: &[(String, Array)]) -> Result<()> {
+    pub(crate) fn load_state_dict(&self, tensors: &[(String, Array)]) -> Result<()> {
         let mut given: HashMap<&str, &Array> = HashMap::new();
         let mut problems = Vec::new();
         for (name, array) in tensors {
@@ -240,7 +279,7 @@ impl Network {
         if promised > stored {
             return Err(refused(format!("they describe {promised} parameters and hold {stored}")));
         }
-        let mut network = Network::new(device, &config, head, naming)?;
+        let network = Network::new(device, &config, head, naming)?;
         network.load_state_dict(tensors)?;
         Ok(network)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::device::{Buffer, Device, Session};
 use crate::error::Result;
@@ -88,8 +88,9 @@ impl Workspace {
 ///
 /// A session that runs is out of the cache with its workspace: nothing is locked meanwhile, and a
 /// second call, from another thread, gets a workspace of its own.
-#[derive(Default)]
-pub(crate) struct SessionCache(Mutex<Vec<Workspace>>);
+/// Clones are the same cache.
+#[derive(Clone, Default)]
+pub(crate) struct SessionCache(Arc<Mutex<Vec<Workspace>>>);
 
 impl SessionCache {
     /// The session of a key, planned by `plan` where none is kept.
@@ -99,7 +100,7 @@ impl SessionCache {
         device: &Device,
         plan: impl FnOnce() -> Result<Plan>,
         caller: &[(&str, &Buffer)],
-    ) -> Result<InUse<'_>> {
+    ) -> Result<InUse> {
         let mut idle = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let knows =
             |workspace: &Workspace| workspace.sessions.iter().any(|(known, _)| *known == key);
@@ -108,7 +109,7 @@ impl SessionCache {
         let workspace = at.map(|at| idle.remove(at)).unwrap_or_default();
         drop(idle);
         // From here on it goes back, whatever happens.
-        let mut used = InUse { cache: self, key, workspace, ready: None };
+        let mut used = InUse { cache: self.clone(), key, workspace, ready: None };
         let sessions = &mut used.workspace.sessions;
         let ready = match sessions.iter().rposition(|(known, _)| *known == key) {
             Some(at) => sessions.remove(at).1,
@@ -128,14 +129,14 @@ impl SessionCache {
 }
 
 /// A session that is out of its cache until this is dropped.
-pub(crate) struct InUse<'a> {
-    cache: &'a SessionCache,
+pub(crate) struct InUse {
+    cache: SessionCache,
     key: Key,
     workspace: Workspace,
     ready: Option<Ready>,
 }
 
-impl Deref for InUse<'_> {
+impl Deref for InUse {
     type Target = Ready;
 
     fn deref(&self) -> &Ready {
@@ -144,7 +145,7 @@ impl Deref for InUse<'_> {
     }
 }
 
-impl Drop for InUse<'_> {
+impl Drop for InUse {
     fn drop(&mut self) {
         let mut workspace = std::mem::take(&mut self.workspace);
         if let Some(ready) = self.ready.take() {
@@ -152,5 +153,38 @@ impl Drop for InUse<'_> {
         }
         workspace.trim();
         self.cache.put_back(workspace);
+    }
+}
+
+/// Sessions whose commands stand in callers' encoders: each with a workspace of its own, which no
+/// other call touches before the caller submits, and kept until they are let go.
+#[cfg(feature = "gpu")]
+#[derive(Default)]
+pub(crate) struct RecordedSessions(Mutex<HashMap<Key, Arc<Ready>>>);
+
+#[cfg(feature = "gpu")]
+impl RecordedSessions {
+    /// The session of a key, planned by `plan` the first time.
+    pub(crate) fn get(
+        &self,
+        key: Key,
+        device: &Device,
+        plan: impl FnOnce() -> Result<Plan>,
+        caller: &[(&str, &Buffer)],
+    ) -> Result<Arc<Ready>> {
+        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(ready) = kept.get(&key) {
+            return Ok(ready.clone());
+        }
+        let plan = plan()?;
+        let session = device.bind(&plan.program, caller)?;
+        let ready = Arc::new(Ready { plan, session });
+        kept.insert(key, ready.clone());
+        Ok(ready)
+    }
+
+    /// Lets all of them go; encoders that hold their commands keep what they need.
+    pub(crate) fn release(&self) {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 }

@@ -1,15 +1,18 @@
 //! Thousands of streams that advance together.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use super::lstm::copy_state;
 use super::{Lstm, LstmState};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Sequences};
 use crate::tensor::{Array, Tensor};
 
-/// A stream of a [`StreamPool`]. It ends with [`StreamPool::leave`]: used after that it is an error,
-/// also when its place has been taken.
+/// A stream of a [`StreamPool`]. It ends with [`StreamPool::leave`]: used after that, or with another
+/// pool, it is an error, also when its place has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stream {
+    pool: u64,
     slot: u32,
     generation: u32,
 }
@@ -25,7 +28,7 @@ struct Slot {
 }
 
 /// Many sequences of one model, whose states live on the device and advance together: a step
-/// launches the same commands for one stream or for all. Streams join, leave and begin anew at any
+/// launches the same commands for one stream or for all, of which one a layer computes the step. Streams join, leave and begin anew at any
 /// time; those that have nothing to say in a step rest.
 ///
 /// A stream's outputs are, bit for bit, those that it would have alone in a pool of that capacity.
@@ -42,8 +45,10 @@ struct Slot {
 /// assert!(pool.feed(&[(a, &[0.0; 3])]).is_err());
 /// # Ok::<(), gatefold::Error>(())
 /// ```
-pub struct StreamPool<'a> {
-    lstm: &'a Lstm,
+pub struct StreamPool {
+    lstm: Lstm,
+    /// Tells its streams from those of other pools.
+    id: u64,
     slots: Vec<Slot>,
     /// Places without a stream, the next one at the end.
     free: Vec<u32>,
@@ -52,20 +57,22 @@ pub struct StreamPool<'a> {
     y: Tensor,
 }
 
-impl<'a> StreamPool<'a> {
+impl StreamPool {
     /// An empty pool of `capacity` places, whose states take memory from now on.
     ///
     /// # Errors
     /// [`Error::Value`] for a capacity of zero or a bidirectional model, which needs a sequence's
     /// end; [`Error::Limit`], [`Error::OutOfMemory`].
-    pub fn new(lstm: &'a Lstm, capacity: usize) -> Result<StreamPool<'a>> {
+    pub fn new(lstm: &Lstm, capacity: usize) -> Result<StreamPool> {
         let operation = "StreamPool::new";
         lstm.expect_one_direction(operation)?;
         let (device, shape) = (lstm.device(), &lstm.network.shape);
         shape.check(operation, 1, capacity)?;
         shape.fits(operation, 1, capacity, &device.limits())?;
         Ok(StreamPool {
-            lstm,
+            lstm: lstm.clone(),
+            // Random, from the system.
+            id: RandomState::new().build_hasher().finish(),
             slots: vec![Slot::default(); capacity],
             free: (0..capacity as u32).rev().collect(),
             state: lstm.zero_state(capacity, true)?,
@@ -106,7 +113,7 @@ impl<'a> StreamPool<'a> {
         let Slot { generation, live, fresh } = &mut self.slots[slot as usize];
         *generation = generation.wrapping_add(1);
         (*live, *fresh) = (true, true);
-        Ok(Stream { slot, generation: *generation })
+        Ok(Stream { pool: self.id, slot, generation: *generation })
     }
 
     /// Ends a stream; its place is free.
@@ -141,7 +148,11 @@ impl<'a> StreamPool<'a> {
     fn row(&self, operation: &'static str, stream: Stream) -> Result<usize> {
         let row = stream.slot as usize;
         match self.slots.get(row) {
-            Some(slot) if slot.live && slot.generation == stream.generation => Ok(row),
+            Some(slot)
+                if stream.pool == self.id && slot.live && slot.generation == stream.generation =>
+            {
+                Ok(row)
+            }
             _ => Err(Error::Value {
                 operation,
                 name: "stream".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{Real, Strides};
 
-/// Which slot of a sequence belongs to a row of a certain length: `min(length, longest) + offset`,
+/// Which slot of a sequence belongs to a row of a certain length: `clamp(length, 0, longest) + offset`,
 /// counted from slot `first` on; rows whose slot isn't one of `slots` are left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotAtLength {
@@ -18,7 +18,7 @@ pub struct SlotAtLength {
 
 impl SlotAtLength {
     fn of<R: Real>(&self, length: R) -> Option<usize> {
-        let length = (length.to_f64()? as isize).min(self.longest as isize);
+        let length = (length.to_f64()? as isize).clamp(0, self.longest as isize);
         let slot = length + self.offset - self.first as isize;
         usize::try_from(slot).ok().filter(|&slot| slot < self.slots)
     }

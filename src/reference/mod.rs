@@ -64,7 +64,7 @@ impl Real for f64 {
 /// Which rows of a padded batch have ended at a timestep.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths<'a, R> {
-    /// The timesteps of each row; whole numbers.
+    /// The timesteps of each row; what stands behind the point doesn't count.
     pub lengths: &'a [R],
     /// The timestep.
     pub t: usize,
@@ -73,7 +73,7 @@ pub struct Lengths<'a, R> {
 impl<'a, R: Real> Lengths<'a, R> {
     /// Whether row `b` has ended.
     pub fn ended(&self, b: usize) -> bool {
-        self.lengths[b] <= R::of(self.t as f32)
+        self.lengths[b].trunc() <= R::of(self.t as f32)
     }
 
     /// The same, so many timesteps later.

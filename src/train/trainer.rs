@@ -103,6 +103,9 @@ struct DeviceState {
     /// What the next steps take, where they are recorded for a caller.
     #[cfg(feature = "gpu")]
     coming: Option<recorded::Coming>,
+    /// Steps that stand in callers' encoders.
+    #[cfg(feature = "gpu")]
+    recorded: crate::model::RecordedSessions,
 }
 
 impl State {
@@ -118,6 +121,8 @@ impl State {
             step: 0,
             #[cfg(feature = "gpu")]
             coming: None,
+            #[cfg(feature = "gpu")]
+            recorded: crate::model::RecordedSessions::default(),
         };
         Ok(State {
             device,
@@ -131,25 +136,32 @@ impl State {
 
 impl DeviceState {
     /// The training session of a shape.
-    fn session(&self, model: &Forecaster, adam: &Adam, sequences: Sequences) -> Result<InUse<'_>> {
-        let network = &model.network;
-        let plan = || {
-            let options = TrainingOptions {
-                adam: Some(adam.constants()),
-                input_gradient: false,
-                dropout: network.config.drops(),
-            };
-            Plan::training(&network.shape, &sequences, &options, &network.device.limits())
-        };
-        let caller = [
-            ("params", &network.params),
+    fn session(&self, model: &Forecaster, adam: &Adam, sequences: Sequences) -> Result<InUse> {
+        let plan = || training_plan(model, adam, &sequences);
+        let caller = self.buffers(model);
+        self.sessions.take((sequences, "training"), &model.network.device, plan, &caller)
+    }
+
+    /// What a training plan leaves to its caller.
+    fn buffers<'a>(&'a self, model: &'a Forecaster) -> [(&'static str, &'a Buffer); 5] {
+        [
+            ("params", &model.network.params),
             ("grads", &self.grads),
             ("adam_m", &self.adam_m),
             ("adam_v", &self.adam_v),
             ("losses", &self.losses),
-        ];
-        self.sessions.take((sequences, "training"), &network.device, plan, &caller)
+        ]
     }
+}
+
+fn training_plan(model: &Forecaster, adam: &Adam, sequences: &Sequences) -> Result<Plan> {
+    let network = &model.network;
+    let options = TrainingOptions {
+        adam: Some(adam.constants()),
+        input_gradient: false,
+        dropout: network.config.drops(),
+    };
+    Plan::training(&network.shape, sequences, &options, &network.device.limits())
 }
 
 /// Which way parameters are copied.

@@ -20,6 +20,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("embed::recording_creates_nothing", recording_creates_nothing),
     ("embed::unfit_buffers_are_refused", unfit_buffers_are_refused),
     ("embed::the_example_equals_the_library", the_example_equals_the_library),
+    ("embed::a_waiting_encoder_is_left_alone", a_waiting_encoder_is_left_alone),
+    ("embed::a_callers_optimizer", a_callers_optimizer),
     ("embed::models_and_devices_side_by_side", models_and_devices_side_by_side),
 ];
 
@@ -263,20 +265,27 @@ fn recording_creates_nothing(device: &Device) {
     let caller = Caller::of(device);
     let (steps, batch) = (4, 3);
     let lstm = Lstm::new(&caller.ours, LstmConfig::new(2, 5)).unwrap();
-    let model = Forecaster::new(&caller.ours, LstmConfig::new(2, 5), 1).unwrap();
+    let config = LstmConfig::new(2, 5).layers(2).dropout(0.5);
+    let [forecaster, model] =
+        [(); 2].map(|()| Forecaster::new(&caller.ours, config.clone(), 1).unwrap());
+    let long = caller.buffer(100 * batch * 2, ALL);
     let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01));
     let x = caller.holding(&normal(steps * batch * 2, 1.0, 1), 0);
-    let (y, target) = (caller.buffer(1000, ALL), caller.holding(&[0.5; 3], 0));
+    let (y, target) = (caller.buffer(2000, ALL), caller.holding(&[0.5; 3], 0));
     let [h, c] = [(); 2].map(|()| caller.buffer(batch * 5, ALL));
+    let lengths = caller.holding(&[4.0, 1.0, 0.0], 0);
     let mut record = |encoder: &mut CommandEncoder| {
-        let bindings = LstmBindings {
-            x: x.slice(..),
-            lengths: None,
-            state: None,
-            y: Some(y.slice(..)),
-            last_state: None,
-        };
-        lstm.record(encoder, (steps, batch), &bindings).unwrap();
+        // Shapes and options by turns.
+        for (steps, lengths, state) in [
+            (steps, None, None),
+            (100, Some(lengths.slice(..)), None),
+            (2, None, Some([h.slice(..), c.slice(..)])),
+        ] {
+            let (x, y) = (long.slice(..), Some(y.slice(..)));
+            let bindings = LstmBindings { x, lengths, state, y, last_state: None };
+            lstm.record(encoder, (steps, batch), &bindings).unwrap();
+        }
+        forecaster.record(encoder, (steps, batch), x.slice(..), target.slice(..)).unwrap();
         let (x_t, y_t) = (x.slice(..4 * 2 * 3), y.slice(..));
         lstm.record_step(encoder, batch, x_t, [h.slice(..), c.slice(..)], y_t).unwrap();
         let bindings =
@@ -358,7 +367,12 @@ fn unfit_buffers_are_refused(device: &Device) {
     let last = Some([other.slice(..60), other.slice(40..)]);
     let over = LstmBindings { last_state: last, ..bindings(good.slice(..), whole) };
     assert!(lstm.record(&mut encoder, (steps, batch), &over).is_err());
-    // A stream's state is in place, but in no buffer with the input.
+    // A stream's state is in place, but in no buffer with the input, apart or not.
+    let [own_h, own_c] = [good.slice(1000..1060), good.slice(2000..2060)];
+    let step_over = |encoder: &mut CommandEncoder, state| {
+        lstm.record_step(encoder, batch, good.slice(..24), state, other.slice(400..))
+    };
+    assert!(step_over(&mut encoder, [own_h, own_c]).is_err());
     let step = |encoder: &mut CommandEncoder, h, c| {
         lstm.record_step(encoder, batch, good.slice(..), [h, c], other.slice(400..))
     };
@@ -385,6 +399,122 @@ fn the_example_equals_the_library(_: &Device) {
     assert_eq!(example::run(adapter.as_wgpu()).unwrap(), 0.0);
 }
 
+/// What is recorded and not submitted yet doesn't touch what is called meanwhile, nor is it touched:
+/// a training pass that is alive, calls with lengths of their own, a stream pool, larger shapes.
+fn a_waiting_encoder_is_left_alone(device: &Device) {
+    let caller = Caller::of(device);
+    let (steps, batch, input, hidden) = (6, 3, 2, 5);
+    let lstm = Lstm::new(&caller.ours, LstmConfig::new(input, hidden).layers(2)).unwrap();
+    let data = |seed: u64| normal(steps * batch * input, 1.0, seed);
+    let tensor =
+        |seed: u64| Tensor::from_slice(&caller.ours, &data(seed), &[steps, batch, input]).unwrap();
+    let lengths = [2, 6, 0];
+    let direct = |seed: u64, lengths: &[usize]| {
+        let pass = lstm.forward_training(&tensor(seed), Some(lengths), None, 1).unwrap();
+        let y = pass.output().clone();
+        let gradients = pass.backward(Some(&y), None).unwrap();
+        (y.to_vec().unwrap(), gradients.parameters().unwrap())
+    };
+    let want = direct(2, &lengths);
+    let recorded = lstm.forward_padded(&tensor(1), Some(&[6, 1, 3]), None).unwrap().0;
+    let (x, given) = (caller.holding(&data(1), 0), caller.holding(&[6.0, 1.0, 3.0], 0));
+    let y = caller.buffer(steps * batch * hidden, ALL);
+    let bindings = LstmBindings {
+        x: x.slice(..),
+        lengths: Some(given.slice(..)),
+        state: None,
+        y: Some(y.slice(..)),
+        last_state: None,
+    };
+    for larger in [false, true] {
+        let mut encoder = caller.encoder();
+        lstm.record(&mut encoder, (steps, batch), &bindings).unwrap();
+        let pass = lstm.forward_training(&tensor(2), Some(&lengths), None, 1).unwrap();
+        if larger {
+            let x = Tensor::zeros(&caller.ours, &[4 * steps, 9, input]).unwrap();
+            lstm.forward(&x, None).unwrap();
+        }
+        let mut pool = gatefold::StreamPool::new(&lstm, batch).unwrap();
+        let stream = pool.join().unwrap();
+        let first = pool.feed(&[(stream, &[0.5, 0.5])]).unwrap();
+        caller.submit(encoder);
+        let second = pool.feed(&[(stream, &[0.5, 0.5])]).unwrap();
+        assert_ne!(first, second);
+        let out = pass.output().clone();
+        let gradients = pass.backward(Some(&out), None).unwrap();
+        assert_eq!((out.to_vec().unwrap(), gradients.parameters().unwrap()), want);
+        assert_eq!(caller.read(&y), recorded.to_vec().unwrap());
+        caller.queue.write_buffer(&y, 0, &vec![0; 4 * steps * batch * hidden]);
+    }
+    lstm.release_recorded();
+    let mut encoder = caller.encoder();
+    lstm.record(&mut encoder, (steps, batch), &bindings).unwrap();
+    caller.submit(encoder);
+    assert_eq!(caller.read(&y), recorded.to_vec().unwrap());
+}
+
+/// An optimizer of the caller's own, in a pass of its own: over the flat parameters and gradients,
+/// which never leave the device.
+fn a_callers_optimizer(device: &Device) {
+    let caller = Caller::of(device);
+    let lstm = Lstm::new(&caller.ours, LstmConfig::new(2, 5).proj_size(3)).unwrap();
+    let x = Tensor::from_slice(&caller.ours, &normal(24, 1.0, 1), &[4, 3, 2]).unwrap();
+    let before = lstm.state_dict().unwrap();
+    let pass = lstm.forward_training(&x, None, None, 1).unwrap();
+    let dy = pass.output().clone();
+    let gradients = pass.backward(Some(&dy), None).unwrap();
+    let source = "@group(0) @binding(0) var<storage, read_write> p: array<f32>;
+        @group(0) @binding(1) var<storage, read> g: array<f32>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            if id.x < arrayLength(&p) { p[id.x] -= 0.5 * g[id.x]; }
+        }";
+    let module = caller.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = caller.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    let (parameters, flat) = (lstm.parameters(), gradients.flat());
+    assert_eq!(
+        (parameters.shape(), flat.shape()),
+        (&[lstm.parameter_table().len][..], parameters.shape())
+    );
+    fn entry(binding: u32, tensor: &Tensor) -> wgpu::BindGroupEntry<'_> {
+        let resource = tensor.as_wgpu().unwrap().as_entire_binding();
+        wgpu::BindGroupEntry { binding, resource }
+    }
+    let group = caller.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[entry(0, &parameters), entry(1, flat)],
+    });
+    let mut encoder = caller.encoder();
+    let mut own = encoder.begin_compute_pass(&Default::default());
+    own.set_pipeline(&pipeline);
+    own.set_bind_group(0, &group, &[]);
+    own.dispatch_workgroups((parameters.len() as u32).div_ceil(64), 1, 1);
+    drop(own);
+    caller.submit(encoder);
+    let after = lstm.state_dict().unwrap();
+    for (((name, p), (_, q)), (_, g)) in
+        before.iter().zip(&after).zip(&gradients.parameters().unwrap())
+    {
+        let moved: Vec<f32> = p.data().iter().zip(g.data()).map(|(p, g)| p - 0.5 * g).collect();
+        assert_eq!(q.data(), moved, "{name}");
+        assert!(g.data().iter().any(|g| *g != 0.0), "{name}");
+    }
+    assert!(
+        Gpu::new().is_ok_and(|gpu| !gpu.name().is_empty())
+            || matches!(Gpu::new(), Err(Error::NoDevice { .. }))
+    );
+}
+
 /// Two models on one device, the same ones on two more, from threads: the same numbers.
 fn models_and_devices_side_by_side(device: &Device) {
     fn shared<T: Send + Sync>() {}
@@ -394,6 +524,10 @@ fn models_and_devices_side_by_side(device: &Device) {
     shared::<Forecaster>();
     shared::<Tensor>();
     shared::<Trainer>();
+    shared::<LstmState>();
+    shared::<gatefold::LstmGradients>();
+    shared::<gatefold::TrainingPass>();
+    shared::<gatefold::StreamPool>();
     shared::<gatefold::Session>();
     let adapter = Adapter::all().into_iter().next().expect("the adapter of these tests");
     let second = Device::from_gpu(adapter.open_with_defaults().unwrap());

@@ -1,6 +1,6 @@
 //! Training steps in a caller's encoder.
 
-use super::{DeviceState, State, Trainer, step_values};
+use super::{DeviceState, State, Trainer, step_values, training_plan};
 use crate::device::{Buffer, Device};
 use crate::error::Result;
 use crate::plan::Sequences;
@@ -42,6 +42,10 @@ impl Trainer {
     /// when the host writes what the next steps take. So of the steps that were recorded at most
     /// 2,048 may wait to be submitted, and they have to be submitted in their order.
     ///
+    /// A step counts when it is recorded: an encoder that is dropped leaves its number out. Parameters
+    /// are read and written when the device gets there, so [`fit`](Self::fit) and `load_state_dict`
+    /// belong before the recording or after the submission.
+    ///
     /// # Errors
     /// As [`Lstm::record`](crate::Lstm::record), and for settings as [`fit`](Self::fit). Nothing is
     /// recorded then, and the step doesn't count.
@@ -72,7 +76,9 @@ impl Trainer {
         let (rows, start, row) = coming(&self.model, &self.adam, device, state, step)?;
         let batch_first = network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
-        let ready = state.session(&self.model, &self.adam, sequences)?;
+        let plan = || training_plan(&self.model, &self.adam, &sequences);
+        let caller = state.buffers(&self.model);
+        let ready = state.recorded.get((sequences, "training"), device, plan, &caller)?;
         let (plan, session) = (&ready.plan, &ready.session);
         record::copy_in(encoder, session, &[(x, "x"), (target, "target")]);
         if let Some(rows) = rows.as_wgpu() {
@@ -90,9 +96,18 @@ impl Trainer {
         if let Some(loss) = &loss {
             record::copy_out(encoder, session, "loss", 0, loss);
         }
-        drop(ready);
         state.step = step;
         Ok(())
+    }
+}
+
+impl Trainer {
+    /// Lets go of what [`record_step`](Self::record_step) keeps for every shape; the next call of a
+    /// shape makes it anew.
+    pub fn release_recorded(&self) {
+        if let Some(state) = &self.state {
+            state.device.recorded.release();
+        }
     }
 }
 
