@@ -306,14 +306,18 @@ pub(super) struct Submission {
     done: Arc<ManualResetEvent>,
 }
 
-/// The youngest of `queue` that has to be done before only `most` can be left.
+/// Where more than `most` of `queue` are not done: the youngest that has to be before only `left`
+/// are left.
 ///
 /// It stays there until it is done: a future that is dropped while it waits leaves the count right.
-fn surplus(queue: &mut VecDeque<Submission>, most: usize) -> Option<Submission> {
+fn surplus(queue: &mut VecDeque<Submission>, most: usize, left: usize) -> Option<Submission> {
     while queue.front().is_some_and(|submission| submission.done.is_set()) {
         queue.pop_front();
     }
-    queue.len().checked_sub(most + 1).map(|at| queue[at].clone())
+    if queue.len() <= most {
+        return None;
+    }
+    queue.len().checked_sub(left + 1).map(|at| queue[at].clone())
 }
 
 /// Submissions of one recorder that the device may have before it.
@@ -321,6 +325,9 @@ const IN_FLIGHT: usize = 2;
 
 /// Submissions of all recorders that the device may have before it.
 const IN_FLIGHT_OF_ALL: usize = 64;
+
+/// How many of those are left when the wait for room is over: one wait for many submissions.
+const LEFT_OF_ALL: usize = 32;
 
 impl Recorder {
     /// An empty recorder.
@@ -416,10 +423,10 @@ impl Recorder {
         let submission = Submission { index, done: gpu.when_done() };
         let mut of_all = gpu.in_flight.lock().unwrap_or_else(|e| e.into_inner());
         of_all.push_back(submission.clone());
-        let oldest = surplus(&mut of_all, IN_FLIGHT_OF_ALL);
+        let oldest = surplus(&mut of_all, IN_FLIGHT_OF_ALL, LEFT_OF_ALL);
         drop(of_all);
         self.in_flight.push_back(submission);
-        Ok([oldest, surplus(&mut self.in_flight, IN_FLIGHT)])
+        Ok([oldest, surplus(&mut self.in_flight, IN_FLIGHT, IN_FLIGHT)])
     }
 }
 
@@ -430,7 +437,7 @@ impl Gpu {
     pub async fn room_async(&self) {
         let before = {
             let mut of_all = self.in_flight.lock().unwrap_or_else(|e| e.into_inner());
-            surplus(&mut of_all, IN_FLIGHT_OF_ALL - 1)
+            surplus(&mut of_all, IN_FLIGHT_OF_ALL - 1, LEFT_OF_ALL)
         };
         if let Some(submission) = before {
             self.polling(submission.done.wait()).await;

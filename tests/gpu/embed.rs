@@ -85,12 +85,8 @@ impl Caller {
         bytemuck::cast_slice(&staging.get_mapped_range(..).unwrap()).to_vec()
     }
 
-    /// A compute pass of the caller's own: every element becomes `2 v + 1`.
-    fn own_pass(&self, encoder: &mut CommandEncoder, buffer: &wgpu::Buffer) {
-        let source = "@group(0) @binding(0) var<storage, read_write> v: array<f32>;
-            @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-                if id.x < arrayLength(&v) { v[id.x] = 2.0 * v[id.x] + 1.0; }
-            }";
+    /// A compute pass of the caller's own, an invocation for each element of the first buffer.
+    fn pass(&self, encoder: &mut CommandEncoder, source: &str, buffers: &[&wgpu::Buffer]) {
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: None,
             source: wgpu::ShaderSource::Wgsl(source.into()),
@@ -103,15 +99,29 @@ impl Caller {
             compilation_options: Default::default(),
             cache: None,
         });
+        let entry = |(binding, buffer): (u32, &&wgpu::Buffer)| wgpu::BindGroupEntry {
+            binding,
+            resource: buffer.as_entire_binding(),
+        };
+        let entries: Vec<_> = (0..).zip(buffers).map(entry).collect();
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
             layout: &pipeline.get_bind_group_layout(0),
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+            entries: &entries,
         });
         let mut pass = encoder.begin_compute_pass(&Default::default());
         pass.set_pipeline(&pipeline);
         pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups((buffer.size() as u32 / 4).div_ceil(64), 1, 1);
+        pass.dispatch_workgroups((buffers[0].size() as u32 / 4).div_ceil(64), 1, 1);
+    }
+
+    /// Every element becomes `2 v + 1`.
+    fn own_pass(&self, encoder: &mut CommandEncoder, buffer: &wgpu::Buffer) {
+        let source = "@group(0) @binding(0) var<storage, read_write> v: array<f32>;
+            @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+                if id.x < arrayLength(&v) { v[id.x] = 2.0 * v[id.x] + 1.0; }
+            }";
+        self.pass(encoder, source, &[buffer]);
     }
 }
 
@@ -468,38 +478,14 @@ fn a_callers_optimizer(device: &Device) {
         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             if id.x < arrayLength(&p) { p[id.x] -= 0.5 * g[id.x]; }
         }";
-    let module = caller.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: None,
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    });
-    let pipeline = caller.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: None,
-        layout: None,
-        module: &module,
-        entry_point: None,
-        compilation_options: Default::default(),
-        cache: None,
-    });
     let (parameters, flat) = (lstm.parameters(), gradients.flat());
     assert_eq!(
         (parameters.shape(), flat.shape()),
         (&[lstm.parameter_table().len][..], parameters.shape())
     );
-    fn entry(binding: u32, tensor: &Tensor) -> wgpu::BindGroupEntry<'_> {
-        let resource = tensor.as_wgpu().unwrap().as_entire_binding();
-        wgpu::BindGroupEntry { binding, resource }
-    }
-    let group = caller.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[entry(0, &parameters), entry(1, flat)],
-    });
     let mut encoder = caller.encoder();
-    let mut own = encoder.begin_compute_pass(&Default::default());
-    own.set_pipeline(&pipeline);
-    own.set_bind_group(0, &group, &[]);
-    own.dispatch_workgroups((parameters.len() as u32).div_ceil(64), 1, 1);
-    drop(own);
+    let buffers = [parameters.as_wgpu().unwrap(), flat.as_wgpu().unwrap()];
+    caller.pass(&mut encoder, source, &buffers);
     caller.submit(encoder);
     let after = lstm.state_dict().unwrap();
     for (((name, p), (_, q)), (_, g)) in
