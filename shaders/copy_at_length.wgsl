@@ -44,23 +44,21 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = (group.y * groups.x + group.x) * 256u + lane;
-    let blocks = (params.width + 3u) / 4u;
-    let first = 4u * (at % blocks);
-    let row = at / blocks;
-    if row >= params.batch {
+    let block = block_of(group, groups, lane, params.batch, params.width);
+    if block.t >= 1u {
         return;
     }
+    let row = block.row;
+    let first = block.first;
     let length = clamp(i32(lengths[params.lengths_start + row]), 0, params.longest);
     let slot = length + params.offset;
     if slot < 0 || u32(slot) >= params.slots {
         return;
     }
-    let count = min(4u, params.width - first);
     let shift = u32(slot) * params.step;
     let read_at = params.source_start + row * params.source_row + first + select(shift, 0u, SCATTER);
     let write_at = params.copied_start + row * params.copied_row + first + select(0u, shift, SCATTER);
-    for (var i = 0u; i < count; i++) {
+    for (var i = 0u; i < block.count; i++) {
         if ACCUMULATE {
             copied[write_at + i] += source[read_at + i];
         } else {

@@ -43,16 +43,14 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = (group.y * groups.x + group.x) * 256u + lane;
-    let blocks = (params.width + 3u) / 4u;
-    let first = 4u * (at % blocks);
-    let row = (at / blocks) % params.batch;
-    let t = at / blocks / params.batch;
+    let block = block_of(group, groups, lane, params.batch, params.width);
+    let t = block.t;
+    let row = block.row;
+    let count = block.count;
     if t >= params.steps {
         return;
     }
-    let count = min(4u, params.width - first);
-    let to = params.to_start + t * params.to_step + row * params.to_row + first;
+    let to = params.to_start + t * params.to_step + row * params.to_row + block.first;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], params.t + t) {
             if !ACCUMULATE {
@@ -63,7 +61,7 @@ fn main(
             return;
         }
     }
-    let read_at = params.from_start + t * params.from_step + row * params.from_row + first;
+    let read_at = params.from_start + t * params.from_step + row * params.from_row + block.first;
     for (var i = 0u; i < count; i++) {
         if ACCUMULATE {
             copied[to + i] += source[read_at + i];

@@ -44,19 +44,15 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = (group.y * groups.x + group.x) * 256u + lane;
-    let blocks = (params.width + 3u) / 4u;
-    let block = at % blocks;
-    let row = (at / blocks) % params.batch;
-    let t = at / blocks / params.batch;
-    if t >= params.steps {
+    let block = block_of(group, groups, lane, params.batch, params.width);
+    if block.t >= params.steps {
         return;
     }
-    let counter = vec4(params.block + block, params.row + row, params.t + t, params.layer);
+    let word = params.block + block.first / 4u;
+    let counter = vec4(word, params.row + block.row, params.t + block.t, params.layer);
     let words = philox(counter, vec2(key_word(0u), key_word(2u)));
-    let first = params.x_start + (t * params.batch + row) * params.width + 4u * block;
-    let count = min(4u, params.width - 4u * block);
-    for (var i = 0u; i < count; i++) {
+    let first = params.x_start + (block.t * params.batch + block.row) * params.width + block.first;
+    for (var i = 0u; i < block.count; i++) {
         let kept = x[first + i] * params.scale;
         x[first + i] = select(kept, 0.0, words[i] < params.threshold);
     }

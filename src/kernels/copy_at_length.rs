@@ -1,6 +1,6 @@
 //! Host side of `copy_at_length`.
 
-use super::{COPY_AT_LENGTH, View, input, linear_grid, output, read, variant, write};
+use super::{COPY_AT_LENGTH, View, flag, input, linear_grid, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Real, SlotAtLength, Strides, Tolerance};
 
@@ -73,10 +73,7 @@ pub fn dispatch(
     Dispatch {
         kernel: COPY_AT_LENGTH,
         variant: 0,
-        constants: vec![
-            ("SCATTER", f64::from(u8::from(way == Way::Scatter))),
-            ("ACCUMULATE", f64::from(u8::from(accumulate))),
-        ],
+        constants: vec![("SCATTER", flag(way == Way::Scatter)), ("ACCUMULATE", flag(accumulate))],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![source.1.range, lengths.range, copied.1.range],
         grid: linear_grid(batch * width.div_ceil(4)),
@@ -137,7 +134,10 @@ pub fn row() -> Kernel {
         params_size: size_of::<Params>(),
         variants: vec![variant(
             "elements",
-            include_str!("../../shaders/copy_at_length.wgsl"),
+            concat!(
+                include_str!("../../shaders/common/blocks.wgsl"),
+                include_str!("../../shaders/copy_at_length.wgsl")
+            ),
             [256, 1, 1],
         )],
         twin,

@@ -1,6 +1,6 @@
 //! Host side of `copy_sequence`.
 
-use super::{COPY_SEQUENCE, Padding, View, input, linear_grid, output, read, variant, write};
+use super::{COPY_SEQUENCE, Padding, View, flag, input, linear_grid, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Lengths, Real, Strides, Tolerance};
 
@@ -56,10 +56,7 @@ pub fn dispatch(
     Dispatch {
         kernel: COPY_SEQUENCE,
         variant: 0,
-        constants: vec![
-            ("LENGTHS", padding.flag()),
-            ("ACCUMULATE", f64::from(u8::from(accumulate))),
-        ],
+        constants: vec![("LENGTHS", padding.flag()), ("ACCUMULATE", flag(accumulate))],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![source.range, padding.range(source.range), copied.range],
         grid: linear_grid(steps * batch * width.div_ceil(4)),
@@ -94,6 +91,7 @@ pub fn row() -> Kernel {
         variants: vec![variant(
             "elements",
             concat!(
+                include_str!("../../shaders/common/blocks.wgsl"),
                 include_str!("../../shaders/common/lengths.wgsl"),
                 include_str!("../../shaders/copy_sequence.wgsl")
             ),

@@ -87,6 +87,7 @@ pub fn row() -> Kernel {
         variants: vec![variant(
             "words",
             concat!(
+                include_str!("../../shaders/common/blocks.wgsl"),
                 include_str!("../../shaders/common/philox.wgsl"),
                 include_str!("../../shaders/dropout.wgsl")
             ),

@@ -1,7 +1,8 @@
 //! Host side of `lstm_step_backward`.
 
 use super::{
-    Directions, LSTM_STEP_BACKWARD, Padding, apart, groups, input, output, read, variant, write,
+    Directions, LSTM_STEP_BACKWARD, Padding, apart, flag, groups, input, output, read, variant,
+    write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Lengths, Real, StepBackward, Tolerance};
@@ -142,7 +143,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         dc_start: element(one.dc),
         dc_reverse: element(other.dc),
     };
-    let projection = f64::from(u8::from(bound.dh.is_some()));
+    let projection = flag(bound.dh.is_some());
     Dispatch {
         kernel: LSTM_STEP_BACKWARD,
         variant: 0,

@@ -1,7 +1,8 @@
 //! Host side of `lstm_step_forward`.
 
 use super::{
-    Directions, LSTM_STEP_FORWARD, Padding, apart, groups, input, output, read, variant, write,
+    Directions, LSTM_STEP_FORWARD, Padding, apart, flag, groups, input, output, read, variant,
+    write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Lengths, Real, StepForward, Tolerance};
@@ -134,7 +135,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         z_start: element(one.z.unwrap_or(0)),
         z_reverse: element(other.z.unwrap_or(0)),
     };
-    let projection = f64::from(u8::from(one.z.is_some()));
+    let projection = flag(one.z.is_some());
     Dispatch {
         kernel: LSTM_STEP_FORWARD,
         variant: 0,

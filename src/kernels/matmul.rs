@@ -1,6 +1,6 @@
 //! Host side of `matmul`.
 
-use super::{MATMUL, View, groups, input, output, read, variant, write};
+use super::{MATMUL, View, flag, groups, input, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Product, Real, Tolerance};
 
@@ -80,10 +80,7 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
     Dispatch {
         kernel: MATMUL,
         variant: 0,
-        constants: vec![
-            ("TRANSPOSE_A", f64::from(u8::from(p.transpose_a))),
-            ("TRANSPOSE_B", f64::from(u8::from(p.transpose_b))),
-        ],
+        constants: vec![("TRANSPOSE_A", flag(p.transpose_a)), ("TRANSPOSE_B", flag(p.transpose_b))],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
         grid: [groups(p.n, TILE), groups(p.m, TILE), 1],

@@ -88,7 +88,7 @@ impl Padding {
 
     /// The value of the pipeline constant LENGTHS.
     fn flag(&self) -> f64 {
-        f64::from(u8::from(self.0.is_some()))
+        flag(self.0.is_some())
     }
 
     /// The lengths, or `unused`, which isn't read then.
@@ -121,6 +121,11 @@ impl<T: Copy> Directions<T> {
             Directions::Both(..) => 2,
         }
     }
+}
+
+/// The value of a pipeline constant that is a bool.
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }
 
 /// `ceil(n / tile)`, as a grid's size; saturates, so that the check against the limit fails.

@@ -1,14 +1,14 @@
 //! `torch.nn.LSTM`.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::network::Names;
-use super::sessions::InUse;
-use super::{LstmConfig, Network, parameter_methods};
+use super::{LstmConfig, Network, TrainingPass, parameter_methods};
 use crate::device::{Device, Recorder, Session};
 use crate::error::{Error, Result};
-use crate::plan::{Head, ParameterTable, Plan, Sequences};
+use crate::plan::{Head, ParameterTable, Plan, Role, Sequences};
 #[cfg(feature = "gpu")]
 use crate::record::{self, Given};
 use crate::reference::Dropout;
@@ -85,6 +85,12 @@ pub struct Lstm {
     pub(super) network: Arc<Network>,
 }
 
+impl fmt::Debug for Lstm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lstm({:?} on {})", self.network.config, self.network.device)
+    }
+}
+
 fn names() -> Names {
     Names::new("", "")
 }
@@ -151,7 +157,7 @@ impl Lstm {
     }
 
     /// Where each parameter lies in [`parameters`](Self::parameters) and in
-    /// [`LstmGradients::flat`]. Elements between tensors are zero, and have to stay zero.
+    /// [`LstmGradients::flat`](crate::LstmGradients::flat). Elements between tensors are zero, and have to stay zero.
     pub fn parameter_table(&self) -> &ParameterTable {
         &self.network.table
     }
@@ -412,13 +418,13 @@ impl Lstm {
         }
         let network = &self.network;
         let mut recorder = network.device.recorder();
-        for (tensor, learned) in [(&state.h, "h_0"), (&state.c, "c_0")] {
+        for (tensor, role) in [(&state.h, Role::InitialH), (&state.c, Role::InitialC)] {
             let width = tensor.shape()[2];
-            let entry = network.names.iter().position(|name| name == learned);
+            let learned = network.table.get(role).map(|entry| entry.start);
             for index in 0..tensor.shape()[0] {
                 for row in rows {
                     let to = (&tensor.buffer, (index * batch + row) * width);
-                    match entry.map(|entry| network.table.entries[entry].start) {
+                    match learned {
                         Some(start) => {
                             recorder.copy((&network.params, start + index * width), to, width);
                         }
@@ -632,129 +638,4 @@ pub struct LstmBindings<'a> {
     pub y: Option<wgpu::BufferSlice<'a>>,
     /// Where the final states `h_n` and `c_n` go, where they are wanted.
     pub last_state: Option<[wgpu::BufferSlice<'a>; 2]>,
-}
-
-/// A forward pass in training, with everything that its backward pass needs.
-pub struct TrainingPass {
-    lstm: Lstm,
-    ready: InUse,
-    /// The shape of the input.
-    x: Vec<usize>,
-    output: Tensor,
-    state: LstmState,
-}
-
-impl TrainingPass {
-    /// The outputs, as [`Lstm::forward`] returns them.
-    pub fn output(&self) -> &Tensor {
-        &self.output
-    }
-
-    /// The final states.
-    pub fn state(&self) -> &LstmState {
-        &self.state
-    }
-
-    /// Propagates the gradients of the outputs and of the final states back; what isn't given is
-    /// zero, and what `dy` holds after a row's end doesn't count. Nothing is read back. It ends the
-    /// pass, since the gradients take the place of what was kept; clones of its output and state
-    /// stay.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a gradient isn't of its value's shape, [`Error::OtherDevice`],
-    /// [`Error::OutOfMemory`].
-    pub fn backward(
-        self,
-        dy: Option<&Tensor>,
-        dstate: Option<&LstmState>,
-    ) -> Result<LstmGradients> {
-        let operation = "TrainingPass::backward";
-        let (network, session) = (&self.lstm.network, &self.ready.session);
-        let device = &network.device;
-        let [h, c] = [dstate.map(|state| &state.h), dstate.map(|state| &state.c)];
-        let parts =
-            [("dy", dy, &self.output), ("dh_n", h, &self.state.h), ("dc_n", c, &self.state.c)];
-        for (name, tensor, like) in parts {
-            if let Some(tensor) = tensor {
-                let size: Vec<_> = like.shape().iter().map(|&size| ("", Some(size))).collect();
-                tensor.expect(operation, name, device, &size)?;
-            }
-        }
-        let named = network.names.iter().cloned().zip(network.table.entries.iter().cloned());
-        let gradients = LstmGradients {
-            x: Tensor::zeros(device, &self.x)?,
-            h_0: Tensor::zeros(device, self.state.h.shape())?,
-            c_0: Tensor::zeros(device, self.state.c.shape())?,
-            parameters: Tensor::zeros(device, &[network.table.len])?,
-            entries: named.collect(),
-        };
-        let mut recorder = device.recorder();
-        for (name, tensor, like) in parts {
-            let to = session.known(name);
-            match tensor {
-                Some(tensor) => recorder.copy((&tensor.buffer, 0), (&to, 0), tensor.len()),
-                None => recorder.zero((&to, 0), like.len()),
-            }
-        }
-        let commands = session.program().commands.len();
-        recorder.run_commands(session, self.ready.plan.backward_from..commands, 0);
-        let results = [
-            ("dx_0", &gradients.x),
-            ("dh_0", &gradients.h_0),
-            ("dc_0", &gradients.c_0),
-            ("grads", &gradients.parameters),
-        ];
-        for (name, tensor) in results {
-            recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
-        }
-        recorder.submit()?;
-        Ok(gradients)
-    }
-}
-
-/// The gradients of a backward pass, on the device.
-#[derive(Debug)]
-pub struct LstmGradients {
-    /// Of the input, in its shape; zero after a row's end.
-    pub x: Tensor,
-    /// Of the initial hidden states, `[L D, B, P]`.
-    pub h_0: Tensor,
-    /// Of the initial cell states, `[L D, B, H]`.
-    pub c_0: Tensor,
-    parameters: Tensor,
-    entries: Vec<(String, crate::plan::Parameter)>,
-}
-
-impl LstmGradients {
-    /// Of all parameters, flat and on the device, as [`Lstm::parameter_table`] says.
-    pub fn flat(&self) -> &Tensor {
-        &self.parameters
-    }
-
-    /// Of every parameter, under its name and in PyTorch's layout, read back to the host. Those of
-    /// learned states are zero where states were given.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] where the device fails.
-    pub fn parameters(&self) -> Result<Vec<(String, Array)>> {
-        self.named(&self.parameters.to_vec()?)
-    }
-
-    /// The asynchronous form of [`parameters`](Self::parameters): the future polls a GPU of our own,
-    /// a caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
-    ///
-    /// # Errors
-    /// As [`parameters`](Self::parameters).
-    pub async fn parameters_async(&self) -> Result<Vec<(String, Array)>> {
-        self.named(&self.parameters.to_vec_async().await?)
-    }
-
-    fn named(&self, flat: &[f32]) -> Result<Vec<(String, Array)>> {
-        let entries = self.entries.iter();
-        let named = entries.map(|(name, entry)| {
-            let values = entry.to_pytorch(&flat[entry.start..][..entry.len]);
-            Ok((name.clone(), Array::new(values, &entry.shape)?))
-        });
-        named.collect()
-    }
 }

@@ -9,6 +9,7 @@ mod lstm_cell;
 mod network;
 mod sessions;
 mod stream_pool;
+mod training_pass;
 
 pub use config::LstmConfig;
 pub use forecaster::Forecaster;
@@ -16,9 +17,10 @@ pub use init::Init;
 pub use linear::Linear;
 #[cfg(feature = "gpu")]
 pub use lstm::LstmBindings;
-pub use lstm::{Lstm, LstmGradients, LstmState, TrainingPass};
+pub use lstm::{Lstm, LstmState};
 pub use lstm_cell::LstmCell;
 pub use stream_pool::{Stream, StreamPool};
+pub use training_pass::{LstmGradients, TrainingPass};
 
 pub(crate) use network::{Network, time_major};
 #[cfg(feature = "gpu")]
