@@ -12,7 +12,10 @@ use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program
 use gatefold::gpu::Adapter;
 use gatefold::kernels::{self, Directions, Padding, View, lstm_step_backward, lstm_step_forward};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{AdamConstants, Dropout, Product, SlotAtLength, Strides};
+use gatefold::reference::{
+    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Pointwise, Product,
+    RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
+};
 
 /// One launch and what it moves.
 struct Case {
@@ -109,35 +112,116 @@ fn cases() -> Vec<Case> {
     let (rows, columns) = (2048, 512);
     let mut b = new();
     let (a, out) = (b.buffer(rows * columns), b.buffer(rows / 256 * columns));
-    let launch = kernels::column_sum::dispatch(rows, columns, 256, a, out);
+    let launch = kernels::column_sum::dispatch((rows, columns), 256, (a, out), false);
     let bytes = Throughput::Bytes(4 * (rows * columns) as u64);
     cases.push(b.case("column_sum", format!("{rows} x {columns}"), bytes, launch));
 
     let len = 1 << 20;
     let mut b = new();
     let (a, out) = (b.buffer(len), b.buffer(len / 65_536));
-    let launch = kernels::reduce_sum::dispatch(len, 65_536, 1.0, a, out);
+    let launch = kernels::reduce_sum::dispatch(len, 65_536, 1.0, (a, out), false);
     cases.push(b.case("reduce_sum", format!("{len}"), Throughput::Bytes(4 * len as u64), launch));
 
     let mut b = new();
     let (y, target, dy) = (b.buffer(len), b.buffer(len), b.buffer(len));
-    let partials = b.buffer(len / kernels::mse_loss::CHUNK);
-    let launch = kernels::mse_loss::dispatch(len, y, target, dy, partials);
-    cases.push(b.case("mse_loss", format!("{len}"), Throughput::Bytes(12 * len as u64), launch));
+    let partials = b.buffer(len / kernels::pointwise_loss::CHUNK);
+    let (scale, padding) = (b.given(vec![1e-6]), Padding(None));
+    let operands = kernels::pointwise_loss::Operands { y, target, padding, scale, dy, partials };
+    let launch =
+        kernels::pointwise_loss::dispatch(Pointwise::Squared, (0, len), (len, 1), &operands);
+    let moved = Throughput::Bytes(12 * len as u64);
+    cases.push(b.case("pointwise_loss", format!("{len}"), moved, launch));
+
+    let (rows, classes) = (4096, 128);
+    let mut b = new();
+    let [logits, dy] = [(); 2].map(|()| b.buffer(rows * classes));
+    let (target, losses) = (b.given(vec![3.0; rows]), b.buffer(rows));
+    let (scale, padding) = (b.given(vec![1e-3]), Padding(None));
+    let operands = kernels::cross_entropy_loss::Operands {
+        logits,
+        target,
+        padding,
+        weights: None,
+        scale,
+        dy,
+        losses,
+    };
+    let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.0 };
+    let launch =
+        kernels::cross_entropy_loss::dispatch(settings, (0, rows), (rows, classes), &operands);
+    let moved = Throughput::Bytes(16 * (rows * classes) as u64);
+    cases.push(b.case("cross_entropy_loss", format!("{rows} x {classes}"), moved, launch));
+
+    let common = CommonSettings::new(1e-3);
+    let usual = |b: &mut Builder, row: [f32; SETTINGS]| {
+        let (settings, groups) = (b.given(row.to_vec()), b.given(vec![0.0; len / GROUP_BLOCK]));
+        let mut status = vec![0.0; status::LEN];
+        (status[status::SCALE], status[status::APPLY]) = (1.0, 1.0);
+        (settings, groups, b.given(status))
+    };
+    let bytes = |elements: usize| Throughput::Bytes(4 * (elements * len) as u64);
 
     let mut b = new();
-    let scalars = b.given(vec![1e-3, 0.5]); // a usual step
-    let [g, p, m, v] = [(); 4].map(|()| b.buffer(len));
-    let constants = AdamConstants {
-        beta2: 0.999,
+    let row = AdamSettings {
+        common,
         one_minus_beta1: 0.1,
+        beta2: 0.999,
         one_minus_beta2: 0.001,
         eps: 1e-8,
-        weight_decay: 0.0,
+        root_correction: 0.5,
     };
-    let operands = kernels::adam::Operands { scalars, g, p, m, v };
-    let launch = kernels::adam::dispatch(len, &constants, &operands);
-    cases.push(b.case("adam", format!("{len}"), Throughput::Bytes(28 * len as u64), launch));
+    let (settings, groups, status) = usual(&mut b, row.row());
+    let [g, p, m, v] = [(); 4].map(|()| b.buffer(len));
+    let operands = kernels::adam::Operands { settings, groups, status, g, p, m, v };
+    let launch = kernels::adam::dispatch(len, &operands);
+    cases.push(b.case("adam", format!("{len}"), bytes(7), launch));
+
+    let mut b = new();
+    let row = SgdSettings { common, momentum: 0.9, gradient_share: 1.0, nesterov: false };
+    let (settings, groups, status) = usual(&mut b, row.row());
+    let [g, p, momentum] = [(); 3].map(|()| b.buffer(len));
+    let operands = kernels::sgd::Operands { settings, groups, status, g, p, momentum };
+    let launch = kernels::sgd::dispatch(len, true, &operands);
+    cases.push(b.case("sgd", format!("{len}"), bytes(5), launch));
+
+    let mut b = new();
+    let row =
+        RmsPropSettings { common, alpha: 0.99, one_minus_alpha: 0.01, eps: 1e-8, momentum: 0.9 };
+    let (settings, groups, status) = usual(&mut b, row.row());
+    let [g, p, square_avg, momentum] = [(); 4].map(|()| b.buffer(len));
+    let grad_avg = b.buffer(1);
+    let operands = kernels::rmsprop::Operands {
+        settings,
+        groups,
+        status,
+        g,
+        p,
+        square_avg,
+        momentum,
+        grad_avg,
+    };
+    let flags = kernels::rmsprop::Flags { momentum: true, centered: false };
+    let launch = kernels::rmsprop::dispatch(len, flags, &operands);
+    cases.push(b.case("rmsprop", format!("{len}"), bytes(7), launch));
+
+    let chunks = len / kernels::gradient_norm::CHUNK;
+    let mut b = new();
+    let (settings, groups, _) = usual(&mut b, row.row());
+    let (g, partials) = (b.buffer(len), b.buffer(2 * chunks));
+    let operands = kernels::gradient_norm::Operands { settings, groups, g, partials };
+    let chunk = kernels::gradient_norm::CHUNK;
+    let launch = kernels::gradient_norm::dispatch(len, (chunk, 0), &operands);
+    cases.push(b.case("gradient_norm", format!("{len}"), bytes(1), launch));
+
+    let chunks = 1024; // of 16 million gradients
+    let mut b = new();
+    let (scalars, loss) = (b.given(vec![1.0, 1.0, policy::SKIP, 0.0]), b.buffer(1));
+    let partials = b.given([1.0, kernels::gradient_norm::CHUNK as f32].repeat(chunks));
+    let status = b.given(vec![0.0; status::LEN]);
+    let operands = kernels::clip_scale::Operands { scalars, loss, partials, status };
+    let launch = kernels::clip_scale::dispatch(chunks, &operands);
+    let moved = Throughput::Bytes(8 * chunks as u64);
+    cases.push(b.case("clip_scale", format!("{chunks} chunks"), moved, launch));
 
     let (steps, batch, width) = (128, 64, 128);
     let shape = format!("{steps} x {batch} x {width}");
@@ -169,6 +253,59 @@ fn cases() -> Vec<Case> {
     let drop = Dropout { scale: 1.0, ..Dropout::new(0.5) };
     let launch = kernels::dropout::dispatch(drop, [0; 4], (steps, batch, width), key, x);
     cases.push(b.case("dropout", shape, bytes, launch));
+
+    let (rows, vocab, width) = (8192, 10_000, 128);
+    let shape = format!("{rows} of {vocab} x {width}");
+    let bytes = Throughput::Bytes(8 * (rows * width) as u64);
+    // A few frequent tokens and many rare ones, as in text.
+    let token = |r: usize| r * 7919 % vocab / (1 + r % 97);
+    let tokens: Vec<f32> = (0..rows).map(|r| token(r) as f32).collect();
+    let mut b = new();
+    let (tokens, weight) = (b.given(tokens), b.buffer(vocab * width));
+    let out = b.buffer(rows * width);
+    let launch = kernels::embedding::dispatch((rows, vocab, width), tokens, weight, out);
+    cases.push(b.case("embedding", shape.clone(), bytes.clone(), launch));
+
+    let mut b = new();
+    let (order, offsets) = sort_tokens((0..rows).map(|r| Some(token(r))), vocab);
+    let operands = kernels::embedding_backward::Operands {
+        dy: b.buffer(rows * width),
+        order: b.given(order),
+        offsets: b.given(offsets),
+        dweight: b.buffer(vocab * width),
+    };
+    let launch =
+        kernels::embedding_backward::dispatch((vocab, width), 0, (0, rows), false, &operands);
+    let bytes = Throughput::Bytes(4 * ((rows + vocab) * width) as u64);
+    cases.push(b.case("embedding_backward", shape, bytes, launch));
+
+    let (rows, classes) = (2048, 1000);
+    let shape = format!("{rows} x {classes}");
+    let bytes = Throughput::Bytes(4 * (rows * classes) as u64);
+    let classes_of_rows = || (0..rows).map(|r| (r * 7919 % classes) as f32).collect();
+    let mut b = new();
+    let (tokens, out) = (b.given(classes_of_rows()), b.buffer(rows * classes));
+    let launch = kernels::one_hot::dispatch((rows, classes), tokens, out);
+    cases.push(b.case("one_hot", shape.clone(), bytes.clone(), launch));
+
+    let mut b = new();
+    let (logits, probabilities) = (b.buffer(rows * classes), b.buffer(rows * classes));
+    let launch = kernels::softmax::dispatch((rows, classes), logits, probabilities);
+    let both = Throughput::Bytes(8 * (rows * classes) as u64);
+    cases.push(b.case("softmax", shape.clone(), both, launch));
+
+    let mut b = new();
+    let (logits, out) = (b.buffer(rows * classes), b.buffer(rows));
+    let launch = kernels::argmax::dispatch((rows, classes), logits, out);
+    cases.push(b.case("argmax", shape.clone(), bytes.clone(), launch));
+
+    let mut b = new();
+    let (logits, targets) = (b.buffer(rows * classes), b.given(classes_of_rows()));
+    let correct = b.buffer(rows);
+    let padding = Padding(None);
+    let operands = kernels::accuracy::Operands { logits, targets, padding, correct };
+    let launch = kernels::accuracy::dispatch((0, rows), (32, classes), -100.0, &operands);
+    cases.push(b.case("accuracy", shape, bytes, launch));
     cases
 }
 

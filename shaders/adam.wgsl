@@ -1,55 +1,71 @@
-// adam: one optimizer step over flat buffers.
+// adam: one step of Adam or AdamW over flat buffers, for all parameter groups.
 //
+//   g = clip(scale * g, clip_value)
+//   p = keep * p
 //   g = g + weight_decay * p
 //   m = m + (1 - beta1) * (g - m)
 //   v = beta2 * v + (1 - beta2) * g^2
-//   p = p - step_size * m / (sqrt(v) / root_correction + eps)
+//   p = p - rate * m / (sqrt(v) / root_correction + eps)
 //
-// | binding | name    | shape                            | access     | may alias |
-// |---------|---------|----------------------------------|------------|-----------|
-// | 0       | params  | Params                           | uniform    |           |
-// | 1       | scalars | [2]: step_size, root_correction  | read       | g         |
-// | 2       | g       | [N]                              | read       | scalars   |
-// | 3       | p       | [N]                              | read_write | nothing   |
-// | 4       | m       | [N]                              | read_write | nothing   |
-// | 5       | v       | [N]                              | read_write | nothing   |
+// | binding | name     | shape                              | access     | may alias       |
+// |---------|----------|------------------------------------|------------|-----------------|
+// | 0       | params   | Params                             | uniform    |                 |
+// | 1       | settings | [G, 16], a row a group             | read       | what is read    |
+// | 2       | groups   | [ceil(N / 64)], a group a block    | read       | what is read    |
+// | 3       | status   | [16], see common/status.wgsl       | read       | what is read    |
+// | 4       | g        | [N]                                | read       | what is read    |
+// | 5       | p        | [N]                                | read_write | nothing         |
+// | 6       | m        | [N]                                | read_write | nothing         |
+// | 7       | v        | [N]                                | read_write | nothing         |
 //
+// Where the status says not to apply, or a group isn't active, nothing changes. rate is
+// lr / (1 - beta1^step), root_correction sqrt(1 - beta2^step).
 // Grid: ceil(N / 256). Workgroup: 256 invocations, no memory.
 // Twin: reference::adam.
 //
-// Version 1: an element an invocation; the scalars of the step come from a buffer, so that one
-// recorded launch serves every step.
+// Version 2: an element an invocation; what changes from step to step comes from buffers, so that
+// one recorded launch serves every step and all groups.
+
+const ONE_MINUS_BETA1 = 5u;
+const BETA2 = 6u;
+const ONE_MINUS_BETA2 = 7u;
+const EPS = 8u;
+const ROOT_CORRECTION = 9u;
 
 struct Params {
     len: u32,
     start: u32,
-    scalars_start: u32,
-    beta2: f32,
-    one_minus_beta1: f32,
-    one_minus_beta2: f32,
-    eps: f32,
-    weight_decay: f32,
+    settings_start: u32,
+    groups_start: u32,
+    status_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scalars: array<f32>;          // [2]
-@group(0) @binding(2) var<storage, read> g: array<f32>;                // [N]
-@group(0) @binding(3) var<storage, read_write> p: array<f32>;          // [N]
-@group(0) @binding(4) var<storage, read_write> m: array<f32>;          // [N]
-@group(0) @binding(5) var<storage, read_write> v: array<f32>;          // [N]
+@group(0) @binding(1) var<storage, read> settings: array<f32>;         // [G, 16]
+@group(0) @binding(2) var<storage, read> groups: array<f32>;           // [ceil(N / 64)]
+@group(0) @binding(3) var<storage, read> status: array<f32>;           // [16]
+@group(0) @binding(4) var<storage, read> g: array<f32>;                // [N]
+@group(0) @binding(5) var<storage, read_write> p: array<f32>;          // [N]
+@group(0) @binding(6) var<storage, read_write> m: array<f32>;          // [N]
+@group(0) @binding(7) var<storage, read_write> v: array<f32>;          // [N]
 
 @compute @workgroup_size(256)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= params.len {
         return;
     }
+    let row = row_of(id.x);
+    if !is_updated(row) {
+        return;
+    }
     let at = params.start + id.x;
-    let step_size = scalars[params.scalars_start];
-    let root_correction = scalars[params.scalars_start + 1u];
-    let gradient = g[at] + params.weight_decay * p[at];
-    let first = m[at] + params.one_minus_beta1 * (gradient - m[at]);
-    let second = params.beta2 * v[at] + params.one_minus_beta2 * gradient * gradient;
+    let kept = settings[row + KEEP] * p[at];
+    let gradient = gradient_of(row, g[at], kept);
+    let first = m[at] + settings[row + ONE_MINUS_BETA1] * (gradient - m[at]);
+    let square = settings[row + ONE_MINUS_BETA2] * gradient * gradient;
+    let second = settings[row + BETA2] * v[at] + square;
     m[at] = first;
     v[at] = second;
-    p[at] -= step_size * first / (sqrt(second) / root_correction + params.eps);
+    let denominator = sqrt(second) / settings[row + ROOT_CORRECTION] + settings[row + EPS];
+    p[at] = kept - settings[row + RATE] * first / denominator;
 }

@@ -1,7 +1,7 @@
 // column_sum: sums the rows of a matrix in chunks, the first stage of a bias's gradient; a second
 // launch over the partial sums is the last.
 //
-//   out[p][n] = sum of a[m][n] over the rows m of chunk p
+//   out[p][n] = (out[p][n] +) sum of a[m][n] over the rows m of chunk p     (added where ACCUMULATE)
 //
 // | binding | name   | shape                 | access     | may alias |
 // |---------|--------|-----------------------|------------|-----------|
@@ -13,6 +13,8 @@
 // Twin: reference::column_sum.
 //
 // Version 1: an invocation owns a column of a chunk; neighbours read neighbouring columns.
+
+override ACCUMULATE: bool = false;
 
 struct Params {
     rows: u32,
@@ -38,5 +40,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(global_invocation_id) 
     for (var row = first; row < end; row++) {
         sum += a[params.a_start + row * params.columns + column];
     }
-    out[params.out_start + group.y * params.columns + column] = sum;
+    let at = params.out_start + group.y * params.columns + column;
+    if ACCUMULATE {
+        out[at] += sum;
+    } else {
+        out[at] = sum;
+    }
 }

@@ -1,6 +1,6 @@
 // reduce_sum: sums a vector in chunks; one chunk gives the whole sum.
 //
-//   out[p] = scale * sum of a[n] over chunk p
+//   out[p] = (out[p] +) scale * sum of a[n] over chunk p         (added where ACCUMULATE)
 //
 // | binding | name   | shape              | access     | may alias |
 // |---------|--------|--------------------|------------|-----------|
@@ -12,6 +12,8 @@
 // Twin: reference::reduce_sum.
 //
 // Version 1: an invocation sums every 256th element of its chunk, a tree joins them.
+
+override ACCUMULATE: bool = false;
 
 struct Params {
     len: u32,
@@ -38,6 +40,11 @@ fn main(
     }
     let total = workgroup_sum(lane, sum);
     if lane == 0u {
-        out[params.out_start + group.x] = params.scale * total;
+        let at = params.out_start + group.x;
+        if ACCUMULATE {
+            out[at] += params.scale * total;
+        } else {
+            out[at] = params.scale * total;
+        }
     }
 }

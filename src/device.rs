@@ -579,6 +579,11 @@ impl Session {
         }
     }
 
+    /// The slots of a ring, 1 where there is none of that name.
+    pub(crate) fn slots(&self, name: &str) -> usize {
+        self.program.buffer(name).map_or(1, |id| self.program.spec(id).slots)
+    }
+
     /// The buffer of that name, where the plan has it.
     pub(crate) fn known_if(&self, name: &str) -> Option<Buffer> {
         self.program.buffer(name).map(|id| self.buffer(id))

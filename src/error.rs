@@ -82,6 +82,19 @@ pub enum Error {
         tensor: String,
     },
 
+    /// A training step came to NaN or infinity.
+    #[error(
+        "{operation}: {tensor} isn't finite in optimizer step {step}; parameters and moments are those before it. Lower the rate, clip gradients, or see `NonFinite` for other policies"
+    )]
+    NonFinite {
+        /// The public call that stopped.
+        operation: &'static str,
+        /// The first tensor that isn't finite: the loss, or a gradient.
+        tensor: String,
+        /// The optimizer step, from 1.
+        step: u64,
+    },
+
     /// The graphics API refused a call.
     #[error("{operation} failed on {adapter}: {message}")]
     Gpu {

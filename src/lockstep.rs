@@ -92,12 +92,12 @@ pub fn lockstep(
             }
             Operation::Zero(range) => {
                 want[range.buffer.0 as usize][program.elements(range, 0)].fill(0.0);
-                ("zero", EXACT)
+                ("zero", Tolerance::EXACT)
             }
             Operation::Copy { from, to } => {
                 let elements = want[from.buffer.0 as usize][program.elements(from, 0)].to_vec();
                 want[to.buffer.0 as usize][program.elements(to, 0)].copy_from_slice(&elements);
-                ("copy", EXACT)
+                ("copy", Tolerance::EXACT)
             }
         };
         let mut worst = 0.0f64;
@@ -124,8 +124,6 @@ pub fn lockstep(
     }
     Ok(checks)
 }
-
-const EXACT: Tolerance = Tolerance::Mixed { absolute: 0.0, relative: 0.0 };
 
 /// The buffers that a command touches, and those that it writes.
 fn buffers(device: &Device, operation: &Operation) -> (Vec<BufferId>, Vec<BufferId>) {

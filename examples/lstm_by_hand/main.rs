@@ -8,7 +8,7 @@ use gatefold::gpu::Adapter;
 use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
 };
-use gatefold::train::Adam;
+use gatefold::train::{Adam, Optimizer};
 use gatefold::{Device, Result};
 
 /// The weights in PyTorch's order of gates: input, forget, candidate, output.
@@ -52,15 +52,18 @@ fn run(device: &Device) -> Result<()> {
     println!("New short-term memory: {:.4}", session.read("h_l0")?[1]);
 
     // One Adam step towards the target.
-    let adam = Adam::new(0.001);
-    let options = TrainingOptions { adam: Some(adam.constants()), ..Default::default() };
+    let adam = Optimizer::from(Adam::new(0.001));
+    let options = TrainingOptions { update: Some(adam.update()), ..Default::default() };
     let plan = Plan::training(&shape, &call, &options, &device.limits())?;
     let session = device.session(&plan.program)?;
-    let scalars = adam.scalars(1);
     session.write("params", &params)?;
     session.write("h_0", &[SHORT_MEMORY])?;
     session.write("c_0", &[LONG_MEMORY])?;
-    session.write("feed", &[INPUT, TARGET, scalars.step_size, scalars.root_correction])?;
+    // The step applies, with gradients as they are.
+    session.write("status", &[1.0, 0.0, 1.0])?;
+    // The input, what it should come to, a loss that is not a mean, and what the optimizer takes.
+    let feed = [vec![INPUT, TARGET, 1.0], adam.step_values(1)].concat();
+    session.write("feed", &feed)?;
     session.run()?;
     println!("Loss towards {TARGET}: {:.4}", session.read("loss")?[0]);
     let (gradients, updated) = (session.read("grads")?, session.read("params")?);

@@ -189,7 +189,7 @@ impl Model {
             .forget_bias(1.0)
             .seed(settings.seed);
         let forecaster = Forecaster::new(device, config, 2)?;
-        let mut trainer = Trainer::new(forecaster, Loss::Mse, Adam::new(1e-3).weight_decay(1e-4))
+        let mut trainer = Trainer::new(forecaster, Loss::mse(), Adam::new(1e-3).weight_decay(1e-4))
             .batch_size(128)
             .epochs(settings.epochs)
             .shuffle(settings.seed)

@@ -22,8 +22,10 @@ pub fn run(device: &Device, seed: u64) -> Result<()> {
         .init("bias", Init::Zeros)
         .seed(seed);
     let model = Forecaster::without_head(device, config)?;
-    let mut trainer =
-        Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(1).epochs(500).report_every(100);
+    let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01))
+        .batch_size(1)
+        .epochs(500)
+        .report_every(100);
     trainer.fit(&data, None, |progress| {
         if progress.epoch % 100 == 1 {
             println!("Epoch [{}/{}], Loss: {:.4}", progress.epoch, progress.epochs, progress.loss);

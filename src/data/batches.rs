@@ -37,14 +37,42 @@ impl Batches {
 
     /// The batches of the next epoch.
     pub fn epoch(&mut self) -> std::slice::Chunks<'_, usize> {
-        if let Some(rng) = &mut self.shuffler {
-            self.order.shuffle(rng);
-        }
+        self.reshuffle();
+        self.current()
+    }
+
+    /// The batches of the epoch that [`epoch`](Self::epoch) has begun, from the first on.
+    pub fn current(&self) -> std::slice::Chunks<'_, usize> {
         self.order.chunks(self.size)
     }
 
     /// How many batches an epoch has.
     pub fn per_epoch(&self) -> usize {
         self.order.len().div_ceil(self.size)
+    }
+
+    pub(crate) fn reshuffle(&mut self) {
+        if let Some(rng) = &mut self.shuffler {
+            self.order.shuffle(rng);
+        }
+    }
+
+    /// The order of the epoch, and how far the generator has got, where there is one.
+    pub(crate) fn place(&self) -> (&[usize], Option<u128>) {
+        (&self.order, self.shuffler.as_ref().map(ChaCha8Rng::get_word_pos))
+    }
+
+    /// Goes where [`place`](Self::place) was; `false` where that can't be a place of these batches.
+    pub(crate) fn go_to(&mut self, order: Vec<usize>, position: Option<u128>) -> bool {
+        let mut seen = vec![false; self.order.len()];
+        let once = |&row: &usize| row < seen.len() && !std::mem::replace(&mut seen[row], true);
+        let whole = order.len() == self.order.len() && order.iter().all(once);
+        match (&mut self.shuffler, position) {
+            (Some(rng), Some(position)) if whole => rng.set_word_pos(position),
+            (None, None) if whole => {}
+            _ => return false,
+        }
+        self.order = order;
+        true
     }
 }

@@ -2,27 +2,21 @@
 
 use super::{ADAM, View, groups, input, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
-use crate::reference::{self, AdamConstants, AdamScalars, Real, Tolerance};
+use crate::reference::{self, Groups, OptimizerStep, Real, Tolerance};
 
 params! {
     /// The block of constants.
     pub struct Params {
         /// Elements to update.
         pub len: u32,
-        /// The first of them in the four bindings.
+        /// The first of them in the gradients, the parameters and the states.
         pub start: u32,
-        /// Where the two scalars of the step start in their binding.
-        pub scalars_start: u32,
-        /// Decay of the second moment.
-        pub beta2: f32,
-        /// `1 - beta1`.
-        pub one_minus_beta1: f32,
-        /// `1 - beta2`.
-        pub one_minus_beta2: f32,
-        /// Added to the root of the second moment.
-        pub eps: f32,
-        /// L2 penalty.
-        pub weight_decay: f32,
+        /// Where the settings start in their binding.
+        pub settings_start: u32,
+        /// Where the group of the first block is in its binding.
+        pub groups_start: u32,
+        /// Where the status starts in its binding.
+        pub status_start: u32,
     }
 }
 
@@ -32,8 +26,12 @@ pub const TILE: usize = 256;
 /// The buffers of one update; `g`, `p`, `m` and `v` start alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands {
-    /// `step_size` and `root_correction`.
-    pub scalars: View,
+    /// `[G, 16]`: a row of settings a group, see [`reference::AdamSettings::row`].
+    pub settings: View,
+    /// `[ceil(len / 64)]`: the group of each block.
+    pub groups: View,
+    /// `[16]`: what `clip_scale` says of the step, see [`reference::status`].
+    pub status: View,
     /// Gradients.
     pub g: View,
     /// Parameters.
@@ -44,25 +42,23 @@ pub struct Operands {
     pub v: View,
 }
 
-/// One step over `len` elements.
-pub fn dispatch(len: usize, constants: &AdamConstants, at: &Operands) -> Dispatch {
+/// One step over `len` elements, the first of which starts a block.
+pub fn dispatch(len: usize, at: &Operands) -> Dispatch {
     debug_assert!([at.p, at.m, at.v].iter().all(|view| view.start == at.g.start));
     let params = Params {
         len: len as u32,
         start: at.g.start(),
-        scalars_start: at.scalars.start(),
-        beta2: constants.beta2,
-        one_minus_beta1: constants.one_minus_beta1,
-        one_minus_beta2: constants.one_minus_beta2,
-        eps: constants.eps,
-        weight_decay: constants.weight_decay,
+        settings_start: at.settings.start(),
+        groups_start: at.groups.start(),
+        status_start: at.status.start(),
     };
+    let read = [at.settings, at.groups, at.status, at.g];
     Dispatch {
         kernel: ADAM,
         variant: 0,
         constants: Vec::new(),
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![at.scalars.range, at.g.range, at.p.range, at.m.range, at.v.range],
+        bindings: read.iter().chain(&[at.p, at.m, at.v]).map(|view| view.range).collect(),
         grid: [groups(len, TILE), 1, 1],
     }
 }
@@ -70,19 +66,16 @@ pub fn dispatch(len: usize, constants: &AdamConstants, at: &Operands) -> Dispatc
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let len = p.len as usize;
-    let [scalars, g, param, m, v] = call.args else { unreachable!("five bindings") };
-    let scalar = |i: usize| input(scalars, p.scalars_start)[i].to_f32().unwrap_or(f32::NAN);
-    let scalars = AdamScalars { step_size: scalar(0), root_correction: scalar(1) };
-    let constants = AdamConstants {
-        beta2: p.beta2,
-        one_minus_beta1: p.one_minus_beta1,
-        one_minus_beta2: p.one_minus_beta2,
-        eps: p.eps,
-        weight_decay: p.weight_decay,
+    let [settings, groups, status, g, param, m, v] = call.args else {
+        unreachable!("seven bindings")
     };
+    let groups = Groups {
+        settings: input(settings, p.settings_start),
+        groups: input(groups, p.groups_start),
+    };
+    let step = OptimizerStep { groups, status: input(status, p.status_start) };
     reference::adam(
-        &constants,
-        &scalars,
+        &step,
         &input(g, p.start)[..len],
         &mut output(param, p.start)[..len],
         &mut output(m, p.start)[..len],
@@ -96,7 +89,9 @@ pub fn row() -> Kernel {
         name: "adam",
         bindings: const {
             &[
-                read("scalars", "[2]"),
+                read("settings", "[G, 16]"),
+                read("groups", "[ceil(N / 64)]"),
+                read("status", "[16]"),
                 read("g", "[N]"),
                 write("p", "[N]"),
                 write("m", "[N]"),
@@ -105,7 +100,17 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant("flat", include_str!("../../shaders/adam.wgsl"), [256, 1, 1])],
+        variants: vec![variant(
+            "flat",
+            concat!(
+                include_str!("../../shaders/common/finite.wgsl"),
+                include_str!("../../shaders/common/groups.wgsl"),
+                include_str!("../../shaders/common/status.wgsl"),
+                include_str!("../../shaders/common/optimizer.wgsl"),
+                include_str!("../../shaders/adam.wgsl")
+            ),
+            [256, 1, 1],
+        )],
         twin,
         twin_f64: twin,
         fast: None,

@@ -1,6 +1,6 @@
 //! Host side of `column_sum`.
 
-use super::{COLUMN_SUM, View, groups, input, output, read, variant, write};
+use super::{COLUMN_SUM, View, flag, groups, input, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Real, Tolerance};
 
@@ -23,8 +23,14 @@ params! {
 /// Rows that one invocation sums, unless the caller wants another number.
 pub const CHUNK: usize = 256;
 
-/// `out [ceil(rows / chunk), columns]` = the sums of `a [rows, columns]` over chunks of rows.
-pub fn dispatch(rows: usize, columns: usize, chunk: usize, a: View, out: View) -> Dispatch {
+/// `out [ceil(rows / chunk), columns]` = the sums of `a [rows, columns]` over chunks of rows, or plus
+/// them.
+pub fn dispatch(
+    (rows, columns): (usize, usize),
+    chunk: usize,
+    (a, out): (View, View),
+    accumulate: bool,
+) -> Dispatch {
     let params = Params {
         rows: rows as u32,
         columns: columns as u32,
@@ -35,7 +41,7 @@ pub fn dispatch(rows: usize, columns: usize, chunk: usize, a: View, out: View) -
     Dispatch {
         kernel: COLUMN_SUM,
         variant: 0,
-        constants: Vec::new(),
+        constants: vec![("ACCUMULATE", flag(accumulate))],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, out.range],
         grid: [groups(columns, 64), groups(rows, chunk), 1],
@@ -47,7 +53,8 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let [a, out] = call.args else { unreachable!("two bindings") };
     let a = &input(a, p.a_start)[..(p.rows * p.columns) as usize];
     let out = &mut output(out, p.out_start)[..(p.rows.div_ceil(p.chunk) * p.columns) as usize];
-    reference::column_sum(p.columns as usize, p.chunk as usize, a, out);
+    let accumulate = call.dispatch.constant("ACCUMULATE") != 0.0;
+    reference::column_sum(p.columns as usize, p.chunk as usize, a, out, accumulate);
 }
 
 /// The row of the table.

@@ -4,16 +4,27 @@
 //! A kernel file here knows the block of constants and how to fill a launch; which kernel runs
 //! when is the [`plan`](crate::plan)'s to say.
 
+pub mod accuracy;
 pub mod adam;
+pub mod argmax;
+pub mod clip_scale;
 pub mod column_sum;
 pub mod copy_at_length;
 pub mod copy_sequence;
+pub mod cross_entropy_loss;
 pub mod dropout;
+pub mod embedding;
+pub mod embedding_backward;
+pub mod gradient_norm;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
 pub mod matmul;
-pub mod mse_loss;
+pub mod one_hot;
+pub mod pointwise_loss;
 pub mod reduce_sum;
+pub mod rmsprop;
+pub mod sgd;
+pub mod softmax;
 
 use std::borrow::Cow;
 
@@ -29,8 +40,8 @@ pub const LSTM_STEP_BACKWARD: KernelId = KernelId(2);
 pub const COLUMN_SUM: KernelId = KernelId(3);
 /// `reduce_sum` in the [`table`].
 pub const REDUCE_SUM: KernelId = KernelId(4);
-/// `mse_loss` in the [`table`].
-pub const MSE_LOSS: KernelId = KernelId(5);
+/// `pointwise_loss` in the [`table`].
+pub const POINTWISE_LOSS: KernelId = KernelId(5);
 /// `adam` in the [`table`].
 pub const ADAM: KernelId = KernelId(6);
 /// `copy_sequence` in the [`table`].
@@ -39,6 +50,28 @@ pub const COPY_SEQUENCE: KernelId = KernelId(7);
 pub const COPY_AT_LENGTH: KernelId = KernelId(8);
 /// `dropout` in the [`table`].
 pub const DROPOUT: KernelId = KernelId(9);
+/// `sgd` in the [`table`].
+pub const SGD: KernelId = KernelId(10);
+/// `rmsprop` in the [`table`].
+pub const RMSPROP: KernelId = KernelId(11);
+/// `gradient_norm` in the [`table`].
+pub const GRADIENT_NORM: KernelId = KernelId(12);
+/// `clip_scale` in the [`table`].
+pub const CLIP_SCALE: KernelId = KernelId(13);
+/// `embedding` in the [`table`].
+pub const EMBEDDING: KernelId = KernelId(14);
+/// `embedding_backward` in the [`table`].
+pub const EMBEDDING_BACKWARD: KernelId = KernelId(15);
+/// `one_hot` in the [`table`].
+pub const ONE_HOT: KernelId = KernelId(16);
+/// `softmax` in the [`table`].
+pub const SOFTMAX: KernelId = KernelId(17);
+/// `argmax` in the [`table`].
+pub const ARGMAX: KernelId = KernelId(18);
+/// `accuracy` in the [`table`].
+pub const ACCURACY: KernelId = KernelId(19);
+/// `cross_entropy_loss` in the [`table`].
+pub const CROSS_ENTROPY_LOSS: KernelId = KernelId(20);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -48,11 +81,22 @@ pub fn table() -> KernelTable {
         lstm_step_backward::row(),
         column_sum::row(),
         reduce_sum::row(),
-        mse_loss::row(),
+        pointwise_loss::row(),
         adam::row(),
         copy_sequence::row(),
         copy_at_length::row(),
         dropout::row(),
+        sgd::row(),
+        rmsprop::row(),
+        gradient_norm::row(),
+        clip_scale::row(),
+        embedding::row(),
+        embedding_backward::row(),
+        one_hot::row(),
+        softmax::row(),
+        argmax::row(),
+        accuracy::row(),
+        cross_entropy_loss::row(),
     ])
 }
 
@@ -136,9 +180,33 @@ pub(crate) fn groups(n: usize, tile: usize) -> u32 {
 /// The grid of a kernel with 256 invocations a workgroup, one for each of `n` elements: a second
 /// dimension where the first is full.
 fn linear_grid(n: usize) -> [u32; 3] {
+    folded(n.div_ceil(256))
+}
+
+/// A grid of at least so many workgroups, in two dimensions where they are many.
+fn folded(total: usize) -> [u32; 3] {
     const WIDEST: usize = 32_768;
-    let total = n.div_ceil(256);
     [total.min(WIDEST) as u32, groups(total, WIDEST), 1]
+}
+
+/// Invocations of a workgroup of the kernels over rows of classes (`shaders/common/rows.wgsl`).
+const ROW_INVOCATIONS: usize = 64;
+
+/// How many of them share a row, the value of the pipeline constant LANES: at most 32 classes each,
+/// until all share one row. It depends on the classes alone, and with it the order of sums.
+pub fn row_lanes(classes: usize) -> usize {
+    classes.div_ceil(32).clamp(1, ROW_INVOCATIONS).next_power_of_two()
+}
+
+/// The grid of a kernel over rows of classes.
+pub fn row_grid(rows: usize, classes: usize) -> [u32; 3] {
+    folded(rows.div_ceil(ROW_INVOCATIONS / row_lanes(classes)))
+}
+
+/// The most classes for which one invocation of a kernel that passes a row `passes` times stays
+/// within `budget` loop iterations. The test that ends a loop counts as well; a tree takes 7.
+pub fn classes_within(budget: usize, passes: usize) -> usize {
+    (budget / passes).saturating_sub(8).max(1) * ROW_INVOCATIONS
 }
 
 /// Two parts of a slice, each a start and a length: the first to read, the second to write.

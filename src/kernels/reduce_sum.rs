@@ -1,6 +1,6 @@
 //! Host side of `reduce_sum`.
 
-use super::{REDUCE_SUM, View, groups, input, output, read, variant, write};
+use super::{REDUCE_SUM, View, flag, groups, input, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Real, Tolerance};
 
@@ -23,8 +23,14 @@ params! {
 /// Elements that one workgroup sums, 256 an invocation.
 pub const CHUNK: usize = 65_536;
 
-/// `out [ceil(len / chunk)]` = `scale` times the sums of `a [len]` over chunks.
-pub fn dispatch(len: usize, chunk: usize, scale: f32, a: View, out: View) -> Dispatch {
+/// `out [ceil(len / chunk)]` = `scale` times the sums of `a [len]` over chunks, or plus that.
+pub fn dispatch(
+    len: usize,
+    chunk: usize,
+    scale: f32,
+    (a, out): (View, View),
+    accumulate: bool,
+) -> Dispatch {
     let params = Params {
         len: len as u32,
         chunk: chunk as u32,
@@ -35,7 +41,7 @@ pub fn dispatch(len: usize, chunk: usize, scale: f32, a: View, out: View) -> Dis
     Dispatch {
         kernel: REDUCE_SUM,
         variant: 0,
-        constants: Vec::new(),
+        constants: vec![("ACCUMULATE", flag(accumulate))],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, out.range],
         grid: [groups(len, chunk), 1, 1],
@@ -46,7 +52,9 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let [a, out] = call.args else { unreachable!("two bindings") };
     let a = &input(a, p.a_start)[..p.len as usize];
-    reference::reduce_sum(p.chunk as usize, R::of(p.scale), a, output(out, p.out_start));
+    let accumulate = call.dispatch.constant("ACCUMULATE") != 0.0;
+    let out = output(out, p.out_start);
+    reference::reduce_sum(p.chunk as usize, R::of(p.scale), a, out, accumulate);
 }
 
 /// The row of the table.

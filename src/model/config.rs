@@ -2,7 +2,7 @@
 
 use super::Init;
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Head, Parameter, ParameterTable, Role, StackShape};
+use crate::plan::{Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
 use crate::reference::Dropout;
 
 /// The settings of a stack of LSTM layers; the defaults are those of `torch.nn.LSTM`.
@@ -22,6 +22,7 @@ use crate::reference::Dropout;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LstmConfig {
     pub(crate) input: usize,
+    pub(crate) encoding: Encoding,
     pub(crate) hidden: usize,
     pub(crate) layers: usize,
     pub(crate) bias: Bias,
@@ -42,6 +43,7 @@ impl LstmConfig {
     pub fn new(input: usize, hidden: usize) -> LstmConfig {
         LstmConfig {
             input,
+            encoding: Encoding::Values,
             hidden,
             layers: 1,
             bias: Bias::Double,
@@ -60,6 +62,18 @@ impl LstmConfig {
     #[doc(alias = "num_layers")]
     pub fn layers(self, layers: usize) -> Self {
         LstmConfig { layers, ..self }
+    }
+
+    /// The input is tokens below `vocabulary`, each of which becomes a row of a learned
+    /// `embedding.weight [vocabulary, input]`, as of `torch.nn.Embedding`. For models that predict.
+    pub fn embedding(self, vocabulary: usize) -> Self {
+        LstmConfig { encoding: Encoding::Embedding(vocabulary), ..self }
+    }
+
+    /// The input is tokens below the number of input features, each of which becomes a one among
+    /// zeros. For models that predict.
+    pub fn one_hot(self) -> Self {
+        LstmConfig { encoding: Encoding::OneHot, ..self }
     }
 
     /// How many biases a gate has. Default two, as in PyTorch.
@@ -131,6 +145,7 @@ impl LstmConfig {
     pub(crate) fn shape(&self, head: Head) -> StackShape {
         StackShape {
             input: self.input,
+            encoding: self.encoding,
             hidden: self.hidden,
             layers: self.layers,
             bias: self.bias,
@@ -149,6 +164,7 @@ impl LstmConfig {
             bidirectional: shape.bidirectional,
             proj_size: shape.projection.unwrap_or(0),
             learned_state: shape.learned_state,
+            encoding: shape.encoding,
             ..LstmConfig::new(shape.input, shape.hidden)
         }
     }
@@ -224,12 +240,13 @@ impl LstmConfig {
     }
 }
 
-/// PyTorch's: uniform in `+-1/sqrt(H)`, and in `+-1/sqrt(features)` for a linear layer; learned
-/// states start as zeros.
+/// PyTorch's: uniform in `+-1/sqrt(H)`, and in `+-1/sqrt(features)` for a linear layer; standard
+/// normal for an embedding. Learned states start as zeros.
 fn default_init(shape: &StackShape, entry: &Parameter) -> Init {
     let size = match entry.role {
         Role::HeadWeight | Role::HeadBias => shape.features(),
         Role::InitialH | Role::InitialC => return Init::Zeros,
+        Role::Embedding => return Init::Normal { mean: 0.0, std: 1.0 },
         _ => shape.hidden,
     };
     Init::Uniform { bound: 1.0 / (size as f32).sqrt() }

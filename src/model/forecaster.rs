@@ -7,7 +7,7 @@ use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods, time_major};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
-use crate::plan::{Head, Sequences};
+use crate::plan::{Answer, Head, Sequences};
 #[cfg(feature = "gpu")]
 use crate::record::{self, Given};
 use crate::tensor::{Array, Tensor, expect_shape};
@@ -53,6 +53,14 @@ impl Forecaster {
     /// As [`Forecaster::new`].
     pub fn without_head(device: &Device, config: LstmConfig) -> Result<Forecaster> {
         Forecaster::build(device, &config, Head::LastHidden)
+    }
+
+    /// With a linear layer of `outputs` numbers on the outputs of every timestep: `fc(lstm(x)[0])`.
+    ///
+    /// # Errors
+    /// As [`Forecaster::new`].
+    pub fn every_step(device: &Device, config: LstmConfig, outputs: usize) -> Result<Forecaster> {
+        Forecaster::build(device, &config, Head::EveryStep(outputs))
     }
 
     fn build(device: &Device, config: &LstmConfig, head: Head) -> Result<Forecaster> {
@@ -139,13 +147,14 @@ impl Forecaster {
         self.network.shape.outputs()
     }
 
-    /// Predictions `[B, O]` for `x [B, T, I]`, from the model's own initial states, read back to the
-    /// host.
+    /// Predictions for `x [B, T, I]`, or `[B, T]` of tokens, from the model's own initial states, read
+    /// back to the host: `[B, O]`, or `[B, T, O]` with predictions at every timestep.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`].
+    /// [`Error::Shape`], [`Error::Value`] for a token out of range, [`Error::Limit`],
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn predict(&self, x: &Array) -> Result<Array> {
-        pollster::block_on(self.predict_as(x, Wait::Blocking))
+        pollster::block_on(self.predict_as(x, None, Answer::Outputs, Wait::Blocking))
     }
 
     /// The asynchronous form of [`predict`](Self::predict): the future polls a GPU of our own, a
@@ -154,55 +163,112 @@ impl Forecaster {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub async fn predict_async(&self, x: &Array) -> Result<Array> {
-        self.predict_as(x, Wait::Pending).await
+        self.predict_as(x, None, Answer::Outputs, Wait::Pending).await
     }
 
-    pub(crate) async fn predict_as(&self, x: &Array, wait: Wait) -> Result<Array> {
+    /// As [`predict`](Self::predict), for sequences that end after so many timesteps; a prediction of a
+    /// sequence is that of its last timestep. What the predictions behind a sequence's end are says
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and [`Error::Value`] for lengths that don't fit.
+    pub fn predict_lengths(&self, x: &Array, lengths: &[usize]) -> Result<Array> {
+        pollster::block_on(self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Blocking))
+    }
+
+    /// As [`predict`](Self::predict), with the softmax over the outputs taken on the device: the
+    /// probability of each class.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn probabilities(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
+        pollster::block_on(self.predict_as(x, lengths, Answer::Probabilities, Wait::Blocking))
+    }
+
+    /// The output with the largest value, found on the device: `[B]`, or `[B, T]`.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn classes(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
+        pollster::block_on(self.predict_as(x, lengths, Answer::Classes, Wait::Blocking))
+    }
+
+    async fn predict_as(
+        &self,
+        x: &Array,
+        lengths: Option<&[usize]>,
+        answer: Answer,
+        wait: Wait,
+    ) -> Result<Array> {
+        let operation = "Forecaster::predict";
         let (device, shape) = (&self.network.device, &self.network.shape);
+        let tokens = shape.encoding.tokens(shape.input);
         let dims = [("B", None), ("T", None), ("I", Some(shape.input))];
-        expect_shape("Forecaster::predict", "x", x.shape(), &dims)?;
+        let dims = &dims[..if tokens.is_some() { 2 } else { 3 }];
+        expect_shape(operation, "x", x.shape(), dims)?;
         let (batch, steps) = (x.shape()[0], x.shape()[1]);
-        let mut y = Vec::with_capacity(batch * shape.outputs());
+        expect_lengths(operation, lengths, batch, steps)?;
+        if let Some(count) = tokens {
+            let length = |row: usize| lengths.map_or(steps, |lengths| lengths[row]);
+            let valid = |v: f32| v >= 0.0 && v < count as f32 && v.fract() == 0.0;
+            let bad = |at: usize, v: f32| at % steps < length(at / steps) && !valid(v);
+            if let Some((at, v)) = x.data().iter().enumerate().find(|(at, v)| bad(*at, **v)) {
+                return Err(Error::Value {
+                    operation,
+                    name: format!("x, sequence {}, timestep {}", at / steps, at % steps),
+                    expected: format!("a token from 0 to {}", count - 1),
+                    got: v.to_string(),
+                });
+            }
+        }
+        let each = shape.predictions(steps);
+        let width = if answer == Answer::Classes { 1 } else { shape.outputs() };
+        let mut y = vec![0.0; batch * each * width];
         let all: Vec<usize> = (0..batch).collect();
         for rows in all.chunks(self.rows_at_a_time(steps)) {
-            let mut host = Vec::with_capacity(rows.len() * steps * shape.input);
-            time_major(x, rows, &mut host);
-            let ready = self.network.forward_session(&Sequences::new(steps, rows.len()))?;
+            let mut host = Vec::with_capacity(rows.len() * steps * shape.given());
+            time_major(x.data(), (steps, shape.given()), rows, &mut host);
+            let sequences =
+                Sequences { lengths: lengths.is_some(), ..Sequences::new(steps, rows.len()) };
+            let ready = self.network.prediction_session(&sequences, answer)?;
             let session = &ready.session;
             device.write(&session.known("x"), 0, &host)?;
+            if let Some(lengths) = lengths {
+                let lengths: Vec<f32> = rows.iter().map(|&row| lengths[row] as f32).collect();
+                device.write(&session.known("lengths"), 0, &lengths)?;
+            }
             session.run_as(wait).await?;
-            let read = rows.len() * shape.outputs();
-            y.extend(device.read_as(&session.known("y"), 0, read, wait).await?);
+            let output = ready.plan.output;
+            let read = device.read_as(&session.buffer(output.buffer), 0, output.len, wait).await?;
+            // Time-major, as the device has it.
+            for (from, values) in read.chunks_exact(width).enumerate() {
+                let (t, row) = (from / rows.len(), rows[from % rows.len()]);
+                y[(row * each + t) * width..][..width].copy_from_slice(values);
+            }
         }
-        Array::new(y, &[batch, shape.outputs()])
+        let mut dims = vec![batch];
+        dims.extend((each > 1 || shape.predictions(2) > 1).then_some(steps));
+        dims.extend((answer != Answer::Classes).then_some(width));
+        Array::new(y, &dims)
     }
 
     /// Rows of so many timesteps that are run at a time: a workspace of moderate size, and within
     /// what the device can hold.
-    fn rows_at_a_time(&self, steps: usize) -> usize {
+    pub(crate) fn rows_at_a_time(&self, steps: usize) -> usize {
         let shape = &self.network.shape;
         let gates = 4 * shape.directions() * shape.hidden;
-        let row = steps.saturating_mul(shape.input.max(gates));
+        let outputs = if shape.predictions(2) > 1 { shape.outputs() } else { 0 };
+        let row = steps.saturating_mul(shape.input.max(gates).max(outputs));
         let elements = PREDICT_ELEMENTS.min(self.network.device.limits().max_buffer);
         (elements / row).clamp(1, PREDICT_ROWS)
-    }
-
-    /// Makes the sessions that [`predict`](Self::predict) needs.
-    pub(crate) fn prepare(&self, steps: usize, batch: usize) -> Result<()> {
-        let most = self.rows_at_a_time(steps);
-        for rows in [batch % most, batch.min(most)] {
-            if rows > 0 {
-                self.network.forward_session(&Sequences::new(steps, rows))?;
-            }
-        }
-        Ok(())
     }
 
     /// Records [`forward`](Self::forward) into the caller's encoder, over the caller's buffers, as
     /// [`Lstm::record`](crate::Lstm::record).
     ///
     /// # Shapes
-    /// `x [T, B, I]`, or `[B, T, I]` where the settings say batch-first; `y [B, O]`.
+    /// `x [T, B, I]`, or `[B, T, I]` where the settings say batch-first; without the last dimension where
+    /// it is tokens. `y [B, O]`, or, with predictions at every timestep, `[T, B, O]` and `[B, T, O]`.
     ///
     /// # Errors
     /// As [`Lstm::record`](crate::Lstm::record).
@@ -216,8 +282,9 @@ impl Forecaster {
     ) -> Result<()> {
         let shape = &self.network.shape;
         shape.check("Forecaster::record", steps, batch)?;
-        let x = Given { name: "x", slice: x, len: steps * batch * shape.input };
-        let y = Given { name: "y", slice: y, len: batch * shape.outputs() };
+        let outputs = shape.predictions(steps) * batch * shape.outputs();
+        let x = Given { name: "x", slice: x, len: steps * batch * shape.given() };
+        let y = Given { name: "y", slice: y, len: outputs };
         record::expect("Forecaster::record", &self.network.device, &[x], &[y], &[])?;
         let batch_first = self.network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
@@ -225,7 +292,9 @@ impl Forecaster {
         let session = &ready.session;
         record::copy_in(encoder, session, &[(x, "x")]);
         session.encode(encoder, 0..session.program().commands.len());
-        record::copy_out(encoder, session, "y", 0, &y);
+        let output = ready.plan.output;
+        let name = &session.program().spec(output.buffer).name;
+        record::copy_out(encoder, session, name, output.start, &y);
         Ok(())
     }
 
@@ -237,7 +306,9 @@ impl Forecaster {
     }
 
     /// Predictions `[B, O]` for an `x` that is on the device already, `[T, B, I]`, or `[B, T, I]`
-    /// where the settings say batch-first. Nothing is read back.
+    /// where the settings say batch-first, without the last dimension where it is tokens. With
+    /// predictions at every timestep they are `[T, B, O]` or `[B, T, O]`. Nothing is read back, so
+    /// nobody looks at tokens: one that isn't there makes its row NaN.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
@@ -246,20 +317,47 @@ impl Forecaster {
         let batch_first = self.network.config.batch_first;
         let [first, second] = if batch_first { ["B", "T"] } else { ["T", "B"] };
         let dims = [(first, None), (second, None), ("I", Some(shape.input))];
-        x.expect("Forecaster::forward", "x", device, &dims)?;
+        let tokens = shape.encoding.tokens(shape.input).is_some();
+        x.expect("Forecaster::forward", "x", device, &dims[..if tokens { 2 } else { 3 }])?;
         let (steps, batch) = match batch_first {
             false => (x.shape()[0], x.shape()[1]),
             true => (x.shape()[1], x.shape()[0]),
         };
-        let y = Tensor::zeros(device, &[batch, shape.outputs()])?;
+        let outputs = shape.outputs();
+        let y = match (shape.predictions(2) > 1, batch_first) {
+            (false, _) => Tensor::zeros(device, &[batch, outputs])?,
+            (true, false) => Tensor::zeros(device, &[steps, batch, outputs])?,
+            (true, true) => Tensor::zeros(device, &[batch, steps, outputs])?,
+        };
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
         let ready = self.network.forward_session(&sequences)?;
         let session = &ready.session;
         let mut recorder = device.recorder();
         recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
         recorder.run(session, 0);
-        recorder.copy((&session.known("y"), 0), (&y.buffer, 0), y.len());
+        let output = ready.plan.output;
+        recorder.copy((&session.buffer(output.buffer), output.start), (&y.buffer, 0), y.len());
         recorder.submit()?;
         Ok(y)
     }
+}
+
+/// Checks the lengths of some rows, where they are given.
+fn expect_lengths(
+    operation: &'static str,
+    lengths: Option<&[usize]>,
+    batch: usize,
+    steps: usize,
+) -> Result<()> {
+    let Some(lengths) = lengths else { return Ok(()) };
+    let inside = |&length: &usize| (1..=steps).contains(&length);
+    if lengths.len() == batch && lengths.iter().all(inside) {
+        return Ok(());
+    }
+    Err(Error::Value {
+        operation,
+        name: "lengths".to_owned(),
+        expected: format!("{batch} of them, from 1 to {steps}"),
+        got: format!("{lengths:?}"),
+    })
 }

@@ -12,7 +12,10 @@ use super::sessions::{Ready, RecordedSessions};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape};
+use crate::plan::{
+    Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape,
+    norm_chunk,
+};
 use crate::tensor::Array;
 
 /// How a model's parameters are named.
@@ -50,6 +53,7 @@ impl Names {
             Role::InitialC => format!("{lstm}c_0"),
             Role::HeadWeight => format!("{head}weight"),
             Role::HeadBias => format!("{head}bias"),
+            Role::Embedding => "embedding.weight".to_owned(),
         }
     }
 }
@@ -119,6 +123,22 @@ impl Network {
         let plan = || Plan::forward(&self.shape, sequences, &self.device.limits());
         let caller = [("params", &self.params)];
         self.sessions.take((*sequences, "forward"), &self.device, plan, &caller)
+    }
+
+    /// The session of a call that answers with predictions in some form.
+    pub(crate) fn prediction_session(
+        &self,
+        sequences: &Sequences,
+        answer: Answer,
+    ) -> Result<InUse> {
+        let name = match answer {
+            Answer::Outputs => return self.forward_session(sequences),
+            Answer::Probabilities => "probabilities",
+            Answer::Classes => "classes",
+        };
+        let plan = || Plan::prediction(&self.shape, sequences, answer, &self.device.limits());
+        let caller = [("params", &self.params)];
+        self.sessions.take((*sequences, name), &self.device, plan, &caller)
     }
 
     /// The session of a call that is recorded for a caller.
@@ -210,6 +230,33 @@ impl Network {
         Ok(entry.from_pytorch(&values))
     }
 
+    /// What its files say of it.
+    pub(crate) fn description(&self) -> HashMap<String, String> {
+        metadata(&self.shape, &self.config)
+    }
+
+    /// Elements of a chunk in which the gradients' norm is taken.
+    pub(crate) fn norm_chunk(&self) -> usize {
+        norm_chunk(&self.device.limits())
+    }
+
+    /// The flat buffer of tensors under the parameters' names, all of them; says what is wrong.
+    pub(crate) fn flat(
+        &self,
+        tensors: &[(String, Array)],
+    ) -> std::result::Result<Vec<f32>, String> {
+        let mut flat = vec![0.0; self.table.len];
+        for (entry, name) in self.table.entries.iter().zip(&self.names) {
+            let found = tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
+            match found.filter(|array| array.shape() == entry.shape) {
+                Some(array) => flat[entry.start..][..entry.len]
+                    .copy_from_slice(&entry.from_pytorch(array.data())),
+                None => return Err(format!("{name} {:?} is missing", entry.shape)),
+            }
+        }
+        Ok(flat)
+    }
+
     pub(crate) async fn save(
         &self,
         path: &Path,
@@ -285,11 +332,18 @@ impl Network {
     }
 }
 
+/// What a file says of a model.
 fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> {
     let head = match shape.head {
         Head::Sequence => "sequence".to_owned(),
         Head::LastHidden => "last_hidden".to_owned(),
         Head::Linear(outputs) => outputs.to_string(),
+        Head::EveryStep(outputs) => format!("every step: {outputs}"),
+    };
+    let encoding = match shape.encoding {
+        Encoding::Values => "values".to_owned(),
+        Encoding::OneHot => "one_hot".to_owned(),
+        Encoding::Embedding(vocabulary) => format!("embedding: {vocabulary}"),
     };
     let bias = match shape.bias {
         Bias::None => "none",
@@ -302,6 +356,7 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
         ("num_layers", shape.layers.to_string()),
         ("bias", bias.to_owned()),
         ("head", head),
+        ("encoding", encoding),
         ("bidirectional", shape.bidirectional.to_string()),
         ("proj_size", config.proj_size.to_string()),
         ("batch_first", config.batch_first.to_string()),
@@ -337,7 +392,15 @@ fn described(metadata: &HashMap<String, String>) -> Option<(LstmConfig, Head)> {
     let head = match get("head")?.as_str() {
         "sequence" => Head::Sequence,
         "last_hidden" => Head::LastHidden,
-        outputs => Head::Linear(outputs.parse().ok()?),
+        outputs => match outputs.strip_prefix("every step: ") {
+            Some(outputs) => Head::EveryStep(outputs.parse().ok()?),
+            None => Head::Linear(outputs.parse().ok()?),
+        },
+    };
+    let config = match get("encoding").map_or("values", String::as_str) {
+        "values" => config,
+        "one_hot" => config.one_hot(),
+        other => config.embedding(other.strip_prefix("embedding: ")?.parse().ok()?),
     };
     Some((config, head))
 }
@@ -381,6 +444,10 @@ fn inferred(
             bidirectional: !naming.cell && has(Role::WeightIh(0, 1)),
             projection,
             learned_state: has(Role::InitialH),
+            encoding: match find(Role::Embedding) {
+                Some(&[vocabulary, _]) => Encoding::Embedding(vocabulary),
+                _ => Encoding::Values,
+            },
             ..plain(input, rows / 4)
         }),
         (None, Some(&[_, input])) => {
@@ -395,12 +462,16 @@ fn inferred(
     }
 }
 
-/// `[B, T, I]` as `[T, B, I]`, for the rows `rows` of the first.
-pub(crate) fn time_major(x: &Array, rows: &[usize], out: &mut Vec<f32>) {
-    let (steps, input) = (x.shape()[1], x.shape()[2]);
+/// `[B, T, K]` as `[T, B, K]`, for the rows `rows` of the first.
+pub(crate) fn time_major(
+    x: &[f32],
+    (steps, width): (usize, usize),
+    rows: &[usize],
+    out: &mut Vec<f32>,
+) {
     for t in 0..steps {
         for &b in rows {
-            out.extend_from_slice(&x.data()[(b * steps + t) * input..][..input]);
+            out.extend_from_slice(&x[(b * steps + t) * width..][..width]);
         }
     }
 }

@@ -71,8 +71,8 @@ impl Workspace {
     }
 
     /// Forgets the oldest sessions where there are too many.
-    fn trim(&mut self) {
-        let most = (self.bytes() / 20).max(KEPT_COMMANDS);
+    fn trim(&mut self, commands_kept: u64) {
+        let most = (self.bytes() / 20).max(commands_kept);
         let commands = |sessions: &[(Key, Ready)]| -> u64 {
             sessions.iter().map(|(_, ready)| ready.session.command_bytes()).sum()
         };
@@ -84,15 +84,32 @@ impl Workspace {
     }
 }
 
+/// Bytes that the commands of a trainer's sessions may take: it needs those of a few shapes in turn.
+const TRAINING_COMMANDS: u64 = 32 << 20;
+
 /// The workspaces of a model that nobody uses.
 ///
 /// A session that runs is out of the cache with its workspace: nothing is locked meanwhile, and a
 /// second call, from another thread, gets a workspace of its own.
 /// Clones are the same cache.
-#[derive(Clone, Default)]
-pub(crate) struct SessionCache(Arc<Mutex<Vec<Workspace>>>);
+#[derive(Clone)]
+pub(crate) struct SessionCache {
+    idle: Arc<Mutex<Vec<Workspace>>>,
+    commands: u64,
+}
+
+impl Default for SessionCache {
+    fn default() -> Self {
+        SessionCache { idle: Arc::default(), commands: KEPT_COMMANDS }
+    }
+}
 
 impl SessionCache {
+    /// A trainer's.
+    pub(crate) fn of_training() -> SessionCache {
+        SessionCache { commands: TRAINING_COMMANDS, ..SessionCache::default() }
+    }
+
     /// The session of a key, planned by `plan` where none is kept.
     pub(crate) fn take(
         &self,
@@ -101,7 +118,7 @@ impl SessionCache {
         plan: impl FnOnce() -> Result<Plan>,
         caller: &[(&str, &Buffer)],
     ) -> Result<InUse> {
-        let mut idle = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
         let knows =
             |workspace: &Workspace| workspace.sessions.iter().any(|(known, _)| *known == key);
         let known = idle.iter().rposition(knows);
@@ -120,7 +137,7 @@ impl SessionCache {
     }
 
     fn put_back(&self, workspace: Workspace) {
-        let mut idle = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
         idle.push(workspace);
         while idle.len() > 1 && idle.iter().map(Workspace::bytes).sum::<u64>() > KEPT_BYTES {
             idle.remove(0);
@@ -151,7 +168,7 @@ impl Drop for InUse {
         if let Some(ready) = self.ready.take() {
             workspace.sessions.push((self.key, ready));
         }
-        workspace.trim();
+        workspace.trim(self.cache.commands);
         self.cache.put_back(workspace);
     }
 }
@@ -181,6 +198,11 @@ impl RecordedSessions {
         let ready = Arc::new(Ready { plan, session });
         kept.insert(key, ready.clone());
         Ok(ready)
+    }
+
+    /// Whether the session of a key is there.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).contains_key(key)
     }
 
     /// Lets all of them go; encoders that hold their commands keep what they need.

@@ -1,90 +1,15 @@
-//! The loss and backpropagation through time.
+//! Backpropagation through time.
 
 use super::forward::{State, said};
 use super::parameters::quads;
-use super::workspace::{Place, Planner};
-use super::{Head, LOSS_SLOTS, Role};
-use crate::command::{BufferId, Dispatch, Operation, Owner, Range};
+use super::workspace::{Mask, Place, Planner};
+use super::{Encoding, Head, Role};
+use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, View, column_sum, lstm_step_backward, mse_loss, reduce_sum};
+use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Product, Strides};
 
-/// Runs that the host may prepare before it submits, at most.
-const FEED_SLOTS: usize = 16;
-
-/// Elements (64 MiB) that a feed's ring may take where it has more than one slot.
-const FEED_ELEMENTS: usize = 16 << 20;
-
-/// Floating-point operations of one submission, about: a slow GPU takes a quarter of a second,
-/// well below what a driver's watchdog allows.
-const SUBMIT_FLOP: usize = 50_000_000_000;
-
 impl Planner<'_> {
-    /// What the host writes for a run, and its way to where kernels read it.
-    pub(super) fn feed(&mut self) {
-        let target = self.workspace("target", "[B, O]", &[self.batch, self.shape.outputs()]);
-        let scalars = self.workspace("scalars", "[2]", &[2]);
-        let mut parts = vec![self.whole(self.x), self.whole(target), self.whole(scalars)];
-        if self.dropout.is_some() {
-            let key = self.workspace("key", "[4]", &[4]);
-            parts.push(self.whole(key));
-        }
-        let len: usize = parts.iter().map(|part| part.len).sum();
-        // A training step: forward, and twice that backward.
-        let terms = self.shape.features().saturating_add(self.shape.state());
-        let units = 4 * self.shape.layers * self.shape.directions() * self.shape.hidden;
-        let weights = units.saturating_mul(terms.saturating_add(self.shape.input));
-        let flop = (6 * self.steps * self.batch).saturating_mul(weights.max(1));
-        let slots = (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS);
-        let feed = self.ring("feed", "[x, target, scalars, key]", &[len], slots, Owner::Workspace);
-        let mut start = 0;
-        for to in parts {
-            let from = Range { buffer: feed, start, len: to.len };
-            self.push("feed", Operation::Copy { from, to });
-            start += to.len;
-        }
-    }
-
-    /// The mean squared error and the prediction's gradient.
-    pub(super) fn loss(&mut self) {
-        let (batch, outputs) = (self.batch, self.shape.outputs());
-        let len = batch * outputs;
-        let dy = self.workspace("dy", "[B, O]", &[batch, outputs]);
-        let partials = len.div_ceil(mse_loss::CHUNK);
-        let partial = self.workspace("loss_partials", "[ceil(B O / 1024)]", &[partials]);
-        let loss = self.workspace("loss", "[1]", &[1]);
-        let view = |buffer| View::of(self.whole(buffer));
-        let (y, target) = (self.named("y"), self.named("target"));
-        let dispatch = mse_loss::dispatch(len, view(y), view(target), view(dy), view(partial));
-        self.launch("loss", dispatch);
-
-        // Sums of sums, until one is left; the last is scaled to the mean.
-        let (mut from, mut left, mut stage) = (partial, partials, 0);
-        loop {
-            let sums = left.div_ceil(reduce_sum::CHUNK);
-            let (to, scale) = if sums == 1 {
-                (loss, (1.0 / len as f64) as f32)
-            } else {
-                (self.workspace(&format!("loss_sums_{stage}"), "[sums]", &[sums]), 1.0)
-            };
-            let view = |buffer| View::of(self.whole(buffer));
-            let dispatch =
-                reduce_sum::dispatch(left, reduce_sum::CHUNK, scale, view(from), view(to));
-            self.launch("mean loss", dispatch);
-            if sums == 1 {
-                break;
-            }
-            (from, left, stage) = (to, sums, stage + 1);
-        }
-    }
-
-    /// Keeps the loss for the host.
-    pub(super) fn log_loss(&mut self) {
-        let losses = self.ring("losses", "[1]", &[1], LOSS_SLOTS, Owner::Caller);
-        let (from, to) = (self.whole(self.named("loss")), self.whole(losses));
-        self.push("log the loss", Operation::Copy { from, to });
-    }
-
     /// What comes back from outside to a model without a head.
     pub(super) fn incoming(&mut self) {
         let (steps, batch, width) = (self.steps, self.batch, self.shape.features());
@@ -136,6 +61,9 @@ impl Planner<'_> {
             self.layer_inputs_backward(l, input_gradient);
         }
         if self.shape.learned_state {
+            if self.program.buffer("fresh").is_some() {
+                self.workspace("d_fresh", "[B, H]", &[batch, hidden]);
+            }
             self.learned_states_backward(grads, sums);
         }
     }
@@ -157,33 +85,52 @@ impl Planner<'_> {
             return;
         }
         let last = self.head_backward(grads, sums);
+        if last == dh {
+            return;
+        }
+        self.push("outputs, gradient", Operation::Zero(self.whole(dh)));
+        if self.sequences.lengths {
+            let to = (Strides::time_major(batch, width), Place { buffer: dh, start: 0 });
+            let from = (width, Place { buffer: last, start: 0 });
+            let size = (-1, steps, width);
+            let label = "last output, gradient";
+            return self.copy_at_length(label, Way::Scatter, size, to, from, false);
+        }
         let len = batch * width;
         let to = Range { buffer: dh, start: (steps - 1) * len, len };
-        self.push("outputs, gradient", Operation::Zero(self.whole(dh)));
         let from = self.whole(last);
         self.push("last output, gradient", Operation::Copy { from, to });
     }
 
     /// The gradients of the head's parameters; returns where that of its input is.
     fn head_backward(&mut self, grads: BufferId, sums: BufferId) -> BufferId {
-        let (batch, features, outputs) = (self.batch, self.shape.features(), self.shape.outputs());
+        let (features, outputs) = (self.shape.features(), self.shape.outputs());
+        let rows = self.shape.predictions(self.steps) * self.batch;
         let dy = self.named("dy");
-        let Head::Linear(_) = self.shape.head else {
+        if self.shape.head == Head::LastHidden {
             return dy;
-        };
+        }
         let at_dy = Place { buffer: dy, start: 0 };
         let input = self.head_input();
         let weight = self.required(self.params, Role::HeadWeight);
         let d_weight = self.required(grads, Role::HeadWeight);
         let d_bias = self.required(grads, Role::HeadBias);
-        let shape = Product::dense(outputs, features, batch, true, false);
+        let shape = self.summed(Product::dense(outputs, features, rows, true, false));
         self.product("head, weight gradient", shape, at_dy, input, &[], d_weight);
-        self.column_sums("head, bias gradient", (batch, outputs), at_dy, sums, &[d_bias]);
-        let d_input = self.workspace("d_head_input", "[B, D P]", &[batch, features]);
-        let shape = Product::dense(batch, features, outputs, false, false);
+        self.column_sums("head, bias gradient", (rows, outputs), at_dy, sums, &[d_bias]);
+        let d_input = match self.shape.head {
+            Head::EveryStep(_) => self.named("dh"),
+            _ => self.workspace("d_head_input", "[B, D P]", &[rows, features]),
+        };
+        let shape = Product::dense(rows, features, outputs, false, false);
         let to = Place { buffer: d_input, start: 0 };
         self.product("head, input gradient", shape, at_dy, weight, &[], to);
         d_input
+    }
+
+    /// A product that is a parameter's gradient: added to what is there where gradients are.
+    fn summed(&self, product: Product) -> Product {
+        Product { accumulate: self.accumulate, ..product }
     }
 
     /// Backpropagation through time: from `dh` to the gradients of the gates.
@@ -359,7 +306,7 @@ impl Planner<'_> {
             let said = format!("layer {l}{}", said(d));
             let d_gates = Place { buffer: self.layer("gates", l), start: self.gates_at(d, 0) };
             let to = self.required(grads, Role::WeightIh(l, d));
-            let shape = Product::dense(input, 4 * hidden, rows, true, false);
+            let shape = self.summed(Product::dense(input, 4 * hidden, rows, true, false));
             let label = format!("{said}, weight_ih gradient");
             self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
             // The hidden states before each timestep.
@@ -368,6 +315,7 @@ impl Planner<'_> {
             let to = self.required(grads, Role::WeightHh(l, d));
             let shape =
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
+            let shape = self.summed(shape);
             self.product(&format!("{said}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
             // Both biases are added to the same sum, so their gradients are the same.
             let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
@@ -384,6 +332,7 @@ impl Planner<'_> {
                     ldc: quads(projection),
                     ..Product::dense(hidden, projection, rows, true, false)
                 };
+                let shape = self.summed(shape);
                 self.product(&format!("{said}, weight_hr gradient"), shape, z, dp, &[], to);
             }
         }
@@ -441,14 +390,62 @@ impl Planner<'_> {
                     let to = Place { start: to.start + start / self.batch, ..to };
                     let label = format!("layer {l}{}, learned state's gradient", said(d));
                     let from = Place { buffer: from, start };
-                    if self.sequences.state {
+                    if let Some(fresh) = self.program.buffer("fresh") {
+                        // Only rows that begin anew started from it.
+                        let rows = Place { buffer: self.named("d_fresh"), start: 0 };
+                        let strides = Strides { step: 0, row: width };
+                        let mask = Some(Mask { lengths: fresh, t: 0 });
+                        let (given, kept) = ((strides, from), (strides, rows));
+                        self.copy_sequence(&label, (1, width), given, kept, mask, false);
+                        self.column_sums(&label, (self.batch, width), rows, sums, &[to]);
+                    } else if !self.sequences.state {
+                        self.column_sums(&label, (self.batch, width), from, sums, &[to]);
+                    } else if !self.accumulate {
                         // A given state takes the learned one's place.
                         let range = Range { buffer: to.buffer, start: to.start, len: width };
                         self.push(label, Operation::Zero(range));
-                    } else {
-                        self.column_sums(&label, (self.batch, width), from, sums, &[to]);
                     }
                 }
+            }
+        }
+    }
+
+    /// The gradient of the embedding, from that of its rows by the tokens' sorted positions.
+    fn embedding_backward(&mut self, dy: BufferId) {
+        let Encoding::Embedding(tokens) = self.shape.encoding else {
+            unreachable!("only an embedding has its parameter")
+        };
+        let (positions, width) = (self.steps * self.batch, self.shape.input);
+        let to = self.required(self.named("grads"), Role::Embedding);
+        let order = View::of(self.whole(self.named("token_order")));
+        let offsets = View::of(self.whole(self.named("token_offsets")));
+        // Some drivers stop a loop that runs longer.
+        let budget = self
+            .limits
+            .loop_budget
+            .map_or(usize::MAX, |budget| embedding_backward::positions_within(budget as usize));
+        let (some_tokens, some_positions) =
+            (tokens.min(self.rows_in_binding(width)), positions.min(budget));
+        for token in (0..tokens).step_by(some_tokens) {
+            for first in (0..positions).step_by(some_positions) {
+                let count = some_tokens.min(tokens - token);
+                let out = Place { start: to.start + token * width, ..to };
+                let operands = embedding_backward::Operands {
+                    dy: View::of(self.whole(dy)),
+                    order,
+                    offsets,
+                    dweight: self.window(out, count * width),
+                };
+                let part = (first, (first + some_positions).min(positions));
+                let accumulate = self.accumulate || first > 0;
+                let dispatch = embedding_backward::dispatch(
+                    (count, width),
+                    token,
+                    part,
+                    accumulate,
+                    &operands,
+                );
+                self.launch("embedding, weight gradient", dispatch);
             }
         }
     }
@@ -456,7 +453,11 @@ impl Planner<'_> {
     fn layer_inputs_backward(&mut self, l: usize, input_gradient: bool) {
         let (rows, width) = (self.steps * self.batch, self.shape.layer_input(l));
         let moved = self.sequences.batch_first;
+        let embedded = self.parameter(self.params, Role::Embedding).is_some();
         let to = match l {
+            0 if embedded => {
+                self.workspace("dx_embedded", "[T, B, I]", &[self.steps, self.batch, width])
+            }
             0 if !input_gradient => return,
             0 if moved => {
                 self.workspace("dx_time_major", "[T, B, I]", &[self.steps, self.batch, width])
@@ -479,6 +480,8 @@ impl Planner<'_> {
                 let label = format!("layer {}, dropout's gradient", l - 1);
                 self.drop_elements(&label, drop, l - 1, to);
             }
+        } else if embedded {
+            self.embedding_backward(to);
         } else if moved {
             let from = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
             let dx = Place { buffer: self.named("dx_0"), start: 0 };
@@ -500,7 +503,7 @@ impl Planner<'_> {
             0 => 0,
             _ => rows.div_ceil(self.column_sum_chunk(rows, columns)) * columns,
         };
-        let head = of(self.batch, self.shape.outputs());
+        let head = of(self.shape.predictions(self.steps) * self.batch, self.shape.outputs());
         let states = of(self.batch, self.shape.hidden);
         match self.shape.layers {
             0 => head,
@@ -522,8 +525,9 @@ impl Planner<'_> {
         let chunks = rows.div_ceil(chunk);
         if chunks == 1 {
             for &to in to {
-                let (from, out) = (self.window(a, rows * columns), self.window(to, columns));
-                self.launch(label, column_sum::dispatch(rows, columns, rows, from, out));
+                let at = (self.window(a, rows * columns), self.window(to, columns));
+                let size = (rows, columns);
+                self.launch(label, column_sum::dispatch(size, rows, at, self.accumulate));
             }
             return;
         }
@@ -537,13 +541,14 @@ impl Planner<'_> {
             let out = self.window(out, rows.div_ceil(chunk) * columns);
             self.launch(
                 format!("{label}, partial sums"),
-                column_sum::dispatch(rows, columns, chunk, from, out),
+                column_sum::dispatch((rows, columns), chunk, (from, out), false),
             );
         }
         for &to in to {
             let from = self.window(Place { buffer: sums, start: 0 }, chunks * columns);
             let out = self.window(to, columns);
-            self.launch(label, column_sum::dispatch(chunks, columns, chunks, from, out));
+            let size = (chunks, columns);
+            self.launch(label, column_sum::dispatch(size, chunks, (from, out), self.accumulate));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The forward pass.
 
 use super::workspace::{Mask, Place, Planner};
-use super::{Head, Role};
-use crate::command::{Dispatch, Operation, Range};
+use super::{Encoding, Head, Role};
+use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, lstm_step_forward};
+use crate::kernels::{Directions, embedding, lstm_step_forward, one_hot};
 use crate::reference::{Product, Strides};
 
 /// The states of a layer.
@@ -102,26 +102,59 @@ impl Planner<'_> {
 impl Planner<'_> {
     /// Every layer over every timestep, then the head.
     pub(super) fn forward(&mut self) {
-        let width = self.shape.input;
         if self.sequences.state {
             for (state, name) in [(State::Hidden, "h_0"), (State::Cell, "c_0")] {
                 self.state_buffer(state, name);
             }
         }
-        if self.sequences.batch_first || self.sequences.lengths {
-            let size = [self.steps, self.batch, width];
-            let to = self.workspace("x_time_major", "[T, B, I]", &size);
-            let from = (self.callers_strides(width), Place { buffer: self.x, start: 0 });
-            let to = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
-            let padded = self.ended_by(0);
-            self.copy_sequence("input", (self.steps, width), from, to, padded, false);
-        }
+        self.input();
         for l in 0..self.shape.layers {
             self.layer_forward(l);
         }
         match self.shape.head {
             Head::Sequence => self.sequence_results(),
             _ => self.head_forward(),
+        }
+    }
+
+    /// What the first layer runs over, where it isn't `x` itself.
+    fn input(&mut self) {
+        let (steps, batch, given) = (self.steps, self.batch, self.shape.given());
+        let mut x = self.x;
+        if self.sequences.batch_first || self.sequences.lengths {
+            let from = (self.callers_strides(given), Place { buffer: x, start: 0 });
+            x = match self.shape.encoding {
+                Encoding::Values => {
+                    self.workspace("x_time_major", "[T, B, I]", &[steps, batch, given])
+                }
+                // What is left out is token 0, whatever stands there.
+                _ => self.workspace("tokens", "[T, B]", &[steps, batch]),
+            };
+            let to = (Strides::time_major(batch, given), Place { buffer: x, start: 0 });
+            let padded = self.ended_by(0);
+            self.copy_sequence("input", (steps, given), from, to, padded, false);
+        }
+        let Some(tokens) = self.shape.encoding.tokens(self.shape.input) else { return };
+        let width = self.shape.input;
+        let encoded = self.workspace("x_time_major", "[T, B, I]", &[steps, batch, width]);
+        let rows = steps * batch;
+        let some = match self.program.spec(encoded).len <= self.limits.max_binding {
+            true => rows,
+            false => self.rows_in_binding(width),
+        };
+        let weight = self.parameter(self.params, Role::Embedding);
+        for first in (0..rows).step_by(some) {
+            let count = some.min(rows - first);
+            let from = self.window(Place { buffer: x, start: first }, count);
+            let to = self.window(Place { buffer: encoded, start: first * width }, count * width);
+            let dispatch = match weight {
+                Some(weight) => {
+                    let weight = self.window(weight, tokens * width);
+                    embedding::dispatch((count, tokens, width), from, weight, to)
+                }
+                None => one_hot::dispatch((count, tokens), from, to),
+            };
+            self.launch("encoded input", dispatch);
         }
     }
 
@@ -152,12 +185,40 @@ impl Planner<'_> {
         }
     }
 
-    /// What the head stands on: the outputs of the last timestep, or the input.
+    /// What the head stands on: the outputs of every timestep or of the last one, or the input.
     pub(super) fn head_input(&self) -> Place {
-        match self.shape.layers.checked_sub(1) {
-            None => Place { buffer: self.x, start: 0 },
-            Some(top) => Place { buffer: self.layer("h", top), start: self.h_at(0, self.steps) },
+        if let Some(last) = self.program.buffer("last") {
+            return Place { buffer: last, start: 0 };
         }
+        match (self.shape.layers.checked_sub(1), self.shape.head) {
+            (None, _) => Place { buffer: self.x, start: 0 },
+            (_, Head::EveryStep(_)) => self.layer_input(self.shape.layers),
+            (Some(top), _) => {
+                Place { buffer: self.layer("h", top), start: self.h_at(0, self.steps) }
+            }
+        }
+    }
+
+    /// Makes what the head stands on, where it isn't there: with lengths, rows end at different
+    /// timesteps.
+    fn head_input_of_lengths(&mut self) {
+        let (batch, width) = (self.batch, self.shape.features());
+        let Some(top) = self.shape.layers.checked_sub(1).filter(|_| self.sequences.lengths) else {
+            return;
+        };
+        if let Head::EveryStep(_) = self.shape.head {
+            if self.outputs_are_mixed() {
+                self.copied_outputs(top);
+            }
+            return;
+        }
+        let last = self.workspace("last", "[B, D P]", &[batch, width]);
+        self.push("last output", Operation::Zero(self.whole(last)));
+        let outputs = Place { buffer: self.layer("h", top), start: self.h_at(0, 1) };
+        let from = (Strides::time_major(batch, width), outputs);
+        let to = (width, Place { buffer: last, start: 0 });
+        let size = (-1, self.steps, width);
+        self.copy_at_length("last output", Way::Gather, size, from, to, false);
     }
 
     /// Whether `h` holds more than a layer's outputs between slots 1 and T: with lengths, the
@@ -378,17 +439,23 @@ impl Planner<'_> {
         if self.dropout.is_none() && !self.outputs_are_mixed() {
             return;
         }
-        let width = self.shape.features();
-        let y = self.workspace(&format!("y_l{l}"), "[T, B, D P]", &[self.steps, self.batch, width]);
-        let label = format!("layer {l}, outputs");
-        self.copy_outputs(&label, l, (Strides::time_major(self.batch, width), y));
+        let y = self.copied_outputs(l);
         if let Some(drop) = self.dropout {
             self.drop_elements(&format!("layer {l}, dropout"), drop, l, y);
         }
     }
 
+    /// A copy of a layer's outputs.
+    fn copied_outputs(&mut self, l: usize) -> BufferId {
+        let width = self.shape.features();
+        let y = self.workspace(&format!("y_l{l}"), "[T, B, D P]", &[self.steps, self.batch, width]);
+        let label = format!("layer {l}, outputs");
+        self.copy_outputs(&label, l, (Strides::time_major(self.batch, width), y));
+        y
+    }
+
     /// Copies a layer's outputs.
-    fn copy_outputs(&mut self, label: &str, l: usize, to: (Strides, crate::command::BufferId)) {
+    fn copy_outputs(&mut self, label: &str, l: usize, to: (Strides, BufferId)) {
         let width = self.shape.features();
         let time_major = Strides::time_major(self.batch, width);
         let from = Place { buffer: self.layer("h", l), start: self.h_at(0, 1) };
@@ -418,6 +485,11 @@ impl Planner<'_> {
             let (start, len) = (self.h_at(0, 1), self.steps * self.batch * width);
             self.output = Some(Range { buffer: self.layer("h", top), start, len });
         }
+        self.final_states();
+    }
+
+    /// The final states of all layers, in `h_n` and `c_n`.
+    pub(super) fn final_states(&mut self) {
         self.state_buffer(State::Hidden, "h_n");
         self.state_buffer(State::Cell, "c_n");
         for l in 0..self.shape.layers {
@@ -449,19 +521,43 @@ impl Planner<'_> {
         self.copy_state(&label, width, (slots.strides.row, from), (width, to));
     }
 
+    /// Makes the final states the initial ones of the next run.
+    pub(super) fn carry_states(&mut self) {
+        self.final_states();
+        for (last, first) in [("h_n", "h_0"), ("c_n", "c_0")] {
+            let (from, to) = (self.whole(self.named(last)), self.whole(self.named(first)));
+            self.push("carried state", Operation::Copy { from, to });
+        }
+    }
+
     fn head_forward(&mut self) {
-        let (batch, features, outputs) = (self.batch, self.shape.features(), self.shape.outputs());
-        let y = self.workspace("y", "[B, O]", &[batch, outputs]);
+        let (steps, batch) = (self.steps, self.batch);
+        let (features, outputs) = (self.shape.features(), self.shape.outputs());
+        self.head_input_of_lengths();
+        let every = matches!(self.shape.head, Head::EveryStep(_));
+        let y = match every {
+            true => self.workspace("y", "[T, B, O]", &[steps, batch, outputs]),
+            false => self.workspace("y", "[B, O]", &[batch, outputs]),
+        };
         self.output = Some(self.whole(y));
         let input = self.head_input();
-        if let Head::Linear(_) = self.shape.head {
-            let weight = self.required(self.params, Role::HeadWeight);
-            let bias = self.required(self.params, Role::HeadBias);
-            let shape = Product::dense(batch, outputs, features, false, true);
-            self.product("head", shape, input, weight, &[bias], Place { buffer: y, start: 0 });
-        } else {
+        let to = Place { buffer: y, start: 0 };
+        if self.shape.head == Head::LastHidden {
             let from = Range { buffer: input.buffer, start: input.start, len: batch * outputs };
-            self.push("prediction", Operation::Copy { from, to: self.whole(y) });
+            return self.push("prediction", Operation::Copy { from, to: self.whole(y) });
+        }
+        let weight = self.required(self.params, Role::HeadWeight);
+        let bias = self.required(self.params, Role::HeadBias);
+        let rows = self.shape.predictions(steps) * batch;
+        let shape = Product::dense(rows, outputs, features, false, true);
+        self.product("head", shape, input, weight, &[bias], to);
+        if every && self.sequences.batch_first {
+            let moved = self.workspace("y_batch_first", "[B, T, O]", &[batch, steps, outputs]);
+            self.output = Some(self.whole(moved));
+            let from = (Strides::time_major(batch, outputs), to);
+            let moved = Place { buffer: moved, start: 0 };
+            let to = (self.callers_strides(outputs), moved);
+            self.copy_sequence("predictions", (steps, outputs), from, to, None, false);
         }
     }
 }

@@ -17,19 +17,21 @@
 
 mod backward;
 mod forward;
+mod loss;
 mod parameters;
 mod update;
 mod workspace;
 
-pub use parameters::{Layout, Parameter, ParameterTable, Role};
+pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
+pub use update::{Rule, Update, norm_chunk};
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::command::{Limits, Program, Range};
+use crate::command::{Limits, Owner, Program, Range};
 use crate::error::{Error, Result, elements};
 use crate::kernels;
-use crate::reference::{AdamConstants, Dropout};
+use crate::reference::{CrossEntropy, Dropout, Pointwise};
 use workspace::Planner;
 
 /// How many bias vectors a layer has.
@@ -55,13 +57,41 @@ pub enum Head {
     LastHidden,
     /// A linear layer with so many outputs on the last hidden state.
     Linear(usize),
+    /// A linear layer with so many outputs on the hidden state of every timestep.
+    EveryStep(usize),
+}
+
+/// What the input is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Features, `[.., I]`.
+    #[default]
+    Values,
+    /// Tokens in `0..I`, each of which becomes a one among zeros.
+    OneHot,
+    /// Tokens below so many, each of which becomes a row of a learned `[V, I]`.
+    Embedding(usize),
+}
+
+impl Encoding {
+    /// How many tokens there are, where the input is made of tokens; `input` features reach the
+    /// first layer.
+    pub fn tokens(&self, input: usize) -> Option<usize> {
+        match *self {
+            Encoding::Values => None,
+            Encoding::OneHot => Some(input),
+            Encoding::Embedding(vocabulary) => Some(vocabulary),
+        }
+    }
 }
 
 /// All that a plan has to know of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackShape {
-    /// Input features `I`.
+    /// Features `I` that reach the first layer.
     pub input: usize,
+    /// What they are made of.
+    pub encoding: Encoding,
     /// Units `H` of every layer.
     pub hidden: usize,
     /// LSTM layers `L`; without any, the head stands on the input of a single timestep.
@@ -83,6 +113,7 @@ impl StackShape {
     pub fn lstm(input: usize, hidden: usize) -> StackShape {
         StackShape {
             input,
+            encoding: Encoding::Values,
             hidden,
             layers: 1,
             bias: Bias::Double,
@@ -113,13 +144,24 @@ impl StackShape {
         if l == 0 { self.input } else { self.features() }
     }
 
-    /// Numbers in a prediction of one row; zero where the result is a sequence.
+    /// Numbers in a prediction of one row, or of one of its timesteps; zero where the result is a
+    /// sequence of hidden states.
     pub fn outputs(&self) -> usize {
         match self.head {
             Head::Sequence => 0,
             Head::LastHidden => self.features(),
-            Head::Linear(outputs) => outputs,
+            Head::Linear(outputs) | Head::EveryStep(outputs) => outputs,
         }
+    }
+
+    /// Predictions that so many timesteps of a row lead to.
+    pub fn predictions(&self, steps: usize) -> usize {
+        if matches!(self.head, Head::EveryStep(_)) { steps } else { 1 }
+    }
+
+    /// Numbers that the caller gives for a timestep of a row.
+    pub fn given(&self) -> usize {
+        if self.encoding == Encoding::Values { self.input } else { 1 }
     }
 
     /// Elements of all parameters, a little more than there are for the padding between them;
@@ -138,7 +180,11 @@ impl StackShape {
         let above = layer(1)?.checked_mul(self.layers.saturating_sub(1))?;
         let head =
             self.features().checked_add(1)?.checked_mul(self.outputs())?.checked_add(2 * 64)?;
-        first.checked_add(above)?.checked_add(head)
+        let embedding = match self.encoding {
+            Encoding::Embedding(vocabulary) => vocabulary.checked_mul(self.input)?,
+            _ => 0,
+        };
+        first.checked_add(above)?.checked_add(head)?.checked_add(embedding)?.checked_add(64)
     }
 
     /// Checks that a device can hold the largest buffers, before anything of their size is made.
@@ -164,6 +210,12 @@ impl StackShape {
             ("the parameters", parameters, LARGEST, limits.max_buffer),
             ("the input", rows.saturating_mul(self.input), LARGEST, limits.max_buffer),
             ("the gates of all timesteps", gates, LARGEST, limits.max_buffer),
+            (
+                "the predictions",
+                self.predictions(steps).saturating_mul(batch * self.outputs()),
+                LARGEST,
+                limits.max_buffer,
+            ),
             ("its launches", launches, "longest plan", MAX_LAUNCHES),
         ];
         match needs.into_iter().find(|(_, needed, _, available)| needed > available) {
@@ -201,16 +253,38 @@ impl StackShape {
                 got: projection.to_string(),
             });
         }
-        if let Head::Linear(outputs) = self.head {
+        if let Head::Linear(outputs) | Head::EveryStep(outputs) = self.head {
             elements(operation, "[outputs, hidden]", &[outputs, features])?;
-            elements(operation, "[batch, outputs]", &[batch, outputs])?;
+            let rows = self.predictions(steps);
+            elements(operation, "[timesteps, batch, outputs]", &[rows, batch, outputs])?;
+        }
+        if let Some(tokens) = self.encoding.tokens(self.input) {
+            if self.outputs() == 0 {
+                return Err(Error::Value {
+                    operation,
+                    name: "input".to_owned(),
+                    expected: "values, in a model without predictions".to_owned(),
+                    got: format!("{:?}", self.encoding),
+                });
+            }
+            elements(operation, "[tokens, input]", &[tokens, self.input])?;
+            // Tokens and their positions are whole numbers in f32.
+            if tokens.max(steps.saturating_mul(batch)) > MAX_WHOLE {
+                return Err(Error::Value {
+                    operation,
+                    name: "tokens".to_owned(),
+                    expected: format!("at most {MAX_WHOLE}, of a kind and in a batch"),
+                    got: format!("{tokens}, and {steps} x {batch}"),
+                });
+            }
         }
         if self.parameters().is_none() {
             let what = "the number of parameters".to_owned();
             return Err(Error::Overflow { operation, what });
         }
         let of_layers = self.bidirectional || self.projection.is_some() || self.learned_state;
-        let linear = matches!(self.head, Head::Linear(_)) && steps == 1 && !of_layers;
+        let plain = self.encoding == Encoding::Values && !of_layers;
+        let linear = matches!(self.head, Head::Linear(_)) && steps == 1 && plain;
         if self.layers == 0 && !linear {
             return Err(Error::Value {
                 operation,
@@ -262,11 +336,75 @@ impl Sequences {
     }
 }
 
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// A loss of each number of a prediction and a target of its shape.
+    Pointwise(Pointwise),
+    /// A loss of each prediction, as logits, and a target that is a class.
+    CrossEntropy {
+        /// The settings.
+        settings: CrossEntropy,
+        /// Whether classes have weights.
+        weighted: bool,
+    },
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Objective::Pointwise(Pointwise::Squared)
+    }
+}
+
+/// What is made of a prediction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Nothing.
+    #[default]
+    Outputs,
+    /// The softmax of the outputs.
+    Probabilities,
+    /// The output with the largest value.
+    Classes,
+}
+
+/// Which part of a batch a run is, where gradients are accumulated over several runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first part, whose gradients replace those of the batch before.
+    First,
+    /// One that adds its gradients.
+    Middle,
+    /// One that adds its gradients, with the optimizer step after it.
+    Last,
+}
+
+impl Part {
+    /// Whether gradients and loss are added to what is there.
+    pub fn adds(self) -> bool {
+        matches!(self, Part::Middle | Part::Last)
+    }
+
+    /// Whether the batch is whole after it.
+    pub fn ends(self) -> bool {
+        matches!(self, Part::Whole | Part::Last)
+    }
+}
+
 /// What a training plan does besides the parameters' gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TrainingOptions {
-    /// The optimizer step that ends the run, if any.
-    pub adam: Option<AdamConstants>,
+    /// What is minimised.
+    pub objective: Objective,
+    /// The optimizer step that ends a batch, if any.
+    pub update: Option<Update>,
+    /// Which part of a batch a run is.
+    pub part: Part,
+    /// Whether the final states become the initial ones of the next run, where states are given.
+    pub carry: bool,
     /// Also the gradient of the input and of the initial states.
     pub input_gradient: bool,
     /// What is dropped of the outputs of each layer but the last.
@@ -276,6 +414,9 @@ pub struct TrainingOptions {
 /// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the
 /// host. Timesteps are therefore counted exactly in f32.
 const MAX_LAUNCHES: usize = 1 << 23;
+
+/// Whole numbers up to this one are exact in f32.
+const MAX_WHOLE: usize = 1 << 24;
 
 /// Runs whose losses stay on the device before the host has to read them.
 pub const LOSS_SLOTS: usize = 1024;
@@ -289,7 +430,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | name | shape | what |
 /// |---|---|---|
 /// | `params` | `[N]` | the parameters, where [`ParameterTable`] says; the caller's |
-/// | `x` | `[T, B, I]`, or `[B, T, I]` | the input |
+/// | `x` | `[T, B, I]`, or `[B, T, I]` | the input; without the last dimension where it is tokens |
 /// | `lengths` | `[B]` | timesteps of each row, where rows have lengths |
 /// | `h_0`, `c_0` | `[L D, B, P]`, `[L D, B, H]` | the initial states, where they are given |
 /// | `keep`, `fresh` | `[B]` | 1 and 0 for rows that go on, 0 and 1 for those that begin anew, with [`Sequences::resets`] |
@@ -299,16 +440,25 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `z_l{l}` | `[D, T, B, H]` | what is projected |
 /// | `y_l{l}` | `[T, B, D P]` | what the next layer gets, where it isn't `h` itself |
 /// | `h_n`, `c_n` | as `h_0`, `c_0` | the final states, without a head |
-/// | `y` | `[B, O]` | the prediction, where there is a head |
+/// | `y` | `[B, O]`, or `[T, B, O]`, or `[B, T, O]` | the predictions, where there is a head |
 ///
 /// Without a head, [`Plan::output`] says where the outputs are. A training plan has also
 ///
 /// | name | shape | what |
 /// |---|---|---|
-/// | `feed` | `x`, `target`, two scalars of the optimizer, the key of dropout | what the host writes for a run; a ring |
-/// | `grads`, `adam_m`, `adam_v` | `[N]` | gradients and moments; the caller's |
-/// | `loss` | `[1]` | the mean of the loss |
+/// | `feed` | those below, in this order, as far as a plan has them | what the host writes for a run; a ring |
+/// | `target` | as `y`, without the last dimension where it is classes | what `y` should be |
+/// | `loss_scale` | `[1]` | what the sum of the loss is multiplied by, such as 1 / N for a mean |
+/// | `token_order`, `token_offsets` | `[T B]`, `[V + 1]` | positions sorted by token, see [`sort_tokens`](crate::reference::sort_tokens) |
+/// | `scalars`, `settings` | `[4]`, `[G, 16]` | what clipping and the optimizer take, see [`Update`] |
+/// | `key` | `[4]` | the key of dropout, see [`Dropout::halves`] |
+/// | `class_weights` | `[O]` | weights of the classes; the caller's |
+/// | `grads`, `moment_0` to `moment_2` | `[N]` | gradients and the optimizer's states; the caller's |
+/// | `groups` | `[N / 64]` | the group of each 64 parameters; the caller's |
+/// | `status` | `[16]` | what became of the steps so far, see [`clip_scale`](crate::reference::clip_scale); the caller's |
+/// | `loss` | `[1]` | the loss; the caller's |
 /// | `losses` | `[1]` | the losses of the last [`LOSS_SLOTS`] runs; a ring, the caller's |
+/// | `correct` | `[1]` | with [`Plan::evaluation`] of classes, how many are right |
 /// | `dx_0`, `dh_0`, `dc_0` | as `x`, `h_0`, `c_0` | with [`TrainingOptions::input_gradient`] |
 ///
 /// and a plan of [`Plan::gradient`] has instead of `feed`, `loss` and `losses`
@@ -342,10 +492,29 @@ impl Plan {
     ///
     /// # Errors
     /// As [`StackShape::check`]; [`Error::Limit`] where the device can't hold a piece;
-    /// [`Error::Value`] for lengths in a model with a head.
+    /// [`Error::Value`] for lengths in a linear layer alone.
     pub fn forward(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
         let mut planner = Planner::new("Plan::forward", shape, sequences, None, limits)?;
         planner.forward();
+        planner.finish()
+    }
+
+    /// Inference with an answer in some form, `[B]` or `[B, O]`, time-major where there is a prediction
+    /// at every timestep.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`]; [`Error::Value`] where the model makes no prediction.
+    pub fn prediction(
+        shape: &StackShape,
+        sequences: &Sequences,
+        answer: Answer,
+        limits: &Limits,
+    ) -> Result<Plan> {
+        let operation = "Plan::prediction";
+        expect_prediction(operation, shape)?;
+        let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        planner.forward();
+        planner.answer(answer);
         planner.finish()
     }
 
@@ -381,7 +550,7 @@ impl Plan {
         planner.finish()
     }
 
-    /// A training step: forward, mean squared error, backward, and the optimizer if asked for.
+    /// A training step: forward, loss, backward, and the optimizer if asked for.
     ///
     /// # Errors
     /// As [`Plan::forward`]; [`Error::Value`] where the model makes no prediction.
@@ -392,26 +561,62 @@ impl Plan {
         limits: &Limits,
     ) -> Result<Plan> {
         let operation = "Plan::training";
-        if shape.outputs() == 0 {
-            return Err(Error::Value {
-                operation,
-                name: "head".to_owned(),
-                expected: "LastHidden or Linear, to compare with a target".to_owned(),
-                got: "Sequence".to_owned(),
-            });
-        }
+        expect_prediction(operation, shape)?;
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
-        planner.feed();
+        planner.accumulate = options.part.adds();
+        planner.feed(options);
         planner.forward_from = planner.program.commands.len();
         planner.forward();
         planner.backward_from = planner.program.commands.len();
-        planner.loss();
+        planner.loss(&options.objective);
         planner.backward(options.input_gradient);
-        if let Some(constants) = &options.adam {
-            planner.adam(constants);
+        if let Some(update) = options.update.filter(|_| options.part.ends()) {
+            planner.update(&update);
+        }
+        if options.carry && sequences.state {
+            planner.carry_states();
         }
         planner.log_loss();
         planner.finish()
+    }
+
+    /// A forward pass and its loss, and for classes how many are right; also `h_n` and `c_n` where
+    /// `final_states` are wanted. It has `target`, `loss_scale` and `class_weights` of a training plan,
+    /// and no feed; nothing is the caller's but the parameters.
+    ///
+    /// # Errors
+    /// As [`Plan::training`].
+    pub fn evaluation(
+        shape: &StackShape,
+        sequences: &Sequences,
+        objective: &Objective,
+        final_states: bool,
+        limits: &Limits,
+    ) -> Result<Plan> {
+        let operation = "Plan::evaluation";
+        expect_prediction(operation, shape)?;
+        let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        planner.given_results = Owner::Workspace;
+        planner.target(objective);
+        planner.forward();
+        planner.loss(objective);
+        planner.correct(objective);
+        if final_states {
+            planner.final_states();
+        }
+        planner.finish()
+    }
+}
+
+fn expect_prediction(operation: &'static str, shape: &StackShape) -> Result<()> {
+    match shape.outputs() {
+        0 => Err(Error::Value {
+            operation,
+            name: "head".to_owned(),
+            expected: "one that predicts, to compare with a target".to_owned(),
+            got: "Sequence".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -433,6 +638,7 @@ impl fmt::Display for Plan {
         let said = [
             (s.projection.is_some(), format!("projection to {}", s.state())),
             (s.learned_state, "learned initial states".to_owned()),
+            (s.encoding != Encoding::Values, format!("{:?} input", s.encoding)),
             (call.lengths, "lengths".to_owned()),
             (call.batch_first, "batch first".to_owned()),
             (call.state, "given initial states".to_owned()),

@@ -1,9 +1,10 @@
 //! Where each parameter lies in the flat buffers.
 
-use super::{Bias, Head, StackShape};
+use super::{Bias, Encoding, Head, StackShape};
 
-/// Tensors start on multiples of 256 bytes, which every device can bind.
-const ALIGNMENT: usize = 64;
+/// Elements to whose multiples tensors are aligned in flat buffers: 256 bytes, which every device can
+/// bind.
+pub const ALIGNMENT: usize = 64;
 
 /// What a parameter is. Those of a layer have its number and their direction, 0 for forward and 1
 /// for reverse.
@@ -19,6 +20,8 @@ pub enum Role {
     BiasHh(usize, usize),
     /// `weight_hr_l{layer}`, the projection.
     WeightHr(usize, usize),
+    /// `weight` of the embedding.
+    Embedding,
     /// The learned initial hidden states of all layers.
     InitialH,
     /// The learned initial cell states of all layers.
@@ -43,6 +46,7 @@ impl Role {
             Role::InitialC => (usize::MAX, 1, 0),
             Role::HeadWeight => (usize::MAX, 2, 0),
             Role::HeadBias => (usize::MAX, 3, 0),
+            Role::Embedding => (usize::MAX, 4, 0),
         }
     }
 }
@@ -151,6 +155,9 @@ impl ParameterTable {
             entries.push(Parameter { role, shape, layout, start: 0, len });
         };
         let (rows, hidden, state) = (4 * shape.hidden, shape.hidden, shape.state());
+        if let Encoding::Embedding(vocabulary) = shape.encoding {
+            push(Role::Embedding, vec![vocabulary, shape.input], Layout::Plain);
+        }
         for l in 0..shape.layers {
             for d in 0..shape.directions() {
                 push(Role::WeightIh(l, d), vec![rows, shape.layer_input(l)], Layout::Gates);
@@ -171,7 +178,7 @@ impl ParameterTable {
             push(Role::InitialH, vec![states, 1, state], Layout::Plain);
             push(Role::InitialC, vec![states, 1, hidden], Layout::Plain);
         }
-        if let Head::Linear(outputs) = shape.head {
+        if let Head::Linear(outputs) | Head::EveryStep(outputs) = shape.head {
             push(Role::HeadWeight, vec![outputs, shape.features()], Layout::Plain);
             push(Role::HeadBias, vec![outputs], Layout::Plain);
         }

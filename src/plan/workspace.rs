@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Head, ParameterTable, Plan, Role, Sequences, StackShape};
+use super::{Encoding, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::command::{
     BufferId, BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range,
 };
@@ -35,6 +35,10 @@ pub(super) struct Planner<'a> {
     pub(super) steps: usize,
     pub(super) batch: usize,
     pub(super) dropout: Option<Dropout>,
+    /// Whether gradients and the loss are added to what is there.
+    pub(super) accumulate: bool,
+    /// Whose the loss and the weights of classes are.
+    pub(super) given_results: Owner,
     pub(super) limits: &'a Limits,
     pub(super) program: Program,
     pub(super) params: BufferId,
@@ -57,11 +61,11 @@ impl<'a> Planner<'a> {
         let (steps, batch) = (sequences.steps, sequences.batch);
         shape.check(operation, steps, batch)?;
         shape.fits(operation, steps, batch, limits)?;
-        if shape.head != Head::Sequence && sequences.lengths {
+        if shape.layers == 0 && (sequences.lengths || sequences.state) {
             return Err(Error::Value {
                 operation,
                 name: "sequences".to_owned(),
-                expected: "without lengths, in a model with a head".to_owned(),
+                expected: "without lengths and states, in a linear layer alone".to_owned(),
                 got: format!("{sequences:?}"),
             });
         }
@@ -80,6 +84,8 @@ impl<'a> Planner<'a> {
             steps,
             batch,
             dropout,
+            accumulate: false,
+            given_results: Owner::Caller,
             limits,
             program: Program::default(),
             params: BufferId(0),
@@ -90,9 +96,14 @@ impl<'a> Planner<'a> {
             table,
         };
         planner.params = planner.callers("params", "[N]", &[planner.table.len]);
-        planner.x = match sequences.batch_first {
-            false => planner.workspace("x", "[T, B, I]", &[steps, batch, shape.input]),
-            true => planner.workspace("x", "[B, T, I]", &[batch, steps, shape.input]),
+        let given = shape.given();
+        planner.x = match (sequences.batch_first, shape.encoding) {
+            (false, Encoding::Values) => {
+                planner.workspace("x", "[T, B, I]", &[steps, batch, given])
+            }
+            (true, Encoding::Values) => planner.workspace("x", "[B, T, I]", &[batch, steps, given]),
+            (false, _) => planner.workspace("x", "[T, B]", &[steps, batch]),
+            (true, _) => planner.workspace("x", "[B, T]", &[batch, steps]),
         };
         if sequences.lengths {
             planner.workspace("lengths", "[B]", &[batch]);
@@ -122,7 +133,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         name: &str,
         dims: &str,

@@ -3,13 +3,16 @@
 use super::Real;
 
 /// Sums the rows of `a [M, N]` in chunks of `chunk` rows: `out[p][n]` is the sum of
-/// `a[p * chunk..][n]` over the chunk's rows, in order. One chunk of all rows gives column sums.
+/// `a[p * chunk..][n]` over the chunk's rows, in order, or it is added to what is there. One chunk of
+/// all rows gives column sums.
 ///
 /// # Shapes
 /// `out [ceil(M / chunk), N]`.
-pub fn column_sum<R: Real>(columns: usize, chunk: usize, a: &[R], out: &mut [R]) {
+pub fn column_sum<R: Real>(columns: usize, chunk: usize, a: &[R], out: &mut [R], accumulate: bool) {
     for (rows, out) in a.chunks(chunk * columns).zip(out.chunks_exact_mut(columns)) {
-        out.fill(R::zero());
+        if !accumulate {
+            out.fill(R::zero());
+        }
         for row in rows.chunks_exact(columns) {
             for (sum, &value) in out.iter_mut().zip(row) {
                 *sum += value;

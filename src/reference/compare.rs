@@ -19,6 +19,8 @@ pub enum Tolerance {
 }
 
 impl Tolerance {
+    /// What is copied, counted or chosen: nothing is rounded.
+    pub const EXACT: Tolerance = Tolerance::Mixed { absolute: 0.0, relative: 0.0 };
     /// The gates, cell and hidden state after one timestep. The pre-activation is a sum of
     /// `H + 1` terms, whose rounding the activations pass on with a slope of at most 1; the
     /// activations of drivers are within 1.5e-7 absolute (tanh of Mesa's llvmpipe). The relative
@@ -27,6 +29,11 @@ impl Tolerance {
     /// The gradients of one timestep, for an incoming gradient of 1, with whose largest element
     /// the absolute part is scaled ([`Kernel::scale`](crate::command::Kernel::scale)).
     pub const STEP_GRADIENT: Tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 4e-6 };
+    /// Probabilities, `exp(x) / sum` with x at most 0. The difference x is rounded, and so is its
+    /// product with log2(e) where a driver takes exp2: `|x| / 2` ulp each, and 2 of exp2 itself. The
+    /// sum is wrong by the mean of that over the shares, at most `2 + ln C`. With a division that is
+    /// 30 ulp of a share above exp(-15); the absolute part is the same of that share.
+    pub const PROBABILITY: Tolerance = Tolerance::Mixed { absolute: 1e-12, relative: 4e-6 };
     /// One optimizer update, from stored gradients: a few roundings, one square root and one
     /// division (2.5 ulp where a GPU divides).
     pub const OPTIMIZER: Tolerance = Tolerance::Mixed { absolute: 1e-9, relative: 2e-6 };

@@ -8,30 +8,54 @@
 //!
 //! Gates are interleaved as on the device: `W4[k][unit] = (i, f, g, o)`, so `[K, H]` of four.
 
+mod accuracy;
 mod adam;
+mod argmax;
+mod clip_scale;
 mod column_sum;
 mod compare;
 mod copy_at_length;
 mod copy_sequence;
+mod cross_entropy_loss;
 mod dropout;
+mod embedding;
+mod embedding_backward;
+mod gradient_norm;
 mod lstm_step_backward;
 mod lstm_step_forward;
 mod matmul;
-mod mse_loss;
+mod one_hot;
+mod optimizer;
+mod pointwise_loss;
 mod reduce_sum;
+mod rmsprop;
 pub mod sequence;
+mod sgd;
+mod softmax;
 
-pub use adam::{AdamConstants, AdamScalars, adam};
+pub use accuracy::accuracy;
+pub use adam::{AdamSettings, adam};
+pub use argmax::argmax;
+pub use clip_scale::{clip_scale, kind, policy, scalars, status};
 pub use column_sum::column_sum;
 pub use compare::{Mismatch, Tolerance, compare};
 pub use copy_at_length::{SlotAtLength, gather_at_length, scatter_at_length};
 pub use copy_sequence::{Strides, copy_sequence};
+pub use cross_entropy_loss::{CrossEntropy, cross_entropy_loss};
 pub use dropout::{Dropout, dropout, philox};
+pub use embedding::embedding;
+pub use embedding_backward::{Segments, embedding_backward, sort_tokens};
+pub use gradient_norm::gradient_norm;
 pub use lstm_step_backward::{StepBackward, lstm_step_backward};
 pub use lstm_step_forward::{StepForward, lstm_step_forward};
 pub use matmul::{Product, matmul};
-pub use mse_loss::mse_loss;
+pub use one_hot::one_hot;
+pub use optimizer::{CommonSettings, GROUP_BLOCK, Groups, OptimizerStep, SETTINGS};
+pub use pointwise_loss::{Pointwise, pointwise_loss};
 pub use reduce_sum::reduce_sum;
+pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
+pub use sgd::{SgdSettings, sgd};
+pub use softmax::softmax;
 
 /// A precision that the twins run in: `f32` or `f64`.
 pub trait Real:
@@ -85,6 +109,12 @@ impl<'a, R: Real> Lengths<'a, R> {
     pub fn rows_from(self, rows: usize) -> Self {
         Lengths { lengths: &self.lengths[rows..], ..self }
     }
+}
+
+/// The whole number of `0..count` that a token or a class in floating point is, where it is one.
+pub fn index_in<R: Real>(value: R, count: usize) -> Option<usize> {
+    let index = value.to_usize().filter(|&index| index < count)?;
+    (value.fract() == R::zero()).then_some(index)
 }
 
 /// The logistic function, `1 / (1 + exp(-x))`.

@@ -1,11 +1,12 @@
 //! Gradients for people who want to see them.
 
 use super::Loss;
+use super::micro::{self, Micro};
 use crate::data::Dataset;
 use crate::device::{Session, Wait};
 use crate::error::Result;
-use crate::model::{Forecaster, time_major};
-use crate::plan::{Plan, Sequences, TrainingOptions};
+use crate::model::Forecaster;
+use crate::plan::{Plan, TrainingOptions};
 use crate::tensor::Array;
 
 /// A loss and every gradient of it.
@@ -15,7 +16,7 @@ pub struct Gradients {
     pub loss: f32,
     /// Of each parameter, under its name and in PyTorch's layout.
     pub parameters: Vec<(String, Array)>,
-    /// Of the input, `[T, B, I]`; `None` without an LSTM layer.
+    /// Of the input, `[T, B, I]`; `None` where it is tokens.
     pub x: Option<Array>,
     /// Of the initial hidden states, `[L D, B, P]`.
     pub h_0: Option<Array>,
@@ -27,9 +28,10 @@ pub struct Gradients {
 /// The model is not changed.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape), [`Error::Limit`](crate::Error::Limit),
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
-pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Gradients> {
+/// [`Error::Shape`](crate::Error::Shape), [`Error::Value`](crate::Error::Value),
+/// [`Error::Limit`](crate::Error::Limit), [`Error::OutOfMemory`](crate::Error::OutOfMemory),
+/// [`Error::Gpu`](crate::Error::Gpu).
+pub fn gradients(model: &Forecaster, batch: &Dataset, loss: &Loss) -> Result<Gradients> {
     pollster::block_on(gradients_as(model, batch, loss, Wait::Blocking))
 }
 
@@ -38,36 +40,51 @@ pub fn gradients(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Grad
 ///
 /// # Errors
 /// As [`gradients`].
-pub async fn gradients_async(model: &Forecaster, batch: &Dataset, loss: Loss) -> Result<Gradients> {
+pub async fn gradients_async(
+    model: &Forecaster,
+    batch: &Dataset,
+    loss: &Loss,
+) -> Result<Gradients> {
     gradients_as(model, batch, loss, Wait::Pending).await
 }
 
 async fn gradients_as(
     model: &Forecaster,
     batch: &Dataset,
-    loss: Loss,
+    loss: &Loss,
     wait: Wait,
 ) -> Result<Gradients> {
-    let Loss::Mse = loss;
     let network = &model.network;
     let (device, shape) = (&network.device, &network.shape);
-    batch.expect("gradients", "the batch", shape.input, shape.outputs())?;
-    let (rows, steps) = (batch.len(), batch.x().shape()[1]);
-    let options = TrainingOptions { input_gradient: true, ..TrainingOptions::default() };
-    let plan = Plan::training(shape, &Sequences::new(steps, rows), &options, &device.limits())?;
+    loss.check("gradients", shape.outputs())?;
+    micro::expect(batch, "gradients", "the batch", shape, loss)?;
+    let all: Vec<usize> = (0..batch.len()).collect();
+    let whole = Micro { data: batch, rows: &all, steps: 0..batch.steps(), keep: None };
+    let options = TrainingOptions {
+        objective: loss.objective(),
+        input_gradient: true,
+        ..TrainingOptions::default()
+    };
+    let plan = Plan::training(shape, &whole.sequences(), &options, &device.limits())?;
     let grads = device.create_buffer("grads", network.table.len)?;
     let losses = device.create_buffer("losses", crate::plan::LOSS_SLOTS)?;
-    let caller = [("params", &network.params), ("grads", &grads), ("losses", &losses)];
+    let result = device.create_buffer("loss", 1)?;
+    let weights = loss.weights().unwrap_or(&[0.0]);
+    let class_weights = device.create_buffer("class_weights", weights.len())?;
+    device.write(&class_weights, 0, weights)?;
+    let caller = [
+        ("params", &network.params),
+        ("grads", &grads),
+        ("losses", &losses),
+        ("loss", &result),
+        ("class_weights", &class_weights),
+    ];
     let session = device.bind(&plan.program, &caller)?;
-
     let mut feed = Vec::new();
-    let all: Vec<usize> = (0..rows).collect();
-    time_major(batch.x(), &all, &mut feed);
-    feed.extend_from_slice(batch.y().data());
+    whole.feed(shape, loss.scale(whole.weight(shape, loss)), &mut feed);
     session.write("feed", &feed)?;
     session.run_as(wait).await?;
-
-    let states = shape.layers * shape.directions();
+    let (rows, steps, states) = (batch.len(), batch.steps(), shape.layers * shape.directions());
     let named = device.read_as(&grads, 0, network.table.len, wait).await?;
     Ok(Gradients {
         loss: session.read_as("loss", wait).await?[0],

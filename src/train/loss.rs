@@ -1,19 +1,210 @@
 //! What is minimised.
 
-/// What is minimised.
+use crate::error::{Error, Result};
+use crate::plan::Objective;
+use crate::reference::{CrossEntropy, Pointwise};
+
+/// How the losses of single predictions become one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Loss {
-    /// The mean over rows and outputs of `(y - target)^2`, as `torch.nn.MSELoss`.
+pub enum Reduction {
+    /// Their mean, in a cross-entropy with class weights the weighted one, as PyTorch's.
     #[default]
-    Mse,
+    Mean,
+    /// Their sum.
+    Sum,
 }
 
+/// What is minimised: by PyTorch's names and formulas, computed with its gradient on the device.
+///
+/// What lies behind a sequence's end counts nothing. A batch in which nothing counts has the loss 0.
+///
+/// ```
+/// use gatefold::train::Loss;
+/// let regression = Loss::huber(0.5);
+/// let classes = Loss::cross_entropy().label_smoothing(0.1).class_weights(vec![1.0, 3.0]);
+/// let total = Loss::mse().sum();
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    kind: Kind,
+    reduction: Reduction,
+    /// Settings that were given, which only a cross-entropy has.
+    of_classes: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Pointwise(Pointwise),
+    CrossEntropy { settings: CrossEntropy, weights: Option<Vec<f32>> },
+}
+
+/// The ignored class, where none is given: PyTorch's.
+const IGNORED: i64 = -100;
+
 impl Loss {
-    /// The loss of predictions on the host.
-    pub(crate) fn of(self, y: &[f32], target: &[f32]) -> f32 {
-        let Loss::Mse = self;
-        let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-        (y.iter().zip(target).map(square).sum::<f64>() / y.len() as f64) as f32
+    fn pointwise(kind: Pointwise) -> Loss {
+        Loss { kind: Kind::Pointwise(kind), reduction: Reduction::Mean, of_classes: Vec::new() }
+    }
+
+    /// `(y - target)^2`, as `torch.nn.MSELoss`.
+    pub fn mse() -> Loss {
+        Loss::pointwise(Pointwise::Squared)
+    }
+
+    /// `|y - target|`, as `torch.nn.L1Loss`.
+    pub fn l1() -> Loss {
+        Loss::pointwise(Pointwise::Absolute)
+    }
+
+    /// `d^2 / 2` for a distance `d` up to `delta`, then `delta (d - delta / 2)`, as
+    /// `torch.nn.HuberLoss`. `delta` is above 0.
+    pub fn huber(delta: f32) -> Loss {
+        Loss::pointwise(Pointwise::Huber { delta })
+    }
+
+    /// `d^2 / (2 beta)` for a distance `d` below `beta`, then `d - beta / 2`, as
+    /// `torch.nn.SmoothL1Loss`. `beta` is at least 0.
+    pub fn smooth_l1(beta: f32) -> Loss {
+        Loss::pointwise(Pointwise::SmoothAbsolute { beta })
+    }
+
+    /// Binary cross-entropy of `sigmoid(y)` and targets in `[0, 1]`, as
+    /// `torch.nn.BCEWithLogitsLoss`.
+    pub fn bce_with_logits() -> Loss {
+        Loss::pointwise(Pointwise::BinaryLogits)
+    }
+
+    /// Cross-entropy of `softmax(y)` and targets that are classes, numbered from 0, as
+    /// `torch.nn.CrossEntropyLoss`. Targets of class -100 are ignored.
+    pub fn cross_entropy() -> Loss {
+        let settings = CrossEntropy { ignore_index: IGNORED as f32, label_smoothing: 0.0 };
+        Loss {
+            kind: Kind::CrossEntropy { settings, weights: None },
+            reduction: Reduction::Mean,
+            of_classes: Vec::new(),
+        }
+    }
+
+    /// The sum instead of the mean.
+    pub fn sum(self) -> Self {
+        Loss { reduction: Reduction::Sum, ..self }
+    }
+
+    /// The reduction.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    /// In a cross-entropy, the class whose targets count nothing instead of -100.
+    pub fn ignore_index(mut self, class: i64) -> Self {
+        self.of_classes.push("ignore_index");
+        if let Kind::CrossEntropy { settings, .. } = &mut self.kind {
+            settings.ignore_index = class as f32;
+        }
+        self
+    }
+
+    /// In a cross-entropy, the share of a target that goes to all classes alike, in `[0, 1]`
+    /// (Szegedy et al., 2016). Default 0.
+    pub fn label_smoothing(mut self, share: f32) -> Self {
+        self.of_classes.push("label_smoothing");
+        if let Kind::CrossEntropy { settings, .. } = &mut self.kind {
+            settings.label_smoothing = share;
+        }
+        self
+    }
+
+    /// In a cross-entropy, a weight for each class. Default 1.
+    pub fn class_weights(mut self, given: Vec<f32>) -> Self {
+        self.of_classes.push("class_weights");
+        if let Kind::CrossEntropy { weights, .. } = &mut self.kind {
+            *weights = Some(given);
+        }
+        self
+    }
+
+    /// Whether targets are classes.
+    pub fn is_of_classes(&self) -> bool {
+        matches!(self.kind, Kind::CrossEntropy { .. })
+    }
+
+    /// What a plan has to know.
+    pub(crate) fn objective(&self) -> Objective {
+        match &self.kind {
+            Kind::Pointwise(kind) => Objective::Pointwise(*kind),
+            Kind::CrossEntropy { settings, weights } => {
+                Objective::CrossEntropy { settings: *settings, weighted: weights.is_some() }
+            }
+        }
+    }
+
+    /// The weights of the classes, where they have any.
+    pub(crate) fn weights(&self) -> Option<&[f32]> {
+        match &self.kind {
+            Kind::CrossEntropy { weights, .. } => weights.as_deref(),
+            Kind::Pointwise(_) => None,
+        }
+    }
+
+    /// The class that counts nothing.
+    pub(crate) fn ignored(&self) -> Option<f32> {
+        match &self.kind {
+            Kind::CrossEntropy { settings, .. } => Some(settings.ignore_index),
+            Kind::Pointwise(_) => None,
+        }
+    }
+
+    /// How much a target counts in the mean.
+    pub(crate) fn counts(&self, target: f32) -> f64 {
+        match (self.ignored(), self.weights()) {
+            (Some(ignored), _) if target == ignored => 0.0,
+            (_, Some(weights)) => weights.get(target as usize).copied().unwrap_or(0.0).into(),
+            _ => 1.0,
+        }
+    }
+
+    /// What the sum over targets that count so much together is multiplied by.
+    pub(crate) fn scale(&self, counted: f64) -> f32 {
+        match self.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean if counted > 0.0 => (1.0 / counted) as f32,
+            Reduction::Mean => 0.0,
+        }
+    }
+
+    pub(crate) fn check(&self, operation: &'static str, outputs: usize) -> Result<()> {
+        let refused = |name: &str, expected: String, got: String| {
+            Err(Error::Value { operation, name: name.to_owned(), expected, got })
+        };
+        match &self.kind {
+            Kind::Pointwise(kind) => {
+                if let Some(setting) = self.of_classes.first() {
+                    let expected = "given to a cross-entropy alone".to_owned();
+                    return refused(setting, expected, format!("{kind:?}"));
+                }
+                let (name, valid, value) = match *kind {
+                    Pointwise::Huber { delta } => ("delta", delta > 0.0, delta),
+                    Pointwise::SmoothAbsolute { beta } => ("beta", beta >= 0.0, beta),
+                    _ => return Ok(()),
+                };
+                match valid && value.is_finite() {
+                    true => Ok(()),
+                    false => refused(name, "finite, above 0".to_owned(), value.to_string()),
+                }
+            }
+            Kind::CrossEntropy { settings, weights } => {
+                let share = settings.label_smoothing;
+                if !(0.0..=1.0).contains(&share) {
+                    return refused("label_smoothing", "in [0, 1]".to_owned(), share.to_string());
+                }
+                let Some(weights) = weights else { return Ok(()) };
+                let valid = |w: &f32| w.is_finite() && *w >= 0.0;
+                if weights.len() != outputs || !weights.iter().all(valid) {
+                    let expected = format!("{outputs} finite numbers, none negative");
+                    return refused("class_weights", expected, format!("{weights:?}"));
+                }
+                Ok(())
+            }
+        }
     }
 }

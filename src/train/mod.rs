@@ -1,13 +1,18 @@
-//! What to learn and how: losses, optimizers, the training loop.
+//! What to learn and how: losses, optimizers, schedules, the training loop.
 
 mod gradients;
+mod groups;
 mod loss;
+mod micro;
 mod optimizer;
+mod schedule;
 mod trainer;
 
 pub use gradients::{Gradients, gradients, gradients_async};
-pub use loss::Loss;
-pub use optimizer::Adam;
+pub use groups::ParameterGroup;
+pub use loss::{Loss, Reduction};
+pub use optimizer::{Adam, AdamW, GroupStep, Optimizer, RmsProp, Sgd};
+pub use schedule::{Schedule, Scheduler};
 #[cfg(feature = "gpu")]
 pub use trainer::TrainingBindings;
-pub use trainer::{Best, Progress, Report, Trainer};
+pub use trainer::{Best, NonFinite, Progress, Report, StopHandle, Trainer};

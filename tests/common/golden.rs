@@ -8,7 +8,7 @@ use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
 };
 use gatefold::reference::{Dropout, Tolerance};
-use gatefold::train::{Adam, Loss, Trainer, gradients};
+use gatefold::train::{Adam, Loss, Optimizer, Trainer, gradients};
 use gatefold::{
     Array, Dataset, Device, Forecaster, Init, Lstm, LstmCell, LstmConfig, LstmState, Tensor,
 };
@@ -100,7 +100,7 @@ pub fn stack(device: &Device, name: &str) {
     let prediction = model.predict(&x).unwrap();
     assert_close("prediction", prediction.data(), &golden.wide("prediction"), Tolerance::OUTPUT);
     let batch = Dataset::new(x, golden.get("target").clone()).unwrap();
-    let got = gradients(&model, &batch, Loss::Mse).unwrap();
+    let got = gradients(&model, &batch, &Loss::mse()).unwrap();
     assert_close("loss", &[got.loss], &golden.wide("loss"), Tolerance::LOSS);
     let mut found: Vec<(String, Array)> = got.parameters;
     found.push(("x".to_owned(), got.x.unwrap()));
@@ -115,7 +115,7 @@ pub fn stack(device: &Device, name: &str) {
 
     let order = golden.get("data.order").data().to_vec();
     let data = Dataset::new(rows(golden.get("data.x"), &order), rows(golden.get("data.y"), &order));
-    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(5).epochs(2);
+    let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(5).epochs(2);
     let report = trainer.fit(&data.unwrap(), None, |_| ()).unwrap();
     let losses = golden.wide("losses");
     assert_eq!(report.step_losses.len(), 20);
@@ -146,33 +146,75 @@ pub fn plain_file(device: &Device) {
 
 /// Ten Adam steps from stored gradients.
 pub fn adam(device: &Device) {
-    use gatefold::command::{Command, Operation};
-    use gatefold::kernels;
-
     let golden = Golden::read("adam");
-    let len = golden.get("p").data().len();
     for decay in [0.0f64, 0.1] {
         let optimizer = Adam::new(0.003).betas(0.8, 0.99).eps(1e-7).weight_decay(decay);
-        let mut launch = super::kernels::Launch::new();
-        let scalars = launch.buffer(vec![0.0; 2], 0);
-        let [g, p, m, v] = [(); 4].map(|()| launch.buffer(vec![0.0; len], 0));
-        let operands = kernels::adam::Operands { scalars, g, p, m, v };
-        let dispatch = kernels::adam::dispatch(len, &optimizer.constants(), &operands);
-        let operation = Operation::Dispatch(dispatch);
-        launch.program.commands.push(Command { label: "adam".to_owned(), operation });
-        let session = device.session(&launch.program.into()).unwrap();
-        session.write("buffer 2", golden.get("p").data()).unwrap();
-        for (step, gradient) in golden.get("gradients").data().chunks(len).enumerate() {
-            let scalars = optimizer.scalars(step as u64 + 1);
-            session.write("buffer 0", &[scalars.step_size, scalars.root_correction]).unwrap();
-            session.write("buffer 1", gradient).unwrap();
-            session.run().unwrap();
-        }
+        let gradients = golden.get("gradients").data();
+        let steps = optimizer_steps(device, &optimizer.into(), golden.get("p").data(), gradients);
         let want = golden.wide(&format!("after_decay_{decay:.1}"));
         // Ten updates of a parameter near zero: relative to the updates, of 0.003 each.
         let tolerance = Tolerance::Mixed { absolute: 10.0 * 0.003 * 2e-6, relative: 2e-6 };
-        assert_close("parameters", &session.read("buffer 2").unwrap(), &want, tolerance);
+        assert_close("parameters", steps.last().unwrap(), &want, tolerance);
     }
+}
+
+/// The parameters after each step of an optimizer's kernel from stored gradients.
+pub fn optimizer_steps(
+    device: &Device,
+    optimizer: &Optimizer,
+    p: &[f32],
+    gradients: &[f32],
+) -> Vec<Vec<f32>> {
+    use gatefold::command::{Command, Operation};
+    use gatefold::kernels::{self, View};
+    use gatefold::plan::Rule;
+    use gatefold::reference::{GROUP_BLOCK, SETTINGS};
+
+    let len = p.len();
+    let mut launch = super::kernels::Launch::new();
+    let mut zeros = |len: usize| launch.buffer(vec![0.0; len], 0);
+    let (settings, groups, status) = (zeros(SETTINGS), zeros(len.div_ceil(GROUP_BLOCK)), zeros(16));
+    let (g, parameters) = (zeros(len), zeros(len));
+    let [first, second, third]: [View; 3] = std::array::from_fn(|_| zeros(len));
+    let dispatch = match optimizer.rule() {
+        Rule::Adam => {
+            let (p, m, v) = (parameters, first, second);
+            let at = kernels::adam::Operands { settings, groups, status, g, p, m, v };
+            kernels::adam::dispatch(len, &at)
+        }
+        Rule::Sgd { momentum } => {
+            let (p, buffer) = (parameters, first);
+            let at = kernels::sgd::Operands { settings, groups, status, g, p, momentum: buffer };
+            kernels::sgd::dispatch(len, momentum, &at)
+        }
+        Rule::RmsProp { momentum, centered } => {
+            let at = kernels::rmsprop::Operands {
+                settings,
+                groups,
+                status,
+                g,
+                p: parameters,
+                square_avg: first,
+                momentum: second,
+                grad_avg: third,
+            };
+            let flags = kernels::rmsprop::Flags { momentum, centered };
+            kernels::rmsprop::dispatch(len, flags, &at)
+        }
+    };
+    let operation = Operation::Dispatch(dispatch);
+    launch.program.commands.push(Command { label: "step".to_owned(), operation });
+    let session = device.session(&launch.program.into()).unwrap();
+    session.write("buffer 2", &[1.0, 0.0, 1.0]).unwrap();
+    session.write("buffer 4", p).unwrap();
+    let steps = gradients.chunks(len).enumerate().map(|(step, gradient)| {
+        let row = optimizer.row(step as u64 + 1, &optimizer.whole());
+        session.write("buffer 0", &row).unwrap();
+        session.write("buffer 3", gradient).unwrap();
+        session.run().unwrap();
+        session.read("buffer 4").unwrap()
+    });
+    steps.collect()
 }
 
 /// The toy of two companies: 1,000 losses of 500 epochs, from three initial states.
@@ -190,7 +232,7 @@ pub fn toy(device: &Device) {
         let x = vec![0.0, 0.5, 0.25, 1.0, 1.0, 0.5, 0.25, 1.0];
         let x = Array::new(x, &[2, 4, 1]).unwrap();
         let data = Dataset::new(x, Array::new(vec![0.0, 1.0], &[2, 1]).unwrap()).unwrap();
-        let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01));
+        let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01));
         let mut trainer = trainer.batch_size(1).epochs(500).report_every(100);
         let report = trainer.fit(&data, None, |_| ()).unwrap();
         let want = golden.wide("losses");
@@ -208,8 +250,8 @@ pub fn toy(device: &Device) {
 pub fn cell(device: &Device) {
     let golden = Golden::read("cell");
     let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
-    let adam = Adam::new(0.001);
-    let options = TrainingOptions { adam: Some(adam.constants()), ..Default::default() };
+    let adam = Optimizer::from(Adam::new(0.001));
+    let options = TrainingOptions { update: Some(adam.update()), ..Default::default() };
     let limits = device.limits();
     let table = ParameterTable::new(&shape);
     let mut params = vec![0.0; table.len];
@@ -240,8 +282,8 @@ pub fn cell(device: &Device) {
     let stages = [gates[1], gates[2], gates[0], c, gates[3], h];
     assert_close("stages", &stages, &golden.wide("stages"), Tolerance::OUTPUT);
 
-    let scalars = adam.scalars(1);
-    training.write("feed", &[1.0, 0.5, scalars.step_size, scalars.root_correction]).unwrap();
+    training.write("status", &[1.0, 0.0, 1.0]).unwrap();
+    training.write("feed", &[vec![1.0, 0.5, 1.0], adam.step_values(1)].concat()).unwrap();
     training.run().unwrap();
     assert_close("loss", &training.read("loss").unwrap(), &golden.wide("loss"), Tolerance::LOSS);
     let (grads, after) = (training.read("grads").unwrap(), training.read("params").unwrap());

@@ -9,7 +9,7 @@ use gatefold::command::{
 };
 use gatefold::kernels::{self, Directions, Padding, View};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{AdamConstants, Dropout, Product, SlotAtLength, Strides, philox};
+use gatefold::reference::{Dropout, Product, SlotAtLength, Strides, philox};
 
 use super::CHECKS;
 use super::random::{POISON, SIZES, gates, normal};
@@ -83,7 +83,7 @@ impl Launch {
 }
 
 /// Sizes with awkward neighbours: at position `i` three that differ.
-fn sizes(i: usize) -> (usize, usize, usize) {
+pub fn sizes(i: usize) -> (usize, usize, usize) {
     (SIZES[i % 12], SIZES[(i + 5) % 12], SIZES[(i + 9) % 12])
 }
 
@@ -383,14 +383,20 @@ pub fn philox_gives_the_known_answers(device: &Device) {
     }
 }
 
+/// Where sums go: to be overwritten, or added to.
+fn summed(launch: &mut Launch, len: usize, add: bool) -> View {
+    if add { launch.buffer(normal(len, 1.0, 9), 0) } else { launch.poisoned(len) }
+}
+
 pub fn column_sum(device: &Device) {
     for (i, rows) in SIZES.into_iter().chain([256, 257, 1000]).enumerate() {
         let columns = sizes(i).1;
         for chunk in [rows, rows.div_ceil(3)] {
             let mut launch = Launch::new();
             let a = launch.buffer(normal(7 + rows * columns, 1.0, 1), 7);
-            let out = launch.poisoned(rows.div_ceil(chunk) * columns);
-            let dispatch = kernels::column_sum::dispatch(rows, columns, chunk, a, out);
+            let add = i % 2 == 1;
+            let out = summed(&mut launch, rows.div_ceil(chunk) * columns, add);
+            let dispatch = kernels::column_sum::dispatch((rows, columns), chunk, (a, out), add);
             launch.check(device, dispatch, format!("{rows} x {columns} by {chunk}"));
         }
     }
@@ -401,47 +407,11 @@ pub fn reduce_sum(device: &Device) {
         for chunk in [len, 65_536, 300] {
             let mut launch = Launch::new();
             let a = launch.buffer(normal(3 + len, 1.0, 1), 3);
-            let out = launch.poisoned(len.div_ceil(chunk));
-            let dispatch = kernels::reduce_sum::dispatch(len, chunk, 0.125, a, out);
+            let add = len % 2 == 1;
+            let out = summed(&mut launch, len.div_ceil(chunk), add);
+            let dispatch = kernels::reduce_sum::dispatch(len, chunk, 0.125, (a, out), add);
             launch.check(device, dispatch, format!("{len} by {chunk}"));
         }
-    }
-}
-
-pub fn mse_loss(device: &Device) {
-    for len in SIZES.into_iter().chain([1023, 1024, 1025, 5000]) {
-        let mut launch = Launch::new();
-        let y = launch.buffer(normal(len, 1.0, 1), 0);
-        let target = launch.buffer(normal(1 + len, 1.0, 2), 1);
-        let dy = launch.poisoned(len);
-        let partials = launch.poisoned(len.div_ceil(1024));
-        let dispatch = kernels::mse_loss::dispatch(len, y, target, dy, partials);
-        launch.check(device, dispatch, format!("N = {len}"));
-    }
-}
-
-pub fn adam(device: &Device) {
-    for (i, len) in SIZES.into_iter().chain([255, 256, 257, 1000]).enumerate() {
-        let mut launch = Launch::new();
-        let scalars = launch.buffer(vec![0.02, 0.3], 0);
-        let scale = 10f32.powi(i as i32 % 9 - 6);
-        let g = launch.buffer(normal(len + 2, scale, 1), 2);
-        let p = launch.buffer(normal(len + 2, 1.0, 2), 2);
-        let m = launch.buffer(normal(len + 2, scale, 3), 2);
-        let v = launch.buffer(normal(len + 2, scale, 4).into_iter().map(|x| x * x).collect(), 2);
-        let constants = AdamConstants {
-            beta2: 0.999,
-            one_minus_beta1: 0.1,
-            one_minus_beta2: 0.001,
-            eps: 1e-8,
-            weight_decay: if i % 2 == 0 { 0.0 } else { 0.1 },
-        };
-        let operands = kernels::adam::Operands { scalars, g, p, m, v };
-        launch.check(
-            device,
-            kernels::adam::dispatch(len, &constants, &operands),
-            format!("N = {len}"),
-        );
     }
 }
 

@@ -1,11 +1,14 @@
 //! What both test binaries share: checks that run on any device.
 
 pub mod asynchronous;
+pub mod classes;
 pub mod examples;
 pub mod golden;
 pub mod kernels;
+pub mod losses;
 pub mod lstm;
 pub mod models;
+pub mod optimizers;
 pub mod random;
 pub mod streams;
 
@@ -34,11 +37,23 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::lstm_step_backward", kernels::lstm_step_backward),
     ("kernel::column_sum", kernels::column_sum),
     ("kernel::reduce_sum", kernels::reduce_sum),
-    ("kernel::mse_loss", kernels::mse_loss),
-    ("kernel::adam", kernels::adam),
+    ("kernel::pointwise_loss", losses::pointwise_loss),
+    ("kernel::cross_entropy_loss", losses::cross_entropy_loss),
+    ("kernel::adam", optimizers::adam),
+    ("kernel::sgd", optimizers::sgd),
+    ("kernel::rmsprop", optimizers::rmsprop),
+    ("kernel::gradient_norm", optimizers::gradient_norm),
+    ("kernel::clip_scale", optimizers::clip_scale),
+    ("optimizer::bad_gradients_under_each_policy", optimizers::bad_gradients_under_each_policy),
     ("kernel::copy_sequence", kernels::copy_sequence),
     ("kernel::copy_at_length", kernels::copy_at_length),
     ("kernel::dropout", kernels::dropout),
+    ("kernel::embedding", classes::embedding),
+    ("kernel::embedding_backward", classes::embedding_backward),
+    ("kernel::one_hot", classes::one_hot),
+    ("kernel::softmax", classes::softmax),
+    ("kernel::argmax", classes::argmax),
+    ("kernel::accuracy", classes::accuracy),
     ("kernel::philox_gives_the_known_answers", kernels::philox_gives_the_known_answers),
     ("kernel::every_one_has_a_test", kernels::every_one_has_a_test),
     ("kernel::gates_are_right_far_out", kernels::gates_are_right_far_out),

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
-use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
+use gatefold::plan::{
+    Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions, Update,
+};
 use gatefold::reference::Tolerance;
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerGradients, LayerWeights};
-use gatefold::train::{Adam, Loss, Trainer, gradients};
+use gatefold::train::{Adam, Loss, Optimizer, Trainer, gradients};
 use gatefold::{
     Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
 };
@@ -187,7 +189,7 @@ pub fn gradients_equal_the_reference(device: &Device) {
             Array::new(x.clone(), &[batch, steps, input]).unwrap(),
             Array::new(target.clone(), &[batch, outputs]).unwrap(),
         );
-        let got = gradients(&model, &data.unwrap(), Loss::Mse).unwrap();
+        let got = gradients(&model, &data.unwrap(), &Loss::mse()).unwrap();
         let dict = model.state_dict().unwrap();
         let want = expected(&dict, (steps, batch, input), &x, &target, &[]);
 
@@ -253,7 +255,7 @@ pub fn training_drops_elements(device: &Device) {
     let model = Forecaster::new(device, config.dropout(probability), outputs).unwrap();
     let dict = model.state_dict().unwrap();
     // A rate of zero: the model stays, so every step shows its own masks.
-    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.0)).batch_size(batch).epochs(4);
+    let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.0)).batch_size(batch).epochs(4);
     let report = trainer.fit(&data, None, |_| ()).unwrap();
     for (loss, step) in report.step_losses.iter().zip(1..) {
         let masks = super::lstm::masks(probability, 11, step, (steps, batch, 2 * 9), 3);
@@ -291,9 +293,9 @@ fn training(
 ) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
     let (steps, batch, input, hidden, layers) = dims;
     let shape = StackShape { layers, head: Head::Linear(3), ..StackShape::lstm(input, hidden) };
-    let adam = Adam::new(0.01);
-    let options =
-        TrainingOptions { adam: Some(adam.constants()), input_gradient: true, dropout: None };
+    let adam = Optimizer::from(Adam::new(0.01));
+    let update = Some(Update { norm: true, ..adam.update() });
+    let options = TrainingOptions { update, input_gradient: true, ..Default::default() };
     let sequences = Sequences::new(steps, batch).with_state();
     let plan = Plan::training(&shape, &sequences, &options, limits).unwrap();
     let table = ParameterTable::new(&shape);
@@ -304,7 +306,8 @@ fn training(
     }
     let mut feed = normal(steps * batch * input, 1.0, 50);
     feed.extend(normal(batch * 3, 1.0, 51));
-    feed.extend([adam.scalars(1).step_size, adam.scalars(1).root_correction]);
+    feed.push(1.0 / (batch * 3) as f32);
+    feed.extend(adam.step_values(1));
     let state = layers * batch * hidden;
     let (h, c) = (normal(state, 0.5, 52), normal(state, 1.0, 53));
     (plan, vec![("params", params), ("feed", feed), ("h_0", h), ("c_0", c)])
@@ -396,7 +399,7 @@ fn trained(device: &Device) -> Vec<f32> {
         Array::new(normal(70 * 2, 1.0, 2), &[70, 2]).unwrap(),
     );
     let trainer =
-        Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(32).epochs(3).shuffle(9);
+        Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(32).epochs(3).shuffle(9);
     let mut trainer = trainer;
     let report = trainer.fit(&data.unwrap(), None, |_| ()).unwrap();
     let mut all = report.step_losses;
@@ -419,7 +422,7 @@ pub fn a_hundred_steps_stay_on_the_device(device: &Device) {
         Array::new(normal(1, 1.0, 2), &[1, 1]).unwrap(),
     );
     // An epoch is a step; reports come after steps 1 and 101.
-    let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(1).epochs(101);
+    let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(1).epochs(101);
     let mut counts = Vec::new();
     let report =
         trainer.report_every(100).fit(&data.unwrap(), None, |_| counts.push(device.counts()));
@@ -459,7 +462,7 @@ pub fn two_fits_are_one(device: &Device) {
     let trainer = |epochs| {
         let config = LstmConfig::new(2, 3).layers(2).dropout(0.3).seed(1);
         let model = Forecaster::new(device, config, 1).unwrap();
-        let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(2).shuffle(3);
+        let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(2).shuffle(3);
         trainer.epochs(epochs)
     };
     let data = small(301); // 151 steps an epoch, 1,057 of seven
@@ -479,7 +482,7 @@ pub fn two_fits_are_one(device: &Device) {
 /// The model that is left has the best validation loss of all epochs.
 pub fn early_stopping_keeps_the_best(device: &Device) {
     let model = Forecaster::new(device, LstmConfig::new(2, 16), 1).unwrap();
-    let trainer = Trainer::new(model, Loss::Mse, Adam::new(0.05)).batch_size(8).epochs(60);
+    let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.05)).batch_size(8).epochs(60);
     let mut trainer = trainer.early_stopping(3);
     let (train, validation) = (small(24), {
         let x = Array::new(normal(16 * 5 * 2, 1.0, 7), &[16, 5, 2]).unwrap();

@@ -104,7 +104,8 @@ fn an_unknown_device_lists_those_there_are() {
 fn a_trainer_checks_before_it_starts() {
     let trainer = |adam| {
         let config = LstmConfig::new(3, 4);
-        Trainer::new(Forecaster::new(&Device::cpu(), config, 2).unwrap(), Loss::Mse, adam).epochs(1)
+        Trainer::new(Forecaster::new(&Device::cpu(), config, 2).unwrap(), Loss::mse(), adam)
+            .epochs(1)
     };
     let mut with_nan = dataset(4, 5, 3, 2).x().data().to_vec();
     with_nan[7] = f32::NAN;
@@ -116,7 +117,7 @@ fn a_trainer_checks_before_it_starts() {
     let cases = [
         (trainer(good), dataset(4, 5, 2, 2), "I = 3"),
         (trainer(good), dataset(4, 5, 3, 1), "O = 2"),
-        (trainer(good), with_nan.unwrap(), "element 7"),
+        (trainer(good), with_nan.unwrap(), "the training set, sequence 0, timestep 2, element 1"),
         (trainer(good).batch_size(0), dataset(4, 5, 3, 2), "batch_size"),
         (trainer(good).epochs(0), dataset(4, 5, 3, 2), "epochs"),
         (trainer(good).report_every(0), dataset(4, 5, 3, 2), "report_every"),
@@ -138,7 +139,7 @@ fn a_trainer_checks_before_it_starts() {
     assert!(
         Dataset::new(
             Array::new(vec![0.0; 4], &[2, 2]).unwrap(),
-            Array::new(vec![0.0; 2], &[2, 1]).unwrap()
+            Array::new(vec![0.0; 3], &[3, 1]).unwrap()
         )
         .is_err()
     );

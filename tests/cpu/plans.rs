@@ -3,7 +3,7 @@
 use gatefold::command::{Access, Limits, Operation, Range};
 use gatefold::kernels;
 use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions};
-use gatefold::train::Adam;
+use gatefold::train::{Adam, Optimizer};
 
 use crate::common::models::count;
 
@@ -12,11 +12,8 @@ fn stack(layers: usize) -> StackShape {
 }
 
 fn training(shape: &StackShape, steps: usize, batch: usize, limits: &Limits) -> Plan {
-    let options = TrainingOptions {
-        adam: Some(Adam::new(0.01).constants()),
-        input_gradient: true,
-        dropout: None,
-    };
+    let update = Some(Optimizer::from(Adam::new(0.01)).update());
+    let options = TrainingOptions { update, input_gradient: true, ..Default::default() };
     Plan::training(shape, &Sequences::new(steps, batch), &options, limits).unwrap()
 }
 
@@ -50,7 +47,7 @@ fn steps_run_forward_then_backward() {
         "layer 1, t = 4",
         "head",
         "loss",
-        "mean loss",
+        "sum of the loss",
         "head, input gradient",
         "layer 1, backward, t = 4",
         "layer 1, backward, t = 0",
@@ -70,7 +67,7 @@ fn steps_run_forward_then_backward() {
 /// No command reads a workspace buffer that nothing has written.
 #[test]
 fn nothing_is_read_before_it_is_written() {
-    let given = ["params", "adam_m", "adam_v", "feed"];
+    let given = ["params", "moment_0", "moment_1", "groups", "status", "feed"];
     reads_what_is_written(&training(&stack(2), 4, 3, &Limits::WEBGPU), &given);
     for flags in 0..32 {
         let [bidirectional, projected, lengths, state, dropped] =

@@ -27,7 +27,7 @@ fn every_kernel_has_its_three_files() {
     assert_eq!(stems("shaders", "wgsl", &["common"]), table, "shaders/");
     assert_eq!(stems("src/kernels", "rs", &["mod"]), table, "src/kernels/");
     assert_eq!(
-        stems("src/reference", "rs", &["mod", "compare", "sequence"]),
+        stems("src/reference", "rs", &["mod", "compare", "optimizer", "sequence"]),
         table,
         "src/reference/"
     );
@@ -47,11 +47,22 @@ fn ids_are_positions() {
         (kernels::LSTM_STEP_BACKWARD, "lstm_step_backward"),
         (kernels::COLUMN_SUM, "column_sum"),
         (kernels::REDUCE_SUM, "reduce_sum"),
-        (kernels::MSE_LOSS, "mse_loss"),
+        (kernels::POINTWISE_LOSS, "pointwise_loss"),
         (kernels::ADAM, "adam"),
         (kernels::COPY_SEQUENCE, "copy_sequence"),
         (kernels::COPY_AT_LENGTH, "copy_at_length"),
         (kernels::DROPOUT, "dropout"),
+        (kernels::SGD, "sgd"),
+        (kernels::RMSPROP, "rmsprop"),
+        (kernels::GRADIENT_NORM, "gradient_norm"),
+        (kernels::CLIP_SCALE, "clip_scale"),
+        (kernels::EMBEDDING, "embedding"),
+        (kernels::EMBEDDING_BACKWARD, "embedding_backward"),
+        (kernels::ONE_HOT, "one_hot"),
+        (kernels::SOFTMAX, "softmax"),
+        (kernels::ARGMAX, "argmax"),
+        (kernels::ACCURACY, "accuracy"),
+        (kernels::CROSS_ENTROPY_LOSS, "cross_entropy_loss"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {
@@ -141,6 +152,30 @@ fn modules_are_valid_and_agree_with_their_rows() {
 }
 
 #[test]
+fn rows_are_shared_by_as_many_as_they_need() {
+    for (classes, lanes) in [
+        (1, 1),
+        (32, 1),
+        (33, 2),
+        (64, 2),
+        (65, 4),
+        (300, 16),
+        (1024, 32),
+        (1025, 64),
+        (1 << 20, 64),
+    ] {
+        assert_eq!(kernels::row_lanes(classes), lanes, "{classes} classes");
+        // A workgroup has 64 of them.
+        let rows = 64 / lanes;
+        assert_eq!(kernels::row_grid(rows, classes), [1, 1, 1]);
+        assert_eq!(kernels::row_grid(rows + 1, classes), [2, 1, 1]);
+        assert_eq!(kernels::row_grid(rows * 32_769, classes), [32_768, 2, 1]);
+    }
+    let most = kernels::classes_within(65_000, 3);
+    assert!(most > 1_000_000 && 3 * (most / 64 + 1) + 14 <= 65_000);
+}
+
+#[test]
 fn field_names_agree() {
     for kernel in kernels::table().0 {
         for variant in &kernel.variants {
@@ -152,4 +187,93 @@ fn field_names_agree() {
             assert_eq!(names, fields, "{}", kernel.name);
         }
     }
+}
+
+/// Columns and places have the same numbers in Rust and WGSL.
+#[test]
+fn constants_agree() {
+    use gatefold::kernels::gradient_norm::CHUNK;
+    use gatefold::reference::{
+        AdamSettings, CommonSettings, GROUP_BLOCK, RmsPropSettings, SETTINGS, SgdSettings, kind,
+        policy, scalars, status,
+    };
+
+    // In each kernel's module: a name and its value.
+    let agree = |kernel: &str, wanted: &[(&str, f64)]| {
+        let table = kernels::table();
+        let row = table.0.iter().find(|row| row.name == kernel).unwrap();
+        for (name, want) in wanted {
+            let line = format!("const {name} = ");
+            let text = row.variants[0].source.split(line.as_str()).nth(1);
+            let text = text.unwrap_or_else(|| panic!("{kernel} has no {name}"));
+            let value = text.split(';').next().unwrap().trim_end_matches('u');
+            assert_eq!(value.parse::<f64>().unwrap(), *want, "{kernel}, {name}");
+        }
+    };
+    let places = [
+        ("STATUS_SCALE", status::SCALE),
+        ("STATUS_NORM", status::NORM),
+        ("STATUS_APPLY", status::APPLY),
+        ("STATUS_HALTED", status::HALTED),
+        ("STATUS_KIND", status::KIND),
+        ("STATUS_CHUNK", status::CHUNK),
+        ("STATUS_OFFSET", status::OFFSET),
+        ("STATUS_SINCE", status::SINCE),
+        ("STATUS_SKIPPED", status::SKIPPED),
+        ("MAX_NORM", scalars::MAX_NORM),
+        ("POLICY", scalars::POLICY),
+        ("CHUNK", CHUNK),
+    ];
+    agree("clip_scale", &places.map(|(name, place)| (name, place as f64)));
+    let named = [
+        ("KIND_NONE", kind::NONE),
+        ("KIND_LOSS", kind::LOSS),
+        ("KIND_GRADIENT", kind::GRADIENT),
+        ("POLICY_SKIP", policy::SKIP),
+        ("POLICY_ERROR", policy::ERROR),
+    ];
+    agree("clip_scale", &named.map(|(name, value)| (name, f64::from(value))));
+    agree("adam", &[("SETTINGS", SETTINGS as f64), ("GROUP_BLOCK", GROUP_BLOCK as f64)]);
+
+    // Settings that are whole numbers: the column of each is where its number stands in the row.
+    let common = CommonSettings {
+        rate: 10.0,
+        weight_decay: 11.0,
+        keep: 12.0,
+        clip_value: 13.0,
+        active: true,
+    };
+    let columns = |kernel: &str, row: [f32; SETTINGS], names: &[(&str, f32)]| {
+        let at = |value: f32| row.iter().position(|&v| v == value).unwrap() as f64;
+        let shared = [("RATE", 10.0), ("WEIGHT_DECAY", 11.0), ("KEEP", 12.0)];
+        let shared = shared.into_iter().chain([("CLIP_VALUE", 13.0), ("ACTIVE", 1.0)]);
+        let wanted: Vec<(&str, f64)> =
+            shared.chain(names.iter().copied()).map(|(name, value)| (name, at(value))).collect();
+        agree(kernel, &wanted);
+    };
+    let adam = AdamSettings {
+        common,
+        one_minus_beta1: 20.0,
+        beta2: 21.0,
+        one_minus_beta2: 22.0,
+        eps: 23.0,
+        root_correction: 24.0,
+    };
+    let own = [("ONE_MINUS_BETA1", 20.0), ("BETA2", 21.0), ("ONE_MINUS_BETA2", 22.0)];
+    columns("adam", adam.row(), &own);
+    columns("adam", adam.row(), &[("EPS", 23.0), ("ROOT_CORRECTION", 24.0)]);
+    let rmsprop =
+        RmsPropSettings { common, alpha: 20.0, one_minus_alpha: 21.0, eps: 22.0, momentum: 23.0 };
+    let own = [("ALPHA", 20.0), ("ONE_MINUS_ALPHA", 21.0), ("EPS", 22.0), ("MU", 23.0)];
+    columns("rmsprop", rmsprop.row(), &own);
+    let sgd = SgdSettings { common, momentum: 20.0, gradient_share: 21.0, nesterov: false };
+    columns("sgd", sgd.row(), &[("MU", 20.0), ("GRADIENT_SHARE", 21.0)]);
+    let ahead =
+        SgdSettings { common: CommonSettings { active: false, ..common }, nesterov: true, ..sgd };
+    assert_eq!(ahead.row()[7], 1.0);
+    agree("sgd", &[("NESTEROV", 7.0)]);
+
+    assert_eq!(AdamSettings::from_row(&adam.row()), adam);
+    assert_eq!(RmsPropSettings::from_row(&rmsprop.row().map(f64::from)), rmsprop);
+    assert_eq!(SgdSettings::from_row(&ahead.row()), ahead);
 }

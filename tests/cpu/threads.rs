@@ -15,7 +15,7 @@ fn trained(threads: usize) -> Vec<u32> {
         Array::new(normal(40 * 3, 1.0, 2), &[40, 3]).unwrap(),
     );
     let mut trainer =
-        Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(16).epochs(2).shuffle(4);
+        Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(16).epochs(2).shuffle(4);
     let report = trainer.fit(&data.unwrap(), None, |_| ()).unwrap();
     let state = trainer.model().state_dict().unwrap();
     let weights = state.into_iter().flat_map(|(_, array)| array.into_data());

@@ -8,36 +8,18 @@ The metadata name the versions that wrote it.
 """
 
 import itertools
-import json
-import pathlib
+import sys
 
 import numpy
-import safetensors
-import safetensors.torch
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-FOLDER = pathlib.Path(__file__).parent
-VERSIONS = {"torch": torch.__version__, "safetensors": safetensors.__version__, "numpy": numpy.__version__}
+sys.dont_write_bytecode = True  # no folder of it beside the goldens
 
-
-def ordered(data):
-    """A file's bytes with its metadata in alphabetical order: safetensors writes them in a random one."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(end - 8) + data[end:]
-
-
-def save(name, tensors):
-    """Writes a file, unless the one there says the same."""
-    tensors = {k: v.detach().clone().contiguous().float() for k, v in tensors.items()}
-    path, data = FOLDER / f"{name}.safetensors", ordered(safetensors.torch.save(tensors, metadata=VERSIONS))
-    if not path.exists() or ordered(path.read_bytes()) != data:
-        path.write_bytes(data)
-    print(name, len(data), "bytes")
+from files import FOLDER, save
+from training import training
 
 
 class Model(nn.Module):
@@ -335,6 +317,7 @@ def keys():
     (FOLDER / "state_dict_keys.txt").write_text("".join(lines))
 
 
+torch.set_num_threads(1)  # sums in one order everywhere
 for layers in (1, 2):
     for single in (False, True):
         stack(layers, single)
@@ -347,3 +330,4 @@ dropout()
 half()
 cell_module()
 keys()
+training()

@@ -32,7 +32,7 @@ fn long_sums_keep_to_the_loop_budget(device: &Device) {
         StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(input, 1) };
     let params = normal(ParameterTable::new(&shape).len, 1.0, 1);
     let mut feed = normal(rows * input + rows, 1.0, 2);
-    feed.extend([0.0, 1.0]);
+    feed.push(1.0 / rows as f32);
     let run = |limits: &Limits| {
         let sequences = Sequences::new(1, rows);
         let plan = Plan::training(&shape, &sequences, &TrainingOptions::default(), limits).unwrap();
@@ -122,7 +122,7 @@ fn async_submissions_dont_block(device: &Device) {
     let x = Array::new(normal(rows * steps * 8, 1.0, 1), &[rows, steps, 8]).unwrap();
     let data = Dataset::new(x, Array::new(normal(rows, 1.0, 2), &[rows, 1]).unwrap()).unwrap();
     let epochs = 97;
-    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(rows);
+    let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(rows);
     trainer = trainer.epochs(epochs).report_every(epochs);
     let submits = || theirs.counts().submits;
     let reported = Cell::new(None);

@@ -225,7 +225,7 @@ fn recorded_training_is_fit(device: &Device) {
             .seed(4);
         let trainer = || {
             let model = Forecaster::new(&caller.ours, config.clone(), outputs).unwrap();
-            Trainer::new(model, Loss::Mse, Adam::new(0.01)).batch_size(batch).epochs(epochs)
+            Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(batch).epochs(epochs)
         };
         let (x, y) = (normal(2 * batch * steps * input, 1.0, 1), normal(2 * batch, 1.0, 2));
         let data = Dataset::new(
@@ -279,7 +279,7 @@ fn recording_creates_nothing(device: &Device) {
     let [forecaster, model] =
         [(); 2].map(|()| Forecaster::new(&caller.ours, config.clone(), 1).unwrap());
     let long = caller.buffer(100 * batch * 2, ALL);
-    let mut trainer = Trainer::new(model, Loss::Mse, Adam::new(0.01));
+    let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01));
     let x = caller.holding(&normal(steps * batch * 2, 1.0, 1), 0);
     let (y, target) = (caller.buffer(2000, ALL), caller.holding(&[0.5; 3], 0));
     let [h, c] = [(); 2].map(|()| caller.buffer(batch * 5, ALL));

@@ -1,10 +1,16 @@
 //! Training steps in a caller's encoder.
 
-use super::{DeviceState, State, Trainer, step_values, training_plan};
-use crate::device::{Buffer, Device};
-use crate::error::Result;
-use crate::plan::Sequences;
+use super::Trainer;
+use super::run::halted;
+use super::settings::Settings;
+use super::state::{State, training_plan};
+use crate::device::Buffer;
+use crate::error::{Error, Result};
+use crate::model::Forecaster;
+use crate::plan::{Encoding, Part, Sequences};
 use crate::record::{self, Given};
+use crate::reference::{SETTINGS, scalars, status};
+use crate::train::Reduction;
 
 /// Steps whose values lie on the device at a time, in two halves.
 const STEPS: u64 = 4096;
@@ -14,7 +20,8 @@ const STEPS: u64 = 4096;
 pub struct TrainingBindings<'a> {
     /// The input, `[T, B, I]`, or `[B, T, I]` where the model's settings say batch-first.
     pub x: wgpu::BufferSlice<'a>,
-    /// The targets, `[B, O]`.
+    /// The targets: `[B, O]`, or `[B]` of classes; with predictions at every timestep `[T, B, O]` or
+    /// `[T, B]`, whatever `x` is.
     pub target: wgpu::BufferSlice<'a>,
     /// Where the loss before the step goes, `[1]`, where it is wanted.
     pub loss: Option<wgpu::BufferSlice<'a>>,
@@ -46,9 +53,15 @@ impl Trainer {
     /// are read and written when the device gets there, so [`fit`](Self::fit) and `load_state_dict`
     /// belong before the recording or after the submission.
     ///
+    /// Nobody looks at what the buffers hold: a target that is no class, or a token that isn't one,
+    /// makes the loss NaN. Steps that come to NaN or infinity are met as [`NonFinite`](super::NonFinite)
+    /// says; [`expect_finite`](Self::expect_finite) tells of them.
+    ///
     /// # Errors
-    /// As [`Lstm::record`](crate::Lstm::record), and for settings as [`fit`](Self::fit). Nothing is
-    /// recorded then, and the step doesn't count.
+    /// As [`Lstm::record`](crate::Lstm::record), and for settings as [`fit`](Self::fit);
+    /// [`Error::Value`] for what the host would have to know of the data: the mean of a cross-entropy
+    /// with class weights, and the gradient of an embedding. Targets of the ignored class count in the
+    /// mean with a loss of 0. Nothing is recorded then, and the step doesn't count.
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -56,34 +69,56 @@ impl Trainer {
         bindings: &TrainingBindings<'_>,
     ) -> Result<()> {
         let operation = "Trainer::record_step";
-        self.adam.check(operation)?;
+        self.settings.check(operation, &self.model)?;
         let network = &self.model.network;
-        let (device, shape) = (&network.device, &network.shape);
+        let (device, shape, loss) = (&network.device, &network.shape, &self.settings.loss);
+        let refused = |name: &str, expected: &str| {
+            Err(Error::Value {
+                operation,
+                name: name.to_owned(),
+                expected: expected.to_owned(),
+                got: "data that only the device knows".to_owned(),
+            })
+        };
+        if loss.weights().is_some() && loss.reduction() == Reduction::Mean {
+            return refused("loss", "a sum, where classes have weights");
+        }
+        if let Encoding::Embedding(_) = shape.encoding {
+            return refused("the model", "one without an embedding");
+        }
         shape.check(operation, steps, batch)?;
+        let predictions = shape.predictions(steps) * batch;
+        let targets = predictions * if loss.is_of_classes() { 1 } else { shape.outputs() };
         let given = |name, slice, len| Given { name, slice, len };
-        let x = given("x", bindings.x, steps * batch * shape.input);
-        let target = given("target", bindings.target, batch * shape.outputs());
-        let loss = bindings.loss.map(|slice| given("loss", slice, 1));
-        record::expect(operation, device, &[x, target], loss.as_slice(), &[])?;
+        let x = given("x", bindings.x, steps * batch * shape.given());
+        let target = given("target", bindings.target, targets);
+        let told = bindings.loss.map(|slice| given("loss", slice, 1));
+        record::expect(operation, device, &[x, target], told.as_slice(), &[])?;
 
         if self.state.is_none() {
-            self.state = Some(State::new(&self.model)?);
+            self.state = Some(State::new(&self.model, &self.settings)?);
         }
-        let Some(State { device: state, .. }) = &mut self.state else {
-            unreachable!("it was made just now")
-        };
-        let step = state.step + 1;
-        let (rows, start, row) = coming(&self.model, &self.adam, device, state, step)?;
+        let Some(state) = &mut self.state else { unreachable!("it was made just now") };
+        state.apply(&self.model, &self.settings)?;
+        let (rows, start) = coming(&self.model, &self.settings, state)?;
         let batch_first = network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
-        let plan = || training_plan(&self.model, &self.adam, &sequences);
-        let caller = state.buffers(&self.model);
-        let ready = state.recorded.get((sequences, "training"), device, plan, &caller)?;
+        let plan = || training_plan(&self.model, &self.settings, &sequences, Part::Whole);
+        let caller = state.device.buffers(&self.model);
+        let key = (sequences, "training");
+        let known = state.device.recorded.has(&key);
+        let ready = state.device.recorded.get(key, device, plan, &caller)?;
         let (plan, session) = (&ready.plan, &ready.session);
+        if !known {
+            // Every step of the shape has the same.
+            let scale = loss.scale(targets as f64);
+            device.write(&session.known("loss_scale"), 0, &[scale])?;
+        }
         record::copy_in(encoder, session, &[(x, "x"), (target, "target")]);
         if let Some(rows) = rows.as_wgpu() {
             let mut at = start;
-            for (name, len) in [("scalars", 2), ("key", row - 2)] {
+            let groups = SETTINGS * (self.settings.groups.len() + 1);
+            for (name, len) in [("scalars", scalars::LEN), ("settings", groups), ("key", 4)] {
                 if let Some(to) = session.known_if(name).as_ref().and_then(Buffer::as_wgpu) {
                     let size = 4 * len as u64;
                     encoder.copy_buffer_to_buffer(rows, 4 * at as u64, to, 0, Some(size));
@@ -93,15 +128,33 @@ impl Trainer {
         }
         // The last command keeps the loss for `fit`.
         session.encode(encoder, plan.forward_from..session.program().commands.len() - 1);
-        if let Some(loss) = &loss {
-            record::copy_out(encoder, session, "loss", 0, loss);
+        if let Some(told) = &told {
+            record::copy_out(encoder, session, "loss", 0, told);
         }
-        state.step = step;
+        state.place.step += 1;
         Ok(())
     }
-}
 
-impl Trainer {
+    /// Whether every step that was recorded and submitted came to finite numbers; waits for them.
+    /// After an error the next step starts from the parameters before the bad one.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] where one didn't, with the policy
+    /// [`NonFinite::Error`](super::NonFinite::Error); [`Error::Gpu`].
+    pub fn expect_finite(&mut self) -> Result<()> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let network = &self.model.network;
+        let found = network.device.read(&state.device.status, 0, status::LEN)?;
+        let Some((undone, error)) = halted(network, &self.settings, &found, state.place.step)
+        else {
+            return Ok(());
+        };
+        state.place.step -= undone;
+        state.device.coming = None;
+        state.device.clear_status(&network.device)?;
+        Err(error)
+    }
+
     /// Lets go of what [`record_step`](Self::record_step) keeps for every shape; the next call of a
     /// shape makes it anew.
     pub fn release_recorded(&self) {
@@ -111,16 +164,21 @@ impl Trainer {
     }
 }
 
-/// Where the values of a step are, once they are there: the buffer, the first element, how many.
-fn coming(
-    model: &crate::model::Forecaster,
-    adam: &super::Adam,
-    device: &Device,
-    state: &mut DeviceState,
-    step: u64,
-) -> Result<(Buffer, usize, usize)> {
-    let row = step_values(model, adam, step).len();
+/// Where the values of the next step are, once they are there: the buffer and the first element.
+fn coming(model: &Forecaster, settings: &Settings, state: &mut State) -> Result<(Buffer, usize)> {
+    let State { device: state, place, .. } = state;
+    let device = &model.network.device;
+    let step = place.step + 1;
+    let values = |steps: std::ops::Range<u64>| {
+        let mut values = Vec::new();
+        for step in steps {
+            let at = (step, place.epoch);
+            settings.step_values(model, &place.scheduler, at, &mut values);
+        }
+        values
+    };
     if state.coming.is_none() {
+        let row = values(step..step + 1).len();
         let rows = device.create_buffer("coming steps", STEPS as usize * row)?;
         state.coming = Some(Coming { rows, row, filled: step - 1 });
     }
@@ -131,9 +189,8 @@ fn coming(
         // Up to the end of this half; the other one may belong to steps that still wait.
         let half = STEPS / 2;
         let end = (step / half + 1) * half;
-        let values: Vec<f32> = (step..end).flat_map(|s| step_values(model, adam, s)).collect();
-        device.write(&coming.rows, coming.start(step), &values)?;
+        device.write(&coming.rows, coming.start(step), &values(step..end))?;
         coming.filled = end - 1;
     }
-    Ok((coming.rows.clone(), coming.start(step), row))
+    Ok((coming.rows.clone(), coming.start(step)))
 }

@@ -1,0 +1,147 @@
+//! Host side of `sgd`.
+
+use super::{SGD, View, flag, groups, input, output, read, variant, write};
+use crate::command::{Call, Dispatch, Kernel, params};
+use crate::reference::{self, Groups, OptimizerStep, Real, SgdSettings, Tolerance};
+
+params! {
+    /// The block of constants.
+    pub struct Params {
+        /// Elements to update.
+        pub len: u32,
+        /// The first of them in the gradients, the parameters and the states.
+        pub start: u32,
+        /// Where the settings start in their binding.
+        pub settings_start: u32,
+        /// Where the group of the first block is in its binding.
+        pub groups_start: u32,
+        /// Where the status starts in its binding.
+        pub status_start: u32,
+    }
+}
+
+/// Invocations of a workgroup, an element each.
+pub const TILE: usize = 256;
+
+/// The buffers of one update; `g`, `p` and a momentum start alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// `[G, 16]`: a row of settings a group, see [`reference::SgdSettings::row`].
+    pub settings: View,
+    /// `[ceil(len / 64)]`: the group of each block.
+    pub groups: View,
+    /// `[16]`: what `clip_scale` says of the step, see [`reference::status`].
+    pub status: View,
+    /// Gradients.
+    pub g: View,
+    /// Parameters.
+    pub p: View,
+    /// Momentum; without one, some other buffer, which isn't touched.
+    pub momentum: View,
+}
+
+/// One step over `len` elements, the first of which starts a block; with a momentum or without.
+pub fn dispatch(len: usize, momentum: bool, at: &Operands) -> Dispatch {
+    debug_assert!(at.p.start == at.g.start && (!momentum || at.momentum.start == at.g.start));
+    let params = Params {
+        len: len as u32,
+        start: at.g.start(),
+        settings_start: at.settings.start(),
+        groups_start: at.groups.start(),
+        status_start: at.status.start(),
+    };
+    let read = [at.settings, at.groups, at.status, at.g];
+    Dispatch {
+        kernel: SGD,
+        variant: 0,
+        constants: vec![("MOMENTUM", flag(momentum))],
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: read.iter().chain(&[at.p, at.momentum]).map(|view| view.range).collect(),
+        grid: [groups(len, TILE), 1, 1],
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    let p: Params = call.params();
+    let len = p.len as usize;
+    let has_momentum = call.dispatch.constant("MOMENTUM") != 0.0;
+    let [settings, groups, status, g, param, momentum] = call.args else {
+        unreachable!("six bindings")
+    };
+    let groups = Groups {
+        settings: input(settings, p.settings_start),
+        groups: input(groups, p.groups_start),
+    };
+    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    reference::sgd(
+        &step,
+        &input(g, p.start)[..len],
+        &mut output(param, p.start)[..len],
+        has_momentum.then(|| &mut output(momentum, p.start)[..len]),
+    );
+}
+
+/// The largest term of a gradient or a momentum.
+fn scale(call: Call<'_, '_, f64>) -> f64 {
+    let p: Params = call.params();
+    let len = p.len as usize;
+    let has_momentum = call.dispatch.constant("MOMENTUM") != 0.0;
+    let [settings, groups, status, g, param, momentum] = call.args else {
+        unreachable!("six bindings")
+    };
+    let groups = Groups {
+        settings: input(settings, p.settings_start),
+        groups: input(groups, p.groups_start),
+    };
+    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    let (g, param) = (&input(g, p.start)[..len], input(param, p.start));
+    let mut largest = 0.0f64;
+    for (at, row) in step.updated(len) {
+        let c = SgdSettings::from_row(row);
+        for i in at {
+            let kept = f64::from(c.common.keep) * param[i].abs();
+            largest = largest.max(c.common.gradient(step.scale().abs(), g[i].abs(), kept));
+            if has_momentum {
+                largest = largest.max(input(momentum, p.start)[i].abs());
+            }
+        }
+    }
+    largest
+}
+
+/// The row of the table.
+pub fn row() -> Kernel {
+    Kernel {
+        name: "sgd",
+        bindings: const {
+            &[
+                read("settings", "[G, 16]"),
+                read("groups", "[ceil(N / 64)]"),
+                read("status", "[16]"),
+                read("g", "[N]"),
+                write("p", "[N]"),
+                write("momentum", "[N]"),
+            ]
+        },
+        fields: Params::FIELDS,
+        params_size: size_of::<Params>(),
+        variants: vec![variant(
+            "flat",
+            concat!(
+                include_str!("../../shaders/common/finite.wgsl"),
+                include_str!("../../shaders/common/groups.wgsl"),
+                include_str!("../../shaders/common/status.wgsl"),
+                include_str!("../../shaders/common/optimizer.wgsl"),
+                include_str!("../../shaders/sgd.wgsl")
+            ),
+            [256, 1, 1],
+        )],
+        twin,
+        twin_f64: twin,
+        fast: None,
+        scale: Some(scale),
+        // Gradients and momentum may cancel; what is left has the error of its terms, of which
+        // there are four, a few roundings each.
+        tolerance: |_| Tolerance::Mixed { absolute: 5e-7, relative: 1e-6 },
+    }
+}

@@ -1,0 +1,268 @@
+//! What a training step is fed with, and the loss.
+
+use super::workspace::{Place, Planner};
+use super::{Answer, Encoding, Head, LOSS_SLOTS, Objective, TrainingOptions};
+use crate::command::{BufferId, Operation, Owner, Range};
+use crate::kernels::{
+    View, accuracy, argmax, cross_entropy_loss, pointwise_loss, reduce_sum, softmax,
+};
+use crate::reference::{CrossEntropy, Pointwise, SETTINGS};
+
+/// Runs that the host may prepare before it submits, at most.
+const FEED_SLOTS: usize = 16;
+
+/// Elements (64 MiB) that a feed's ring may take where it has more than one slot.
+const FEED_ELEMENTS: usize = 16 << 20;
+
+/// Floating-point operations of one submission, about: a slow GPU takes a quarter of a second,
+/// well below what a driver's watchdog allows.
+const SUBMIT_FLOP: usize = 50_000_000_000;
+
+impl Planner<'_> {
+    /// What the host writes for a run, and its way to where kernels read it.
+    pub(super) fn feed(&mut self, options: &TrainingOptions) {
+        self.target(&options.objective);
+        if let Encoding::Embedding(tokens) = self.shape.encoding {
+            self.workspace("token_order", "[T B]", &[self.steps * self.batch]);
+            self.workspace("token_offsets", "[V + 1]", &[tokens + 1]);
+        }
+        if let Some(update) = &options.update {
+            self.workspace("scalars", "[4]", &[4]);
+            self.workspace("settings", "[G, 16]", &[update.groups, SETTINGS]);
+        }
+        if self.dropout.is_some() {
+            self.workspace("key", "[4]", &[4]);
+        }
+        let names = [
+            "x",
+            "lengths",
+            "keep",
+            "fresh",
+            "target",
+            "loss_scale",
+            "token_order",
+            "token_offsets",
+            "scalars",
+            "settings",
+            "key",
+        ];
+        let there = names.into_iter().filter_map(|name| self.program.buffer(name));
+        let parts: Vec<Range> = there.map(|buffer| self.whole(buffer)).collect();
+        let len: usize = parts.iter().map(|part| part.len).sum();
+        // A training step: forward, and twice that backward.
+        let terms = self.shape.features().saturating_add(self.shape.state());
+        let units = 4 * self.shape.layers * self.shape.directions() * self.shape.hidden;
+        let head = self.shape.features().saturating_mul(self.shape.outputs());
+        let weights = units.saturating_mul(terms.saturating_add(self.shape.input));
+        let flop =
+            (6 * self.steps * self.batch).saturating_mul(weights.saturating_add(head).max(1));
+        let slots = (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS);
+        let feed = self.ring("feed", "[all that is fed]", &[len], slots, Owner::Workspace);
+        let mut start = 0;
+        for to in parts {
+            let from = Range { buffer: feed, start, len: to.len };
+            self.push("feed", Operation::Copy { from, to });
+            start += to.len;
+        }
+    }
+
+    /// Predictions, each of [`StackShape::outputs`](super::StackShape::outputs) numbers.
+    fn predictions(&self) -> usize {
+        self.shape.predictions(self.steps) * self.batch
+    }
+
+    /// What predictions are compared with.
+    pub(super) fn target(&mut self, objective: &Objective) {
+        let (steps, batch, outputs) = (self.steps, self.batch, self.shape.outputs());
+        let every = matches!(self.shape.head, Head::EveryStep(_));
+        match (objective, every) {
+            (Objective::Pointwise(_), true) => {
+                self.workspace("target", "[T, B, O]", &[steps, batch, outputs])
+            }
+            (Objective::Pointwise(_), false) => {
+                self.workspace("target", "[B, O]", &[batch, outputs])
+            }
+            (Objective::CrossEntropy { .. }, true) => {
+                self.workspace("target", "[T, B]", &[steps, batch])
+            }
+            (Objective::CrossEntropy { .. }, false) => self.workspace("target", "[B]", &[batch]),
+        };
+        self.workspace("loss_scale", "[1]", &[1]);
+    }
+
+    /// The loss and the predictions' gradient.
+    pub(super) fn loss(&mut self, objective: &Objective) {
+        let outputs = self.shape.outputs();
+        let dy = match self.shape.head {
+            Head::EveryStep(_) => {
+                self.workspace("dy", "[T, B, O]", &[self.steps, self.batch, outputs])
+            }
+            _ => self.workspace("dy", "[B, O]", &[self.batch, outputs]),
+        };
+        let (partials, count) = match objective {
+            Objective::Pointwise(loss) => {
+                let count = (self.predictions() * outputs).div_ceil(pointwise_loss::CHUNK);
+                let partials = self.workspace("loss_partials", "[ceil(N / 1024)]", &[count]);
+                self.pointwise_loss(*loss, dy, partials);
+                (partials, count)
+            }
+            Objective::CrossEntropy { settings, weighted } => {
+                let count = self.predictions();
+                let losses = self.workspace("row_losses", "[T B]", &[count]);
+                let weights = weighted
+                    .then(|| self.add("class_weights", "[O]", &[outputs], 1, self.given_results));
+                self.cross_entropy_loss(*settings, dy, losses, weights);
+                (losses, count)
+            }
+        };
+        let loss = self.add("loss", "[1]", &[1], 1, self.given_results);
+        self.sum("sum of the loss", (partials, count), loss, self.accumulate);
+    }
+
+    fn pointwise_loss(&mut self, loss: Pointwise, dy: BufferId, partials: BufferId) {
+        let (y, target, outputs) = (self.named("y"), self.named("target"), self.shape.outputs());
+        let len = self.predictions() * outputs;
+        let some = match self.program.spec(y).len <= self.limits.max_binding {
+            true => len,
+            false => self.rows_in_binding(pointwise_loss::CHUNK) * pointwise_loss::CHUNK,
+        };
+        for first in (0..len).step_by(some) {
+            let count = some.min(len - first);
+            let view = |buffer| self.window(Place { buffer, start: first }, count);
+            let chunk = pointwise_loss::CHUNK;
+            let sums = Place { buffer: partials, start: first / chunk };
+            let operands = pointwise_loss::Operands {
+                y: view(y),
+                target: view(target),
+                padding: self.padding(),
+                scale: View::of(self.whole(self.named("loss_scale"))),
+                dy: view(dy),
+                partials: self.window(sums, count.div_ceil(chunk)),
+            };
+            let size = (self.batch, outputs);
+            let dispatch = pointwise_loss::dispatch(loss, (first, count), size, &operands);
+            self.launch("loss", dispatch);
+        }
+    }
+
+    /// The most predictions that a launch over rows of logits may have.
+    fn rows_of_logits(&self) -> usize {
+        match self.program.spec(self.named("y")).len <= self.limits.max_binding {
+            true => self.predictions(),
+            false => self.rows_in_binding(self.shape.outputs()),
+        }
+    }
+
+    fn cross_entropy_loss(
+        &mut self,
+        loss: CrossEntropy,
+        dy: BufferId,
+        losses: BufferId,
+        weights: Option<BufferId>,
+    ) {
+        let (y, target, classes) = (self.named("y"), self.named("target"), self.shape.outputs());
+        let (rows, some) = (self.predictions(), self.rows_of_logits());
+        for first in (0..rows).step_by(some) {
+            let count = some.min(rows - first);
+            let logits =
+                |buffer| self.window(Place { buffer, start: first * classes }, count * classes);
+            let row = |buffer| self.window(Place { buffer, start: first }, count);
+            let operands = cross_entropy_loss::Operands {
+                logits: logits(y),
+                target: row(target),
+                padding: self.padding(),
+                weights: weights.map(|weights| View::of(self.whole(weights))),
+                scale: View::of(self.whole(self.named("loss_scale"))),
+                dy: logits(dy),
+                losses: row(losses),
+            };
+            let size = (self.batch, classes);
+            let dispatch = cross_entropy_loss::dispatch(loss, (first, count), size, &operands);
+            self.launch("loss", dispatch);
+        }
+    }
+
+    /// The probabilities or the classes of the predictions.
+    pub(super) fn answer(&mut self, answer: Answer) {
+        let (y, classes) = (self.named("y"), self.shape.outputs());
+        let (rows, some) = (self.predictions(), self.rows_of_logits());
+        let out = match answer {
+            Answer::Outputs => return,
+            Answer::Probabilities => self.workspace("probabilities", "[T B, O]", &[rows, classes]),
+            Answer::Classes => self.workspace("classes", "[T B]", &[rows]),
+        };
+        self.output = Some(self.whole(out));
+        for first in (0..rows).step_by(some) {
+            let count = some.min(rows - first);
+            let logits =
+                |buffer| self.window(Place { buffer, start: first * classes }, count * classes);
+            let dispatch = match answer {
+                Answer::Classes => {
+                    let out = self.window(Place { buffer: out, start: first }, count);
+                    argmax::dispatch((count, classes), logits(y), out)
+                }
+                _ => softmax::dispatch((count, classes), logits(y), logits(out)),
+            };
+            self.launch("answer", dispatch);
+        }
+    }
+
+    /// How many classes are predicted right, where they are classes.
+    pub(super) fn correct(&mut self, objective: &Objective) {
+        let Objective::CrossEntropy { settings, .. } = objective else { return };
+        let (y, target, classes) = (self.named("y"), self.named("target"), self.shape.outputs());
+        let (rows, some) = (self.predictions(), self.rows_of_logits());
+        let right = self.workspace("right", "[T B]", &[rows]);
+        for first in (0..rows).step_by(some) {
+            let count = some.min(rows - first);
+            let logits = Place { buffer: y, start: first * classes };
+            let row = |buffer| self.window(Place { buffer, start: first }, count);
+            let operands = accuracy::Operands {
+                logits: self.window(logits, count * classes),
+                targets: row(target),
+                padding: self.padding(),
+                correct: row(right),
+            };
+            let size = (self.batch, classes);
+            let ignored = settings.ignore_index;
+            let dispatch = accuracy::dispatch((first, count), size, ignored, &operands);
+            self.launch("right predictions", dispatch);
+        }
+        let correct = self.workspace("correct", "[1]", &[1]);
+        self.sum("right predictions", (right, rows), correct, false);
+    }
+
+    /// The sum of the elements of a buffer: sums of sums, until one is left.
+    fn sum(
+        &mut self,
+        label: &str,
+        (buffer, len): (BufferId, usize),
+        to: BufferId,
+        accumulate: bool,
+    ) {
+        let (mut from, mut left, mut stage) = (buffer, len, 0);
+        let name = self.program.spec(to).name.clone();
+        loop {
+            let sums = left.div_ceil(reduce_sum::CHUNK);
+            let last = sums == 1;
+            let out = match last {
+                true => to,
+                false => self.workspace(&format!("{name}_sums_{stage}"), "[sums]", &[sums]),
+            };
+            let views = (View::of(self.whole(from)), View::of(self.whole(out)));
+            let add = last && accumulate;
+            self.launch(label, reduce_sum::dispatch(left, reduce_sum::CHUNK, 1.0, views, add));
+            if last {
+                return;
+            }
+            (from, left, stage) = (out, sums, stage + 1);
+        }
+    }
+
+    /// Keeps the loss for the host.
+    pub(super) fn log_loss(&mut self) {
+        let losses = self.ring("losses", "[1]", &[1], LOSS_SLOTS, Owner::Caller);
+        let (from, to) = (self.whole(self.named("loss")), self.whole(losses));
+        self.push("log the loss", Operation::Copy { from, to });
+    }
+}

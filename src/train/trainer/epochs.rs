@@ -1,0 +1,270 @@
+//! The training loop.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::feeder::{Feeder, Source};
+use super::run::Run;
+use super::settings::{NonFinite, Reports};
+use super::state::{Direction, State, copy_parameters};
+use super::{Best, Progress, Report, Trainer};
+use crate::data::Dataset;
+use crate::device::Wait;
+use crate::error::{Error, Result};
+use crate::reference::status;
+
+/// What a call has done so far.
+struct Call {
+    run: Run,
+    report: Report,
+    /// The steps of this call after which epochs ended that aren't in the report yet.
+    ends: VecDeque<usize>,
+    /// Steps whose losses were told.
+    told: usize,
+    /// Since the last report.
+    since: Instant,
+    samples: usize,
+}
+
+impl Trainer {
+    /// Whenever this is pending, every step that the state has counted is submitted.
+    pub(super) async fn run_epochs<'a, S: Source<'a>>(
+        &self,
+        state: &mut State,
+        source: S,
+        validation: Option<&Dataset>,
+        mut progress: impl FnMut(&Progress),
+        wait: Wait,
+    ) -> Result<Report> {
+        let mut call = Call {
+            run: Run::new(&self.model.network.device, wait),
+            report: Report::default(),
+            ends: VecDeque::new(),
+            told: 0,
+            since: Instant::now(),
+            samples: 0,
+        };
+        if state.place.finished {
+            state.place.begin(&self.settings);
+        }
+        let mut feeder = Feeder::new(source, self.settings.truncate);
+        let ended = self.epochs_of(state, &mut call, &mut feeder, validation, &mut progress).await;
+        if let Err(error) = ended {
+            // The steps before it count, so they have to happen.
+            call.run.submit().await?;
+            return Err(error);
+        }
+        self.settle(state, &mut call).await?;
+        if state.place.finished
+            && let (Some(kept), Some(best)) = (&state.best, state.place.best)
+        {
+            copy_parameters(&self.model, kept, Direction::GoBack, wait).await?;
+            call.report.validation = Some(best.validation);
+        }
+        call.report.stopped = !state.place.finished;
+        call.report.best = state.place.best;
+        call.report.skipped = call.run.status[status::SKIPPED] as u64;
+        if let Some(folder) = &self.settings.folder {
+            self.save_as(state, folder, wait).await?;
+        }
+        call.report.step_losses = call.run.losses;
+        Ok(call.report)
+    }
+
+    async fn epochs_of<'a, S: Source<'a>>(
+        &self,
+        state: &mut State,
+        call: &mut Call,
+        feeder: &mut Feeder<'a, S>,
+        validation: Option<&Dataset>,
+        progress: &mut impl FnMut(&Progress),
+    ) -> Result<()> {
+        let settings = &self.settings;
+        while state.place.epoch < settings.epochs {
+            let place = &mut state.place;
+            if !place.begun {
+                state.batches.reshuffle();
+                (place.begun, place.position) = (true, 0);
+            }
+            feeder.begin(place.epoch, &state.batches);
+            for _ in 0..place.position {
+                feeder.next().transpose()?;
+            }
+            loop {
+                let done = settings.max_steps.is_some_and(|most| call.run.steps() as u64 >= most);
+                if done || self.stop.is_asked() {
+                    return Ok(());
+                }
+                if !self.batch(state, call, feeder).await? {
+                    break;
+                }
+                if let Reports::Steps(every) = settings.reports
+                    && state.place.step.is_multiple_of(every as u64)
+                    && self.report(state, call, validation, progress).await?
+                {
+                    state.place.finished = true;
+                    return Ok(());
+                }
+            }
+            let place = &mut state.place;
+            if place.position == 0 {
+                return Err(Error::Value {
+                    operation: "Trainer::fit_batches",
+                    name: "batches".to_owned(),
+                    expected: "at least one in every epoch".to_owned(),
+                    got: format!("none in epoch {}", place.epoch + 1),
+                });
+            }
+            (place.epoch, place.begun, place.position) = (place.epoch + 1, false, 0);
+            call.ends.push_back(call.run.steps());
+            let wanted = match settings.reports {
+                Reports::Epochs(every) => (place.epoch - 1).is_multiple_of(every),
+                Reports::Steps(_) => false,
+            };
+            let last = place.epoch >= settings.epochs;
+            if (wanted || last) && self.report(state, call, validation, progress).await? {
+                break;
+            }
+        }
+        state.place.finished = true;
+        Ok(())
+    }
+
+    /// Records the optimizer step of the next batch; says whether there was one in the epoch.
+    async fn batch<'a, S: Source<'a>>(
+        &self,
+        state: &mut State,
+        call: &mut Call,
+        feeder: &mut Feeder<'a, S>,
+    ) -> Result<bool> {
+        let shape = &self.model.network.shape;
+        let (mut pieces, mut taken) = (Vec::new(), 0);
+        while pieces.len() < self.settings.accumulate {
+            let Some(piece) = feeder.next().transpose()? else { break };
+            taken += 1;
+            if !piece.micro().is_over() {
+                pieces.push(piece);
+            }
+        }
+        if pieces.is_empty() {
+            state.place.position += taken;
+            return Ok(taken > 0);
+        }
+        let micros: Vec<_> = pieces.iter().map(|piece| piece.micro()).collect();
+        for micro in &micros {
+            let rows = micro.rows.len();
+            let Some(keep) = &micro.keep else { continue };
+            if keep.contains(&true) && state.place.carried != rows {
+                return Err(Error::Value {
+                    operation: "Trainer::fit_batches",
+                    name: "a batch that goes on".to_owned(),
+                    expected: format!("of {} rows, as the one before", state.place.carried),
+                    got: rows.to_string(),
+                });
+            }
+            state.place.carried = rows;
+            state.device.carry(&self.model, rows)?;
+        }
+        let weight: f64 = micros.iter().map(|micro| micro.weight(shape, &self.settings.loss)).sum();
+        let scale = self.settings.loss.scale(weight);
+        call.run.step(&self.model, &self.settings, state, &micros, scale).await?;
+        self.take_epochs(state, call);
+        call.samples += micros.iter().map(|micro| micro.rows.len()).sum::<usize>();
+        state.place.position += taken;
+        Ok(true)
+    }
+
+    /// Reads what the device has come to.
+    async fn settle(&self, state: &mut State, call: &mut Call) -> Result<()> {
+        call.run.read_losses(&self.model, &self.settings, state).await?;
+        self.take_epochs(state, call);
+        Ok(())
+    }
+
+    /// Brings the epochs that have ended, and whose losses were read, into the report.
+    fn take_epochs(&self, state: &mut State, call: &mut Call) {
+        while let Some(&end) = call.ends.front()
+            && end <= call.run.losses.len()
+        {
+            call.ends.pop_front();
+            // The state's losses end with those that were read last.
+            let after = call.run.losses.len() - end;
+            let place = &mut state.place;
+            let of_epoch = place.losses.len() - after;
+            let losses: Vec<f32> = place.losses.drain(..of_epoch).collect();
+            call.report.losses.push(self.mean(&losses));
+        }
+    }
+
+    /// The mean loss of some steps.
+    fn mean(&self, losses: &[f32]) -> f32 {
+        let skip = self.settings.non_finite == NonFinite::Skip;
+        let counted: Vec<f32> =
+            losses.iter().copied().filter(|loss| loss.is_finite() || !skip).collect();
+        counted.iter().sum::<f32>() / counted.len() as f32
+    }
+
+    /// Measures, tells, keeps what is best; says whether to stop.
+    async fn report(
+        &self,
+        state: &mut State,
+        call: &mut Call,
+        validation: Option<&Dataset>,
+        progress: &mut impl FnMut(&Progress),
+    ) -> Result<bool> {
+        let wait = call.run.wait;
+        self.settle(state, call).await?;
+        let seconds = call.since.elapsed().as_secs_f64();
+        let loss = match (state.place.begun, call.report.losses.last()) {
+            (false, Some(&of_epoch)) => of_epoch,
+            _ => self.mean(&call.run.losses[call.told..]),
+        };
+        call.told = call.run.losses.len();
+        call.report.validation = match validation {
+            Some(data) => Some(self.measure(data, wait).await?.loss),
+            None => None,
+        };
+        let place = &mut state.place;
+        let lr = self.settings.optimizer.lr();
+        let found = &call.run.status;
+        progress(&Progress {
+            epoch: place.epoch + usize::from(place.begun),
+            epochs: self.settings.epochs,
+            step: place.step,
+            loss,
+            validation: call.report.validation,
+            lr: place.scheduler.rate(lr, place.step.saturating_sub(1), place.epoch_of_step()),
+            gradient_norm: self.settings.update().norm.then_some(found[status::NORM]),
+            skipped: found[status::SKIPPED] as u64,
+            samples_per_second: call.samples as f64 / seconds,
+        });
+        place.scheduler.observe(call.report.validation.unwrap_or(loss).into());
+        let stop = self.keep_if_best(state, call, wait).await?;
+        if let Some(folder) = &self.settings.folder {
+            self.save_as(state, folder, wait).await?;
+        }
+        (call.since, call.samples) = (Instant::now(), 0);
+        Ok(stop)
+    }
+
+    /// Keeps the parameters where the validation loss is the best so far; says whether to stop.
+    async fn keep_if_best(&self, state: &mut State, call: &Call, wait: Wait) -> Result<bool> {
+        let (Some(now), Some(kept)) = (call.report.validation, &state.best) else {
+            return Ok(false);
+        };
+        let place = &mut state.place;
+        // Anything is better than NaN.
+        let better =
+            |best: Best| now < best.validation || best.validation.is_nan() && !now.is_nan();
+        if place.best.is_none_or(better) {
+            let epoch = place.epoch + usize::from(place.begun);
+            place.best = Some(Best { epoch, step: place.step, validation: now });
+            place.reports_since_best = 0;
+            copy_parameters(&self.model, kept, Direction::Keep, wait).await?;
+        } else {
+            place.reports_since_best += 1;
+        }
+        let since = state.place.reports_since_best;
+        Ok(self.settings.patience.is_some_and(|patience| since >= patience))
+    }
+}

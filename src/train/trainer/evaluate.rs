@@ -1,0 +1,178 @@
+//! How good a model is.
+
+use super::Trainer;
+use crate::data::Dataset;
+use crate::device::Wait;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Sequences};
+use crate::train::Reduction;
+use crate::train::micro::{self, Micro};
+
+/// What a model makes of a data set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) loss: f32,
+    /// Of those targets that count, how many are predicted.
+    accuracy: f64,
+}
+
+impl Trainer {
+    /// The loss over a data set. Where gradients are [truncated](Self::truncate), it is run in the same
+    /// pieces.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Value`] where the data don't fit; [`Error::Limit`],
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn evaluate(&self, data: &Dataset) -> Result<f32> {
+        pollster::block_on(self.evaluate_as(data, Wait::Blocking)).map(|measured| measured.loss)
+    }
+
+    /// The asynchronous form of [`evaluate`](Self::evaluate): the future polls a GPU of our own, a
+    /// caller's GPU is polled by the caller (see [who polls](crate::Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub async fn evaluate_async(&self, data: &Dataset) -> Result<f32> {
+        Ok(self.evaluate_as(data, Wait::Pending).await?.loss)
+    }
+
+    /// The share of a data set's targets that are the class with the largest logit, for a loss over
+    /// classes. It is counted on the device.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate), and [`Error::Value`] for another loss.
+    pub fn accuracy(&self, data: &Dataset) -> Result<f64> {
+        pollster::block_on(self.accuracy_as(data, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`accuracy`](Self::accuracy), as
+    /// [`evaluate_async`](Self::evaluate_async) is of [`evaluate`](Self::evaluate): the same polls.
+    ///
+    /// # Errors
+    /// As [`accuracy`](Self::accuracy).
+    pub async fn accuracy_async(&self, data: &Dataset) -> Result<f64> {
+        self.accuracy_as(data, Wait::Pending).await
+    }
+
+    async fn accuracy_as(&self, data: &Dataset, wait: Wait) -> Result<f64> {
+        if !self.settings.loss.is_of_classes() {
+            return Err(Error::Value {
+                operation: "Trainer::accuracy",
+                name: "loss".to_owned(),
+                expected: "cross-entropy, whose targets are classes".to_owned(),
+                got: format!("{:?}", self.settings.loss),
+            });
+        }
+        Ok(self.evaluate_as(data, wait).await?.accuracy)
+    }
+
+    async fn evaluate_as(&self, data: &Dataset, wait: Wait) -> Result<Measured> {
+        let operation = "Trainer::evaluate";
+        let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
+        loss.check(operation, shape.outputs())?;
+        micro::expect(data, operation, "the data set", shape, loss)?;
+        self.measure(data, wait).await
+    }
+
+    /// Measures a data set that is known to fit.
+    pub(super) async fn measure(&self, data: &Dataset, wait: Wait) -> Result<Measured> {
+        let steps = self.settings.truncate.unwrap_or(usize::MAX).min(data.steps());
+        let all: Vec<usize> = (0..data.len()).collect();
+        let mut sums = Sums::default();
+        for rows in all.chunks(self.model.rows_at_a_time(steps)) {
+            let mut carried = None;
+            for start in (0..data.steps()).step_by(steps) {
+                let steps = start..data.steps().min(start + steps);
+                let last = steps.end == data.steps();
+                let piece = Micro { data, rows, steps, keep: None };
+                if piece.is_over() {
+                    break;
+                }
+                carried = self.measure_piece(&piece, carried, !last, &mut sums, wait).await?;
+            }
+        }
+        let loss = &self.settings.loss;
+        let scale = if loss.reduction() == Reduction::Sum { 1.0 } else { sums.weight.max(0.0) };
+        let mean = if scale > 0.0 { sums.loss / scale } else { 0.0 };
+        Ok(Measured { loss: mean as f32, accuracy: sums.correct / sums.counted })
+    }
+
+    /// Runs a piece from the states that the one before it has left; returns those that it leaves.
+    async fn measure_piece(
+        &self,
+        piece: &Micro<'_>,
+        carried: Option<[crate::device::Buffer; 2]>,
+        carry: bool,
+        sums: &mut Sums,
+        wait: Wait,
+    ) -> Result<Option<[crate::device::Buffer; 2]>> {
+        let network = &self.model.network;
+        let (device, shape, loss) = (&network.device, &network.shape, &self.settings.loss);
+        let sequences = Sequences { state: carried.is_some(), resets: false, ..piece.sequences() };
+        let objective = loss.objective();
+        let plan = || Plan::evaluation(shape, &sequences, &objective, carry, &device.limits());
+        let name = if carry { "evaluation, carrying" } else { "evaluation" };
+        let caller = [("params", &network.params)];
+        let ready = self.evaluation.take((sequences, name), device, plan, &caller)?;
+        let session = &ready.session;
+        let mut host = Vec::new();
+        piece.input(shape, &mut host);
+        device.write(&session.known("x"), 0, &host)?;
+        host.clear();
+        piece.target(shape, &mut host);
+        device.write(&session.known("target"), 0, &host)?;
+        device.write(&session.known("loss_scale"), 0, &[1.0])?;
+        if let Some(lengths) = session.known_if("lengths") {
+            device.write(&lengths, 0, &piece.lengths())?;
+        }
+        if let (Some(buffer), Some(weights)) = (session.known_if("class_weights"), loss.weights()) {
+            device.write(&buffer, 0, weights)?;
+        }
+        let rows = piece.rows.len() * shape.layers * shape.directions();
+        let widths = [shape.state(), shape.hidden];
+        let mut recorder = device.recorder();
+        if let Some(carried) = &carried {
+            for ((buffer, name), width) in carried.iter().zip(["h_0", "c_0"]).zip(widths) {
+                recorder.copy((buffer, 0), (&session.known(name), 0), rows * width);
+            }
+        }
+        recorder.run(session, 0);
+        let left = match (carry, carried) {
+            (false, _) => None,
+            (true, Some(carried)) => Some(carried),
+            (true, None) => Some([
+                device.create_buffer("h", rows * widths[0])?,
+                device.create_buffer("c", rows * widths[1])?,
+            ]),
+        };
+        if let Some(left) = &left {
+            for ((buffer, name), width) in left.iter().zip(["h_n", "c_n"]).zip(widths) {
+                recorder.copy((&session.known(name), 0), (buffer, 0), rows * width);
+            }
+        }
+        recorder.submit_as(wait).await?;
+        let read = |name| {
+            let buffer = session.known_if(name);
+            async move {
+                match buffer {
+                    Some(buffer) => device.read_as(&buffer, 0, 1, wait).await.map(|v| v[0]),
+                    None => Ok(0.0),
+                }
+            }
+        };
+        sums.loss += f64::from(read("loss").await?);
+        sums.correct += f64::from(read("correct").await?);
+        sums.weight += piece.weight(shape, loss);
+        sums.counted += piece.counted_targets(shape, loss);
+        Ok(left)
+    }
+}
+
+/// What the pieces of a data set add up to.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    weight: f64,
+    correct: f64,
+    counted: f64,
+}

@@ -1,0 +1,516 @@
+//! The training loop.
+
+mod epochs;
+mod evaluate;
+mod feeder;
+#[cfg(feature = "gpu")]
+mod recorded;
+mod resume;
+mod run;
+mod settings;
+mod state;
+
+#[cfg(feature = "gpu")]
+pub use recorded::TrainingBindings;
+pub use settings::NonFinite;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Loss, Optimizer, ParameterGroup, Schedule, micro};
+use crate::data::{Batch, Batches, Dataset};
+use crate::device::Wait;
+use crate::error::{Error, Result};
+use crate::model::{Forecaster, SessionCache};
+use crate::plan::{Part, Sequences};
+use feeder::{Given, Memory, Source};
+use settings::{Reports, Settings};
+use state::State;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The epoch that ended, or that is being run, from 1.
+    pub epoch: usize,
+    /// How many there will be.
+    pub epochs: usize,
+    /// Optimizer steps so far, of all runs.
+    pub step: u64,
+    /// The mean over the epoch's steps of the loss before each; in a report within an epoch, over
+    /// the steps since the last report.
+    pub loss: f32,
+    /// The loss over the validation set, where there is one.
+    pub validation: Option<f32>,
+    /// The optimizer's learning rate in the last step.
+    pub lr: f64,
+    /// The norm of the last step's gradients, before clipping, where it is taken: for
+    /// [`Trainer::clip_norm`] and unless non-finite steps pass.
+    pub gradient_norm: Option<f32>,
+    /// Steps of the call that weren't applied, see [`NonFinite::Skip`].
+    pub skipped: u64,
+    /// Sequences, or pieces of them, a second since the last report.
+    pub samples_per_second: f64,
+}
+
+/// The best report of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// The epoch after which, or within which, it was.
+    pub epoch: usize,
+    /// The optimizer step after which it was.
+    pub step: u64,
+    /// The loss over the validation set.
+    pub validation: f32,
+}
+
+/// What a call of `fit` came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The mean loss of each epoch that has ended.
+    pub losses: Vec<f32>,
+    /// The loss of each optimizer step, before the step.
+    pub step_losses: Vec<f32>,
+    /// The loss over the validation set of the model that is left, as it was last measured.
+    pub validation: Option<f32>,
+    /// Where the best model is kept: the report that it is from.
+    pub best: Option<Best>,
+    /// Steps that weren't applied, see [`NonFinite::Skip`].
+    pub skipped: u64,
+    /// Whether the run was stopped before its end, so that the next call goes on with it.
+    pub stopped: bool,
+}
+
+/// Asks a trainer to stop, from any thread or a signal's handler; clones ask the same trainer.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle(Arc<AtomicBool>);
+
+impl StopHandle {
+    /// Asks the trainer to stop after the batch that it is at. The call of `fit` returns as usual.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Trains a model in mini-batches.
+///
+/// ```
+/// use gatefold::{Array, Dataset, Device, Forecaster, LstmConfig, train::{Adam, Loss, Trainer}};
+/// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 1)?;
+/// let data = Dataset::new(
+///     Array::new(vec![0.0, 1.0, 1.0, 0.0], &[2, 2, 1])?,
+///     Array::new(vec![1.0, 0.0], &[2, 1])?,
+/// )?;
+/// let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.05)).batch_size(2).epochs(50);
+/// let report = trainer.fit(&data, None, |_| ())?;
+/// assert!(report.losses[49] < report.losses[0]);
+/// let y = trainer.model().predict(data.x())?;
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+///
+/// # Runs
+/// A run is so many [`epochs`](Self::epochs). Whatever ends a call before the run's end (a
+/// [`StopHandle`], [`max_steps`](Self::max_steps), an error, a future that is dropped), the next call
+/// over as many sequences, in batches of the same size and order, goes on with the batch after the last
+/// one that was trained on; after a whole run it begins another one. Parameters, moments and the
+/// number of steps go on in either case. [`save`](Self::save) and [`resume`](Self::resume) carry a run
+/// from one process to another: it ends with the same bits as one that never stopped.
+pub struct Trainer {
+    model: Forecaster,
+    settings: Settings,
+    state: Option<State>,
+    /// Sessions of evaluations.
+    evaluation: SessionCache,
+    stop: StopHandle,
+}
+
+impl Trainer {
+    /// With batches of 32 in the order of the data, for 100 epochs.
+    pub fn new(model: Forecaster, loss: Loss, optimizer: impl Into<Optimizer>) -> Trainer {
+        Trainer {
+            model,
+            settings: Settings::new(loss, optimizer.into()),
+            state: None,
+            evaluation: SessionCache::of_training(),
+            stop: StopHandle::default(),
+        }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings;
+        change(&mut settings);
+        Trainer { settings, ..self }
+    }
+
+    /// Sequences in a batch; an epoch's last may have fewer.
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        self.with(|s| s.batch_size = batch_size)
+    }
+
+    /// Batches to an optimizer step, whose gradient is that of one batch of all their sequences. Where
+    /// an epoch's batches are no multiple of it, the last step of an epoch has fewer. Default 1.
+    pub fn accumulate(self, batches: usize) -> Self {
+        self.with(|s| s.accumulate = batches)
+    }
+
+    /// Truncated backpropagation through time (Williams and Peng, 1990): sequences are cut into pieces
+    /// of so many timesteps, each a batch of its own. A piece starts from the state that the one
+    /// before it has left, through which no gradient goes back. For models that predict at every
+    /// timestep, in one direction.
+    pub fn truncate(self, steps: usize) -> Self {
+        self.with(|s| s.truncate = Some(steps))
+    }
+
+    /// Passes over the data.
+    pub fn epochs(self, epochs: usize) -> Self {
+        self.with(|s| s.epochs = epochs)
+    }
+
+    /// Stops each call after so many optimizer steps.
+    pub fn max_steps(self, steps: u64) -> Self {
+        self.with(|s| s.max_steps = Some(steps))
+    }
+
+    /// A new order in every epoch, drawn from this seed.
+    pub fn shuffle(self, seed: u64) -> Self {
+        self.with(|s| s.shuffle = Some(seed))
+    }
+
+    /// Settings for some of the parameters; a later call wins where both match.
+    pub fn group(self, group: ParameterGroup) -> Self {
+        self.with(|s| s.groups.push(group))
+    }
+
+    /// How the learning rate changes.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        self.with(|s| s.schedule = schedule)
+    }
+
+    /// Scales the gradients of a step down where the norm of all of them together is larger, as
+    /// `torch.nn.utils.clip_grad_norm_`.
+    pub fn clip_norm(self, max_norm: f64) -> Self {
+        self.with(|s| s.clip_norm = Some(max_norm))
+    }
+
+    /// Brings every element of the gradients into `-bound..=bound`, as
+    /// `torch.nn.utils.clip_grad_value_`; after [`clip_norm`](Self::clip_norm), where both are asked
+    /// for.
+    pub fn clip_value(self, bound: f64) -> Self {
+        self.with(|s| s.clip_value = Some(bound))
+    }
+
+    /// What becomes of a step whose loss or gradients aren't finite. By default, training ends with
+    /// an error.
+    pub fn non_finite(self, policy: NonFinite) -> Self {
+        self.with(|s| s.non_finite = policy)
+    }
+
+    /// Reports after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Losses stay on the
+    /// device between reports, so that it doesn't wait for the host.
+    pub fn report_every(self, epochs: usize) -> Self {
+        self.with(|s| s.reports = Reports::Epochs(epochs))
+    }
+
+    /// Reports after every so many optimizer steps, counted over all runs, and after the last epoch.
+    pub fn report_every_steps(self, steps: usize) -> Self {
+        self.with(|s| s.reports = Reports::Steps(steps))
+    }
+
+    /// Stops after so many reports without a better validation loss, and
+    /// [keeps the best](Self::keep_best). Needs a validation set.
+    pub fn early_stopping(self, patience: usize) -> Self {
+        self.with(|s| s.patience = Some(patience))
+    }
+
+    /// Goes back, at the end of a run, to the parameters that had the best validation loss in a
+    /// report. Needs a validation set. The optimizer's moments and step stay those of the last step.
+    pub fn keep_best(self) -> Self {
+        self.with(|s| s.keep_best = true)
+    }
+
+    /// [Saves](Self::save) into a folder at every report and whenever `fit` returns.
+    pub fn checkpoint(self, folder: impl AsRef<Path>) -> Self {
+        self.with(|s| s.folder = Some(folder.as_ref().to_owned()))
+    }
+
+    /// What stops this trainer. It forgets what it was asked when a call of `fit` begins.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Forecaster {
+        &self.model
+    }
+
+    /// The model, without its trainer.
+    pub fn into_model(self) -> Forecaster {
+        self.model
+    }
+
+    /// Optimizer steps so far.
+    pub fn steps(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| state.place.step)
+    }
+
+    /// Trains on `train` and calls `progress` with every report; see [runs](Self#runs).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the data don't fit the model, [`Error::Value`] for a setting or a
+    /// number in the data that isn't usable: nothing has changed then. [`Error::NonFinite`],
+    /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`], [`Error::Io`].
+    pub fn fit(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        pollster::block_on(self.fit_as(train, validation, progress, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`fit`](Self::fit): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](crate::Device#who-polls)). The CPU trains to the
+    /// end when it is polled.
+    ///
+    /// Where the future is dropped halfway, the steps that were submitted count: parameters,
+    /// moments and optimizer step are those of the last of them, and the next call goes on there.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub async fn fit_async(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        self.fit_as(train, validation, progress, Wait::Pending).await
+    }
+
+    /// Trains on batches that the caller makes, such as from data larger than memory: `batches` is
+    /// called with the number of every epoch, from 0, and gives its batches one by one. The next one is
+    /// made while a GPU is busy with those before. Batch size and shuffling are the caller's.
+    ///
+    /// A row of a [`Batch`] may [go on](Batch::continues) from the same row of the batch before, in a
+    /// model of one direction.
+    ///
+    /// A call that goes on with a run makes the epoch's batches anew and leaves out those that were
+    /// trained on: they have to be the same ones.
+    ///
+    /// ```
+    /// use gatefold::{Array, Dataset, Device, Forecaster, LstmConfig};
+    /// use gatefold::train::{Adam, Loss, Trainer};
+    /// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 1)?;
+    /// let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.05)).epochs(3);
+    /// let file = [0.1, 0.4, 0.9, 0.4, 0.1]; // read bit by bit, say
+    /// let batches = |_epoch| {
+    ///     file.windows(3).map(|w| {
+    ///         let x = Array::new(w[..2].to_vec(), &[1, 2, 1])?;
+    ///         Ok(Dataset::new(x, Array::new(vec![w[2]], &[1, 1])?)?.into())
+    ///     })
+    /// };
+    /// let report = trainer.fit_batches(batches, None, |_| ())?;
+    /// assert_eq!(report.step_losses.len(), 9);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and what the iterator gives; for a batch that doesn't fit, nothing of
+    /// it has been done.
+    pub fn fit_batches<J: IntoIterator<Item = Result<Batch>>>(
+        &mut self,
+        batches: impl FnMut(usize) -> J,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        pollster::block_on(self.fit_batches_as(batches, validation, progress, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`fit_batches`](Self::fit_batches), as
+    /// [`fit_async`](Self::fit_async) is of [`fit`](Self::fit): the same polls.
+    ///
+    /// # Errors
+    /// As [`fit_batches`](Self::fit_batches).
+    pub async fn fit_batches_async<J: IntoIterator<Item = Result<Batch>>>(
+        &mut self,
+        batches: impl FnMut(usize) -> J,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+    ) -> Result<Report> {
+        self.fit_batches_as(batches, validation, progress, Wait::Pending).await
+    }
+
+    async fn fit_as(
+        &mut self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+        wait: Wait,
+    ) -> Result<Report> {
+        let (operation, name) = ("Trainer::fit", "the training set");
+        self.check(operation, validation)?;
+        let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
+        micro::expect(train, operation, name, shape, loss)?;
+        let batches_of = (train.len(), self.settings.batch_size, self.settings.shuffle);
+        let mut state = self.prepare(batches_of)?;
+        if let Err(error) = self.make_sessions(&mut state, train) {
+            self.state = Some(state);
+            return Err(error);
+        }
+        self.run(state, Memory::new(train), validation, progress, wait).await
+    }
+
+    async fn fit_batches_as<J: IntoIterator<Item = Result<Batch>>>(
+        &mut self,
+        batches: impl FnMut(usize) -> J,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+        wait: Wait,
+    ) -> Result<Report> {
+        let operation = "Trainer::fit_batches";
+        self.check(operation, validation)?;
+        let state = self.prepare((0, 0, None))?;
+        let (shape, loss) = (self.model.network.shape, self.settings.loss.clone());
+        let check = move |batch: &Batch, number: usize| {
+            let name = format!("batch {number}");
+            micro::expect(batch.data(), operation, &name, &shape, &loss)?;
+            match batch.continuing() {
+                Some(rows) if shape.bidirectional && rows.contains(&true) => Err(Error::Value {
+                    operation,
+                    name,
+                    expected: "without rows that go on, in a model of two directions".to_owned(),
+                    got: format!("{rows:?}"),
+                }),
+                _ => Ok(()),
+            }
+        };
+        let source = Given::new(batches, !shape.bidirectional, check);
+        self.run(state, source, validation, progress, wait).await
+    }
+
+    async fn run<'a, S: Source<'a>>(
+        &mut self,
+        state: State,
+        source: S,
+        validation: Option<&Dataset>,
+        progress: impl FnMut(&Progress),
+        wait: Wait,
+    ) -> Result<Report> {
+        self.stop.0.store(false, Ordering::Relaxed);
+        let mut running = Running { trainer: self, state: Some(state) };
+        let Running { trainer, state: Some(state) } = &mut running else {
+            unreachable!("only `drop` takes it");
+        };
+        trainer.run_epochs(state, source, validation, progress, wait).await
+    }
+
+    fn check(&self, operation: &'static str, validation: Option<&Dataset>) -> Result<()> {
+        self.settings.check(operation, &self.model)?;
+        let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
+        match validation {
+            Some(data) => micro::expect(data, operation, "the validation set", shape, loss),
+            None if self.settings.keeps_best() => Err(Error::Value {
+                operation,
+                name: "validation".to_owned(),
+                expected: "a data set, since the best model goes by it".to_owned(),
+                got: "None".to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// What a run needs, made before its first step: where memory is short, nothing has changed.
+    fn prepare(&mut self, batches_of: (usize, usize, Option<u64>)) -> Result<State> {
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => State::new(&self.model, &self.settings)?,
+        };
+        match self.make_ready(&mut state, batches_of) {
+            Ok(()) => Ok(state),
+            Err(error) => {
+                self.state = Some(state);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_ready(&self, state: &mut State, batches_of: (usize, usize, Option<u64>)) -> Result<()> {
+        let network = &self.model.network;
+        if state.batches_of != batches_of {
+            if state.resumed {
+                let (len, size, shuffle) = state.batches_of;
+                return Err(Error::Value {
+                    operation: "Trainer::fit",
+                    name: "the training set and its batches".to_owned(),
+                    expected: format!(
+                        "those of the run that is resumed: {len} sequences, batches of {size}, \
+                         shuffled by {shuffle:?}"
+                    ),
+                    got: format!("{batches_of:?}"),
+                });
+            }
+            let (len, size, shuffle) = batches_of;
+            let batches = Batches::new(len, size);
+            state.batches = match shuffle {
+                Some(seed) => batches.shuffle(seed),
+                None => batches,
+            };
+            state.batches_of = batches_of;
+            state.place.finished = true;
+        }
+        state.apply(&self.model, &self.settings)?;
+        state.device.clear_status(&network.device)?;
+        if self.settings.keeps_best() && state.best.is_none() {
+            state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);
+        }
+        state.resumed = false;
+        Ok(())
+    }
+
+    /// Makes the sessions that training on a data set takes.
+    fn make_sessions(&self, state: &mut State, train: &Dataset) -> Result<()> {
+        let most = self.settings.batch_size.min(train.len());
+        let steps = self.settings.truncate.unwrap_or(usize::MAX).min(train.steps());
+        let carries = self.settings.truncate.is_some();
+        if carries {
+            state.device.carry(&self.model, most)?;
+        }
+        let parts: &[Part] = match self.settings.accumulate {
+            1 => &[Part::Whole],
+            _ => &[Part::First, Part::Last],
+        };
+        for rows in [train.len() % self.settings.batch_size, most] {
+            for steps in [train.steps() % steps, steps] {
+                if rows == 0 || steps == 0 {
+                    continue;
+                }
+                let sequences = Sequences {
+                    lengths: train.has_lengths(),
+                    state: carries,
+                    resets: carries,
+                    ..Sequences::new(steps, rows)
+                };
+                for &part in parts {
+                    state.device.session(&self.model, &self.settings, sequences, part)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A trainer whose state is out for a run. It gets it back whatever becomes of the run: that may
+/// fail, its future may be dropped, and a caller's `progress` may panic.
+struct Running<'a> {
+    trainer: &'a mut Trainer,
+    state: Option<State>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.trainer.state = self.state.take();
+    }
+}

@@ -1,0 +1,278 @@
+//! Runs in files.
+//!
+//! `trainer.safetensors` holds all that a run goes on with, the parameters too, so that one rename
+//! makes it whole: tensors under the parameters' names with `params.`, `moment_0.` and so on before
+//! them, and the rest as numbers in the metadata, under `gatefold.trainer.`.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::settings::Settings;
+use super::state::{Place, State};
+use super::{Best, Trainer};
+use crate::checkpoint::{self, Checkpoint};
+use crate::data::Batches;
+use crate::device::Wait;
+use crate::error::{Error, Result};
+use crate::tensor::Array;
+use crate::train::schedule::Seen;
+
+/// The file of the run, beside the model's.
+const TRAINER: &str = "trainer.safetensors";
+
+/// The file of the model.
+const MODEL: &str = "model.safetensors";
+
+/// What entries of the metadata start with.
+const PREFIX: &str = "gatefold.trainer.";
+
+/// A part of a number that f32 holds exactly: numbers are stored as two of them.
+const PART: usize = 1 << 24;
+
+impl Trainer {
+    /// Writes the model as `model.safetensors` and the run as `trainer.safetensors` into a folder,
+    /// which is made where it isn't there: parameters, moments, steps, the generator of the shuffle
+    /// and where it stands, the best parameters, carried states. Each file is written under a temporary
+    /// name and then renamed, so that a reader finds the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file can't be written, [`Error::Gpu`] where the device fails.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        pollster::block_on(self.save_current(folder.as_ref(), Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`save`](Self::save): the future polls a GPU of our own, a caller's
+    /// GPU is polled by the caller (see [who polls](crate::Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub async fn save_async(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.save_current(folder.as_ref(), Wait::Pending).await
+    }
+
+    async fn save_current(&self, folder: &Path, wait: Wait) -> Result<()> {
+        match &self.state {
+            Some(state) => self.save_as(state, folder, wait).await,
+            None => {
+                let state = State::new(&self.model, &self.settings)?;
+                self.save_as(&state, folder, wait).await
+            }
+        }
+    }
+
+    pub(super) async fn save_as(&self, state: &State, folder: &Path, wait: Wait) -> Result<()> {
+        let io = |source| Error::Io { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let network = &self.model.network;
+        let mut tensors = Vec::new();
+        let mut flat = vec![("params", &network.params)];
+        flat.extend(state.device.moments.iter().map(|(name, buffer)| (*name, buffer)));
+        // Before there is a best one, its buffer holds nothing.
+        let best = state.place.best.and(state.best.as_ref());
+        flat.extend(best.map(|buffer| ("best", buffer)));
+        for (kind, buffer) in flat {
+            let values = network.device.read_as(buffer, 0, network.table.len, wait).await?;
+            tensors.extend(checkpoint::prefixed(&network.named(&values)?, &format!("{kind}.")));
+        }
+        let rows = state.place.carried;
+        if let (Some((h, c)), true) = (&state.device.carried, rows > 0) {
+            let shape = &network.shape;
+            let states = shape.layers * shape.directions();
+            for (name, buffer, width) in [("h", h, shape.state()), ("c", c, shape.hidden)] {
+                let len = states * rows * width;
+                let values = network.device.read_as(buffer, 0, len, wait).await?;
+                tensors.push((name.to_owned(), Array::new(values, &[states, rows, width])?));
+            }
+        }
+        let (order, generator) = state.batches.place();
+        if !order.is_empty() {
+            let parts = order.iter().flat_map(|&row| [(row % PART) as f32, (row / PART) as f32]);
+            tensors.push(("order".to_owned(), Array::new(parts.collect(), &[order.len(), 2])?));
+        }
+        let losses = &state.place.losses;
+        if !losses.is_empty() {
+            let array = Array::new(losses.clone(), &[losses.len()])?;
+            tensors.push(("losses".to_owned(), array));
+        }
+        let mut entries = network.description();
+        entries.extend(said(state, &self.settings, generator));
+        checkpoint::write(folder.join(TRAINER), &tensors, &entries)?;
+        network.save(&folder.join(MODEL), &HashMap::new(), wait).await
+    }
+
+    /// Takes over the run that [`save`](Self::save) has written into a folder: the next call of `fit`
+    /// goes on with it. The trainer has to be set up as the one that was saved; rates, schedules,
+    /// clipping and the like may differ, and count from here on.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Checkpoint`] for the run of another model, with another kind of
+    /// optimizer, and for a file that isn't whole. Nothing has changed then.
+    pub fn resume(&mut self, folder: impl AsRef<Path>) -> Result<()> {
+        let path = folder.as_ref().join(TRAINER);
+        let Checkpoint { tensors, metadata } = checkpoint::read(&path)?;
+        let refused = |problem: String| Error::Checkpoint { path: path.clone(), problem };
+        let network = &self.model.network;
+        for (key, value) in network.description() {
+            let stored = metadata.get(&key);
+            // Two models of one shape may have been drawn from different seeds.
+            if stored != Some(&value) && !key.ends_with(".seed") {
+                let stored = stored.map_or("nothing", String::as_str);
+                return Err(refused(format!("{key} is {stored}, the model's is {value}")));
+            }
+        }
+        let said = Said { metadata: &metadata };
+        let rule = format!("{:?}", self.settings.optimizer.rule());
+        let stored: String = said.get("optimizer").map_err(refused)?;
+        if stored != rule {
+            return Err(refused(format!("its optimizer is {stored}, the trainer's is {rule}")));
+        }
+        let mut state = State::new(&self.model, &self.settings)?;
+        state.place = said.place(&self.settings).map_err(refused)?;
+        let find = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
+        let flat = |kind: &str| {
+            let of_kind = checkpoint::with_prefix(&tensors, &format!("{kind}."));
+            network.flat(&of_kind).map_err(|problem| refused(format!("{kind}: {problem}")))
+        };
+        let params = flat("params")?;
+        let device = &network.device;
+        for (name, buffer) in &state.device.moments {
+            device.write(buffer, 0, &flat(name)?)?;
+        }
+        if state.place.best.is_some() {
+            let best = device.create_buffer("best parameters", network.table.len)?;
+            device.write(&best, 0, &flat("best")?)?;
+            state.best = Some(best);
+        }
+        let rows = state.place.carried;
+        if rows > 0 {
+            let shape = &network.shape;
+            let states = shape.layers * shape.directions();
+            let carried = |name: &str, width: usize| {
+                let expected = [states, rows, width];
+                find(name)
+                    .filter(|array| array.shape() == expected)
+                    .ok_or_else(|| refused(format!("{name} {expected:?} is missing")))
+            };
+            let (h, c) = (carried("h", shape.state())?, carried("c", shape.hidden)?);
+            state.device.carry(&self.model, rows)?;
+            if let Some((to_h, to_c)) = &state.device.carried {
+                device.write(to_h, 0, h.data())?;
+                device.write(to_c, 0, c.data())?;
+            }
+        }
+        state.place.losses = find("losses").map_or(Vec::new(), |array| array.data().to_vec());
+        let order = find("order").map_or(Vec::new(), |array| {
+            let parts = array.data().chunks_exact(2);
+            // What isn't such a number is found when the order is.
+            parts.map(|part| part[0] as usize + part[1] as usize * PART).collect()
+        });
+        (state.batches_of, state.batches) = said.batches(order).map_err(refused)?;
+        state.resumed = true;
+        device.write(&network.params, 0, &params)?;
+        self.state = Some(state);
+        Ok(())
+    }
+}
+
+/// What a state comes to, apart from tensors.
+fn said(state: &State, settings: &Settings, generator: Option<u128>) -> HashMap<String, String> {
+    let (place, seen) = (&state.place, &state.place.scheduler.seen);
+    let (len, size, shuffle) = state.batches_of;
+    let optional = |value: Option<&dyn Display>| value.map_or(String::new(), |v| v.to_string());
+    let best = place.best.as_ref();
+    let entries = [
+        ("optimizer", format!("{:?}", settings.optimizer.rule())),
+        ("step", place.step.to_string()),
+        ("epoch", place.epoch.to_string()),
+        ("begun", place.begun.to_string()),
+        ("position", place.position.to_string()),
+        ("finished", place.finished.to_string()),
+        ("carried", place.carried.to_string()),
+        ("best.epoch", optional(best.map(|best| &best.epoch as &dyn Display))),
+        ("best.step", optional(best.map(|best| &best.step as &dyn Display))),
+        ("best.validation", optional(best.map(|best| &best.validation as &dyn Display))),
+        ("best.reports_since", place.reports_since_best.to_string()),
+        ("plateau.lowered", seen.lowered.to_string()),
+        ("plateau.best", seen.best.to_string()),
+        ("plateau.bad", seen.bad.to_string()),
+        ("plateau.cooldown", seen.cooldown.to_string()),
+        ("batches.sequences", len.to_string()),
+        ("batches.size", size.to_string()),
+        ("batches.seed", optional(shuffle.as_ref().map(|seed| seed as &dyn Display))),
+        ("batches.generator", optional(generator.as_ref().map(|at| at as &dyn Display))),
+    ];
+    entries.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value)).collect()
+}
+
+/// What a file's metadata say.
+struct Said<'a> {
+    metadata: &'a HashMap<String, String>,
+}
+
+/// A run's sequences, batch size and seed, and its batches where they stood.
+type Placed = ((usize, usize, Option<u64>), Batches);
+
+impl Said<'_> {
+    fn text(&self, key: &str) -> std::result::Result<&str, String> {
+        let stored = self.metadata.get(&format!("{PREFIX}{key}"));
+        stored.map(String::as_str).ok_or_else(|| format!("{PREFIX}{key} is missing"))
+    }
+
+    fn get<T: FromStr>(&self, key: &str) -> std::result::Result<T, String> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| format!("{PREFIX}{key} is {text:?}"))
+    }
+
+    /// `None` where nothing stands there.
+    fn optional<T: FromStr>(&self, key: &str) -> std::result::Result<Option<T>, String> {
+        if self.text(key)?.is_empty() { Ok(None) } else { self.get(key).map(Some) }
+    }
+
+    fn place(&self, settings: &Settings) -> std::result::Result<Place, String> {
+        let best = match self.optional("best.epoch")? {
+            None => None,
+            Some(epoch) => Some(Best {
+                epoch,
+                step: self.get("best.step")?,
+                validation: self.get("best.validation")?,
+            }),
+        };
+        let mut place = Place {
+            step: self.get("step")?,
+            epoch: self.get("epoch")?,
+            begun: self.get("begun")?,
+            position: self.get("position")?,
+            finished: self.get("finished")?,
+            carried: self.get("carried")?,
+            best,
+            reports_since_best: self.get("best.reports_since")?,
+            ..Place::new(settings)
+        };
+        place.scheduler.seen = Seen {
+            lowered: self.get("plateau.lowered")?,
+            best: self.get("plateau.best")?,
+            bad: self.get("plateau.bad")?,
+            cooldown: self.get("plateau.cooldown")?,
+        };
+        Ok(place)
+    }
+
+    fn batches(&self, order: Vec<usize>) -> std::result::Result<Placed, String> {
+        let len: usize = self.get("batches.sequences")?;
+        let (size, seed) = (self.get("batches.size")?, self.optional("batches.seed")?);
+        if order.len() != len {
+            return Err(format!("the order of {} sequences is that of {len}", order.len()));
+        }
+        let batches = Batches::new(len, size);
+        let mut batches = match seed {
+            Some(seed) => batches.shuffle(seed),
+            None => batches,
+        };
+        match batches.go_to(order, self.optional("batches.generator")?) {
+            true => Ok(((len, size, seed), batches)),
+            false => Err("the order of its sequences is none".to_owned()),
+        }
+    }
+}

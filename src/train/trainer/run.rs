@@ -1,0 +1,179 @@
+//! Training steps on their way to the device.
+
+use std::collections::VecDeque;
+
+use super::settings::{NonFinite, Settings};
+use super::state::{DeviceState, State};
+use crate::device::{Device, Recorder, Wait};
+use crate::error::{Error, Result};
+use crate::model::{Forecaster, Network};
+use crate::plan::{LOSS_SLOTS, Part, Sequences};
+use crate::reference::{kind, status};
+use crate::train::micro::Micro;
+
+/// What a call keeps on the host.
+pub(super) struct Run {
+    recorder: Recorder,
+    pub(super) wait: Wait,
+    /// Runs of plans that were recorded.
+    runs: usize,
+    /// How many of them the device doesn't have yet.
+    unsubmitted: usize,
+    /// The shape of the last one.
+    shape: Option<Sequences>,
+    /// The runs that ended an optimizer step and whose losses weren't read yet.
+    ended: VecDeque<usize>,
+    /// The loss of every step that was read back.
+    pub(super) losses: Vec<f32>,
+    /// The status when the losses were read last.
+    pub(super) status: Vec<f32>,
+    /// What the run after next is fed with.
+    host: Vec<f32>,
+    /// What every part of the step is fed with.
+    values: Vec<f32>,
+}
+
+impl Run {
+    pub(super) fn new(device: &Device, wait: Wait) -> Run {
+        Run {
+            recorder: device.recorder(),
+            wait,
+            runs: 0,
+            unsubmitted: 0,
+            shape: None,
+            ended: VecDeque::new(),
+            losses: Vec::new(),
+            status: vec![0.0; status::LEN],
+            host: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Optimizer steps that were recorded.
+    pub(super) fn steps(&self) -> usize {
+        self.losses.len() + self.ended.len()
+    }
+
+    pub(super) async fn submit(&mut self) -> Result<()> {
+        self.unsubmitted = 0;
+        self.recorder.submit_as(self.wait).await
+    }
+
+    /// Records one optimizer step over the pieces of a batch, with the sum over all of them
+    /// multiplied by `scale`.
+    pub(super) async fn step(
+        &mut self,
+        model: &Forecaster,
+        settings: &Settings,
+        state: &mut State,
+        pieces: &[Micro<'_>],
+        scale: f32,
+    ) -> Result<()> {
+        // The ring of losses holds so many runs.
+        let oldest = self.ended.front().copied().unwrap_or(self.runs);
+        if self.runs + pieces.len() - oldest > LOSS_SLOTS {
+            self.read_losses(model, settings, state).await?;
+        }
+        let place = &state.place;
+        self.values.clear();
+        let at = (place.step + 1, place.epoch);
+        settings.step_values(model, &place.scheduler, at, &mut self.values);
+        for (i, piece) in pieces.iter().enumerate() {
+            let part = match (pieces.len(), i) {
+                (1, _) => Part::Whole,
+                (_, 0) => Part::First,
+                (count, i) if i + 1 == count => Part::Last,
+                _ => Part::Middle,
+            };
+            self.piece(model, settings, &state.device, piece, (part, scale)).await?;
+        }
+        self.ended.push_back(self.runs - 1);
+        state.place.step += 1;
+        Ok(())
+    }
+
+    async fn piece(
+        &mut self,
+        model: &Forecaster,
+        settings: &Settings,
+        state: &DeviceState,
+        piece: &Micro<'_>,
+        (part, scale): (Part, f32),
+    ) -> Result<()> {
+        let network = &model.network;
+        let sequences = piece.sequences();
+        let ready = state.session(model, settings, sequences, part)?;
+        let session = &ready.session;
+        let feed = session.known("feed");
+        let slots = session.slots("feed");
+        // A slot that the device hasn't read yet must not be written; sessions of all shapes share
+        // them.
+        if self.unsubmitted >= slots || self.shape.is_some_and(|shape| shape != sequences) {
+            self.submit().await?;
+        }
+        self.shape = Some(sequences);
+        self.host.clear();
+        piece.feed(&network.shape, scale, &mut self.host);
+        self.host.extend_from_slice(&self.values);
+        network.device.write(&feed, self.runs % slots * self.host.len(), &self.host)?;
+        self.recorder.run(session, self.runs);
+        self.runs += 1;
+        self.unsubmitted += 1;
+        Ok(())
+    }
+
+    /// Reads the losses of all steps since the last call, and what became of them.
+    pub(super) async fn read_losses(
+        &mut self,
+        model: &Forecaster,
+        settings: &Settings,
+        state: &mut State,
+    ) -> Result<()> {
+        self.submit().await?;
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let network = &model.network;
+        let ring = network.device.read_as(&state.device.losses, 0, LOSS_SLOTS, self.wait).await?;
+        let mut losses: Vec<f32> = self.ended.drain(..).map(|run| ring[run % LOSS_SLOTS]).collect();
+        let status = &state.device.status;
+        self.status = network.device.read_as(status, 0, status::LEN, self.wait).await?;
+        let halted = halted(network, settings, &self.status, state.place.step);
+        if let Some((undone, _)) = &halted {
+            // Nothing was done from the bad step on.
+            state.place.step -= undone;
+            losses.truncate(losses.len().saturating_sub(*undone as usize));
+            state.device.clear_status(&network.device)?;
+        }
+        state.place.losses.extend_from_slice(&losses);
+        self.losses.extend_from_slice(&losses);
+        halted.map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
+/// How many steps weren't done because of one that wasn't finite, and what it was.
+pub(super) fn halted(
+    network: &Network,
+    settings: &Settings,
+    found: &[f32],
+    step: u64,
+) -> Option<(u64, Error)> {
+    if settings.non_finite != NonFinite::Error || found[status::HALTED] == 0.0 {
+        return None;
+    }
+    let undone = (found[status::SINCE] as u64).min(step);
+    let tensor = match found[status::KIND] == kind::LOSS {
+        true => "the loss".to_owned(),
+        false => {
+            let chunk = network.norm_chunk() as f64;
+            let at = f64::from(found[status::CHUNK]) * chunk + f64::from(found[status::OFFSET]);
+            let holds = |start: usize, len: usize| (start..start + len).contains(&(at as usize));
+            let mut entries = network.table.entries.iter().zip(&network.names);
+            let name = entries.find(|(entry, _)| holds(entry.start, entry.len));
+            let name = name.map_or("a parameter", |(_, name)| name.as_str());
+            format!("the gradient of {name}")
+        }
+    };
+    let operation = "Trainer::fit";
+    Some((undone, Error::NonFinite { operation, tensor, step: step + 1 - undone }))
+}

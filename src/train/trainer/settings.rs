@@ -1,0 +1,183 @@
+//! How a trainer is set up.
+
+use std::path::PathBuf;
+
+use super::super::optimizer::expect_rate;
+use super::super::{Loss, Optimizer, ParameterGroup, Schedule, Scheduler, groups};
+use crate::error::{Error, Result};
+use crate::model::Forecaster;
+use crate::plan::{Part, TrainingOptions, Update};
+use crate::reference::{Dropout, SETTINGS, policy, scalars};
+
+/// What becomes of an optimizer step whose loss or gradients are NaN or infinite.
+///
+/// The device itself finds out, in the step, so that nothing waits for the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// It isn't applied, and neither is any later one: parameters and moments stay as they were before
+    /// it. Training ends with [`Error::NonFinite`] when the host next reads the losses, at the next
+    /// report or after a thousand steps.
+    #[default]
+    Error,
+    /// It isn't applied; [`Report::skipped`](super::Report::skipped) counts such steps. In schedules
+    /// and bias corrections they count as steps.
+    Skip,
+    /// It is applied.
+    Pass,
+}
+
+/// When reports come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reports {
+    Epochs(usize),
+    Steps(usize),
+}
+
+/// How a trainer is set up.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) loss: Loss,
+    pub(super) optimizer: Optimizer,
+    pub(super) groups: Vec<ParameterGroup>,
+    pub(super) schedule: Schedule,
+    pub(super) clip_norm: Option<f64>,
+    pub(super) clip_value: Option<f64>,
+    pub(super) non_finite: NonFinite,
+    pub(super) batch_size: usize,
+    pub(super) accumulate: usize,
+    pub(super) truncate: Option<usize>,
+    pub(super) epochs: usize,
+    pub(super) max_steps: Option<u64>,
+    pub(super) shuffle: Option<u64>,
+    pub(super) reports: Reports,
+    pub(super) patience: Option<usize>,
+    pub(super) keep_best: bool,
+    pub(super) folder: Option<PathBuf>,
+}
+
+impl Settings {
+    pub(super) fn new(loss: Loss, optimizer: Optimizer) -> Settings {
+        Settings {
+            loss,
+            optimizer,
+            groups: Vec::new(),
+            schedule: Schedule::Constant,
+            clip_norm: None,
+            clip_value: None,
+            non_finite: NonFinite::Error,
+            batch_size: 32,
+            accumulate: 1,
+            truncate: None,
+            epochs: 100,
+            max_steps: None,
+            shuffle: None,
+            reports: Reports::Epochs(1),
+            patience: None,
+            keep_best: false,
+            folder: None,
+        }
+    }
+
+    pub(super) fn check(&self, operation: &'static str, model: &Forecaster) -> Result<()> {
+        let network = &model.network;
+        self.optimizer.check(operation)?;
+        self.schedule.check(operation)?;
+        self.loss.check(operation, network.shape.outputs())?;
+        groups::check(&self.groups, operation, &network.names)?;
+        for (name, bound) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
+            let Some(bound) = bound else { continue };
+            expect_rate(operation, name, bound)?;
+            if bound as f32 == 0.0 {
+                return Err(Error::Value {
+                    operation,
+                    name: name.to_owned(),
+                    expected: "above 0 in f32".to_owned(),
+                    got: bound.to_string(),
+                });
+            }
+        }
+        let (Reports::Epochs(every) | Reports::Steps(every)) = self.reports;
+        let settings = [
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+            ("truncate", self.truncate.unwrap_or(1)),
+            ("epochs", self.epochs),
+            ("max_steps", self.max_steps.map_or(1, |steps| usize::from(steps > 0))),
+            ("report_every", every),
+            ("early_stopping", self.patience.unwrap_or(1)),
+        ];
+        if let Some((name, _)) = settings.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Value {
+                operation,
+                name: name.to_owned(),
+                expected: "at least 1".to_owned(),
+                got: "0".to_owned(),
+            });
+        }
+        let once = network.shape.predictions(2) == 1;
+        if self.truncate.is_some() && (once || network.shape.bidirectional) {
+            return Err(Error::Value {
+                operation,
+                name: "truncate".to_owned(),
+                expected: "used with predictions at every timestep, in one direction".to_owned(),
+                got: format!("{:?}", network.shape.head),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the parameters with the best validation loss are kept.
+    pub(super) fn keeps_best(&self) -> bool {
+        self.keep_best || self.patience.is_some()
+    }
+
+    /// The optimizer step of a plan.
+    pub(super) fn update(&self) -> Update {
+        Update {
+            rule: self.optimizer.rule(),
+            groups: self.groups.len() + 1,
+            norm: self.clip_norm.is_some() || self.non_finite != NonFinite::Pass,
+        }
+    }
+
+    pub(super) fn options(&self, model: &Forecaster, part: Part) -> TrainingOptions {
+        TrainingOptions {
+            objective: self.loss.objective(),
+            update: Some(self.update()),
+            part,
+            carry: true,
+            input_gradient: false,
+            dropout: model.network.config.drops(),
+        }
+    }
+
+    /// What a plan's `scalars`, `settings` and `key` hold in optimizer step `step`, from 1.
+    pub(super) fn step_values(
+        &self,
+        model: &Forecaster,
+        scheduler: &Scheduler,
+        (step, epochs): (u64, usize),
+        out: &mut Vec<f32>,
+    ) {
+        let mut said = [0.0; scalars::LEN];
+        said[scalars::MAX_NORM] = self.clip_norm.map_or(f32::MAX, |norm| norm as f32);
+        said[scalars::POLICY] = match self.non_finite {
+            NonFinite::Error => policy::ERROR,
+            NonFinite::Skip => policy::SKIP,
+            NonFinite::Pass => policy::PASS,
+        };
+        out.extend(said);
+        let whole = self.optimizer.whole();
+        let own = self.groups.iter().map(|group| group.settings(&self.optimizer));
+        for mut group in std::iter::once(whole).chain(own) {
+            group.lr = scheduler.rate(group.lr, step - 1, epochs);
+            group.clip_value = self.clip_value;
+            let row: [f32; SETTINGS] = self.optimizer.row(step, &group);
+            out.extend(row);
+        }
+        let config = &model.network.config;
+        if config.drops().is_some() {
+            out.extend(Dropout::halves(Dropout::key(config.seed, step)));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a trainer keeps from one call to the next.
+
+use super::settings::Settings;
+use crate::data::Batches;
+use crate::device::{Buffer, Device, Wait};
+use crate::error::Result;
+use crate::model::{Forecaster, InUse, SessionCache};
+use crate::plan::{ALIGNMENT, LOSS_SLOTS, Part, Plan, Sequences};
+use crate::reference::status;
+use crate::train::{Best, Scheduler, groups};
+
+/// What a trainer keeps from one call to the next.
+pub(super) struct State {
+    pub(super) device: DeviceState,
+    pub(super) place: Place,
+    pub(super) batches: Batches,
+    /// What the batches were made of: sequences, batch size, seed.
+    pub(super) batches_of: (usize, usize, Option<u64>),
+    /// The parameters with the best validation loss.
+    pub(super) best: Option<Buffer>,
+    /// Whether it comes from a file, and has trained on nothing since.
+    pub(super) resumed: bool,
+    /// The settings that the device has.
+    applied: Option<Settings>,
+}
+
+/// How far a run has got.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Place {
+    /// Optimizer steps so far, of all runs.
+    pub(super) step: u64,
+    /// Whole epochs of the run.
+    pub(super) epoch: usize,
+    /// Whether another epoch has begun, so that its order is drawn.
+    pub(super) begun: bool,
+    /// Pieces of its batches that are done.
+    pub(super) position: usize,
+    /// Whether the run is over, so that the next call begins another one.
+    pub(super) finished: bool,
+    /// The losses of the epoch's steps, as far as they were read.
+    pub(super) losses: Vec<f32>,
+    pub(super) best: Option<Best>,
+    pub(super) reports_since_best: usize,
+    pub(super) scheduler: Scheduler,
+    /// Rows that states are carried of; 0 for none.
+    pub(super) carried: usize,
+}
+
+impl Place {
+    pub(super) fn new(settings: &Settings) -> Place {
+        Place {
+            step: 0,
+            epoch: 0,
+            begun: false,
+            position: 0,
+            finished: true,
+            losses: Vec::new(),
+            best: None,
+            reports_since_best: 0,
+            scheduler: Scheduler::new(settings.schedule),
+            carried: 0,
+        }
+    }
+
+    /// Whole epochs before the last step.
+    pub(super) fn epoch_of_step(&self) -> usize {
+        if self.begun { self.epoch } else { self.epoch.saturating_sub(1) }
+    }
+
+    /// Another run, which goes on with the optimizer's steps.
+    pub(super) fn begin(&mut self, settings: &Settings) {
+        let step = self.step;
+        *self = Place { step, finished: false, ..Place::new(settings) };
+    }
+}
+
+/// What training keeps on the device.
+pub(super) struct DeviceState {
+    pub(super) grads: Buffer,
+    pub(super) moments: Vec<(&'static str, Buffer)>,
+    groups: Buffer,
+    pub(super) status: Buffer,
+    loss: Buffer,
+    pub(super) losses: Buffer,
+    class_weights: Option<Buffer>,
+    /// The states that go from one run to the next, hidden and cell, of so many rows at most.
+    pub(super) carried: Option<(Buffer, Buffer)>,
+    carried_rows: usize,
+    sessions: SessionCache,
+    /// What the next steps take, where they are recorded for a caller.
+    #[cfg(feature = "gpu")]
+    pub(super) coming: Option<super::recorded::Coming>,
+    /// Steps that stand in callers' encoders.
+    #[cfg(feature = "gpu")]
+    pub(super) recorded: crate::model::RecordedSessions,
+}
+
+/// The names that plans have for an optimizer's states.
+const MOMENTS: [&str; 3] = ["moment_0", "moment_1", "moment_2"];
+
+impl State {
+    pub(super) fn new(model: &Forecaster, settings: &Settings) -> Result<State> {
+        let network = &model.network;
+        let flat = |name: &str| network.device.create_buffer(name, network.table.len);
+        let used = MOMENTS.into_iter().zip(settings.optimizer.rule().moments());
+        let moments = used.filter(|(_, used)| *used);
+        let create = |name: &str, len| network.device.create_buffer(name, len);
+        let weights = settings.loss.weights();
+        let device = DeviceState {
+            grads: flat("grads")?,
+            moments: moments.map(|(name, _)| Ok((name, flat(name)?))).collect::<Result<_>>()?,
+            groups: create("groups", network.table.len / ALIGNMENT)?,
+            status: create("status", status::LEN)?,
+            loss: create("loss", 1)?,
+            losses: create("losses", LOSS_SLOTS)?,
+            class_weights: weights.map(|w| create("class_weights", w.len())).transpose()?,
+            carried: None,
+            carried_rows: 0,
+            sessions: SessionCache::of_training(),
+            #[cfg(feature = "gpu")]
+            coming: None,
+            #[cfg(feature = "gpu")]
+            recorded: crate::model::RecordedSessions::default(),
+        };
+        Ok(State {
+            device,
+            place: Place::new(settings),
+            batches: Batches::new(0, 1),
+            batches_of: (0, 0, None),
+            best: None,
+            resumed: false,
+            applied: None,
+        })
+    }
+
+    /// Writes what the settings say, which may have changed since the last call.
+    pub(super) fn apply(&mut self, model: &Forecaster, settings: &Settings) -> Result<()> {
+        if self.applied.as_ref() == Some(settings) {
+            return Ok(());
+        }
+        let device = &model.network.device;
+        let state = &mut self.device;
+        // Plans know how many groups there are, and whether the norm is taken.
+        let planned = self.applied.as_ref().map(Settings::update);
+        if planned != Some(settings.update()) {
+            state.sessions = SessionCache::of_training();
+            #[cfg(feature = "gpu")]
+            state.recorded.release();
+        }
+        device.write(&state.groups, 0, &groups::blocks(&settings.groups, &model.network))?;
+        if let (Some(buffer), Some(weights)) = (&state.class_weights, settings.loss.weights()) {
+            device.write(buffer, 0, weights)?;
+        }
+        if self.place.scheduler.schedule() != settings.schedule {
+            self.place.scheduler = Scheduler::new(settings.schedule);
+        }
+        state.clear_status(device)?;
+        #[cfg(feature = "gpu")]
+        {
+            state.coming = None;
+        }
+        self.applied = Some(settings.clone());
+        Ok(())
+    }
+}
+
+impl DeviceState {
+    /// Nothing has halted, nothing was skipped.
+    pub(super) fn clear_status(&self, device: &Device) -> Result<()> {
+        let mut values = [0.0; status::LEN];
+        (values[status::SCALE], values[status::APPLY]) = (1.0, 1.0);
+        device.write(&self.status, 0, &values)
+    }
+
+    /// The training session of a shape.
+    pub(super) fn session(
+        &self,
+        model: &Forecaster,
+        settings: &Settings,
+        sequences: Sequences,
+        part: Part,
+    ) -> Result<InUse> {
+        let plan = || training_plan(model, settings, &sequences, part);
+        let name = match part {
+            Part::Whole => "training",
+            Part::First => "training, first part",
+            Part::Middle => "training, middle part",
+            Part::Last => "training, last part",
+        };
+        let caller = self.buffers(model);
+        self.sessions.take((sequences, name), &model.network.device, plan, &caller)
+    }
+
+    /// What a training plan leaves to its caller.
+    pub(super) fn buffers<'a>(&'a self, model: &'a Forecaster) -> Vec<(&'static str, &'a Buffer)> {
+        let mut buffers = vec![
+            ("params", &model.network.params),
+            ("grads", &self.grads),
+            ("groups", &self.groups),
+            ("status", &self.status),
+            ("loss", &self.loss),
+            ("losses", &self.losses),
+        ];
+        buffers.extend(self.moments.iter().map(|(name, buffer)| (*name, buffer)));
+        buffers.extend(self.class_weights.iter().map(|buffer| ("class_weights", buffer)));
+        if let Some((h, c)) = &self.carried {
+            buffers.extend([("h_0", h), ("c_0", c)]);
+        }
+        buffers
+    }
+
+    /// Makes room for the states of so many rows.
+    pub(super) fn carry(&mut self, model: &Forecaster, rows: usize) -> Result<()> {
+        if rows <= self.carried_rows {
+            return Ok(());
+        }
+        let network = &model.network;
+        let states = network.shape.layers * network.shape.directions() * rows;
+        let create = |name: &str, width: usize| network.device.create_buffer(name, states * width);
+        let carried = (create("h", network.shape.state())?, create("c", network.shape.hidden)?);
+        // Those that are kept know the smaller buffers.
+        self.sessions = SessionCache::of_training();
+        (self.carried, self.carried_rows) = (Some(carried), rows);
+        Ok(())
+    }
+}
+
+pub(super) fn training_plan(
+    model: &Forecaster,
+    settings: &Settings,
+    sequences: &Sequences,
+    part: Part,
+) -> Result<Plan> {
+    let network = &model.network;
+    let options = settings.options(model, part);
+    Plan::training(&network.shape, sequences, &options, &network.device.limits())
+}
+
+/// Which way parameters are copied.
+pub(super) enum Direction {
+    Keep,
+    GoBack,
+}
+
+pub(super) async fn copy_parameters(
+    model: &Forecaster,
+    kept: &Buffer,
+    direction: Direction,
+    wait: Wait,
+) -> Result<()> {
+    let network = &model.network;
+    let (from, to) = match direction {
+        Direction::Keep => (&network.params, kept),
+        Direction::GoBack => (kept, &network.params),
+    };
+    let mut recorder = network.device.recorder();
+    recorder.copy((from, 0), (to, 0), network.table.len);
+    recorder.submit_as(wait).await
+}
