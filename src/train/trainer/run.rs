@@ -129,15 +129,17 @@ impl Run {
         settings: &Settings,
         state: &mut State,
     ) -> Result<()> {
-        self.submit().await?;
         if self.ended.is_empty() {
-            return Ok(());
+            return self.submit().await;
         }
+        // Behind the losses, so that one reading shows both.
+        let (from, to) = (&state.device.status, &state.device.losses);
+        self.recorder.copy((from, 0), (to, LOSS_SLOTS), status::LEN);
+        self.submit().await?;
         let network = &model.network;
-        let ring = network.device.read_as(&state.device.losses, 0, LOSS_SLOTS, self.wait).await?;
+        let mut ring = network.device.read_as(to, 0, LOSS_SLOTS + status::LEN, self.wait).await?;
+        self.status = ring.split_off(LOSS_SLOTS);
         let mut losses: Vec<f32> = self.ended.drain(..).map(|run| ring[run % LOSS_SLOTS]).collect();
-        let status = &state.device.status;
-        self.status = network.device.read_as(status, 0, status::LEN, self.wait).await?;
         let halted = halted(network, settings, &self.status, state.place.step);
         if let Some((undone, _)) = &halted {
             // Nothing was done from the bad step on.

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::super::optimizer::expect_rate;
-use super::super::{Loss, Optimizer, ParameterGroup, Schedule, Scheduler, groups};
 use crate::error::{Error, Result};
 use crate::model::Forecaster;
 use crate::plan::{Part, TrainingOptions, Update};
 use crate::reference::{Dropout, SETTINGS, policy, scalars};
+use crate::train::optimizer::expect_rate;
+use crate::train::{Loss, Optimizer, ParameterGroup, Schedule, Scheduler, groups};
 
 /// What becomes of an optimizer step whose loss or gradients are NaN or infinite.
 ///

@@ -81,6 +81,7 @@ pub(super) struct DeviceState {
     groups: Buffer,
     pub(super) status: Buffer,
     loss: Buffer,
+    /// The ring of losses, and room for the status.
     pub(super) losses: Buffer,
     class_weights: Option<Buffer>,
     /// The states that go from one run to the next, hidden and cell, of so many rows at most.
@@ -112,7 +113,7 @@ impl State {
             groups: create("groups", network.table.len / ALIGNMENT)?,
             status: create("status", status::LEN)?,
             loss: create("loss", 1)?,
-            losses: create("losses", LOSS_SLOTS)?,
+            losses: create("losses", LOSS_SLOTS + status::LEN)?,
             class_weights: weights.map(|w| create("class_weights", w.len())).transpose()?,
             carried: None,
             carried_rows: 0,
