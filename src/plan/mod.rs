@@ -562,6 +562,7 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::training";
         expect_prediction(operation, shape)?;
+        expect_classes(operation, shape, &options.objective, limits)?;
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
         planner.accumulate = options.part.adds();
         planner.feed(options);
@@ -595,6 +596,7 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::evaluation";
         expect_prediction(operation, shape)?;
+        expect_classes(operation, shape, objective, limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
         planner.given_results = Owner::Workspace;
         planner.target(objective);
@@ -618,6 +620,30 @@ fn expect_prediction(operation: &'static str, shape: &StackShape) -> Result<()> 
         }),
         _ => Ok(()),
     }
+}
+
+/// Checks that a driver that stops long loops lets a row of so many classes pass.
+fn expect_classes(
+    operation: &'static str,
+    shape: &StackShape,
+    objective: &Objective,
+    limits: &Limits,
+) -> Result<()> {
+    let (Objective::CrossEntropy { .. }, Some(budget)) = (objective, limits.loop_budget) else {
+        return Ok(());
+    };
+    let passes = kernels::cross_entropy_loss::PASSES;
+    let most = kernels::classes_within(budget as usize, passes);
+    if shape.outputs() <= most {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        operation,
+        what: "a cross-entropy over the classes".to_owned(),
+        needed: shape.outputs() as u64,
+        limit: "longest loop, in classes",
+        available: most as u64,
+    })
 }
 
 impl fmt::Display for Plan {

@@ -16,7 +16,8 @@ pub enum Reduction {
 
 /// What is minimised: by PyTorch's names and formulas, computed with its gradient on the device.
 ///
-/// What lies behind a sequence's end counts nothing. A batch in which nothing counts has the loss 0.
+/// What lies behind a sequence's end counts nothing. A batch in which nothing counts has the loss 0
+/// and no gradient.
 ///
 /// ```
 /// use gatefold::train::Loss;

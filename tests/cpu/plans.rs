@@ -88,6 +88,118 @@ fn nothing_is_read_before_it_is_written() {
     }
 }
 
+/// Every kind of training step and evaluation: nothing is read too early, everything keeps to the
+/// limits, small ones too, and a listing names the buffers.
+#[test]
+fn training_plans_of_every_kind() {
+    use gatefold::plan::{Encoding, Objective, Part, Rule, Update};
+    use gatefold::reference::{CrossEntropy, Pointwise};
+
+    let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.1 };
+    let heads = [Head::LastHidden, Head::Linear(5), Head::EveryStep(5)];
+    let encodings = [Encoding::Values, Encoding::OneHot, Encoding::Embedding(11)];
+    let parts = [Part::Whole, Part::First, Part::Middle, Part::Last];
+    let rules = [
+        Rule::Adam,
+        Rule::Sgd { momentum: true },
+        Rule::Sgd { momentum: false },
+        Rule::RmsProp { momentum: false, centered: true },
+        Rule::RmsProp { momentum: true, centered: false },
+    ];
+    let small = Limits { max_binding: 700, loop_budget: Some(400), ..Limits::WEBGPU };
+    for i in 0..720 {
+        let [bidirectional, lengths, learned_state, projected, classes, norm] =
+            [1, 2, 4, 8, 16, 32].map(|f| i & f > 0);
+        let carry = !bidirectional && i % 3 == 0;
+        let shape = StackShape {
+            bidirectional,
+            learned_state,
+            projection: projected.then_some(5),
+            head: heads[i % 3],
+            encoding: encodings[i / 3 % 3],
+            ..stack(2)
+        };
+        let call = Sequences { lengths, state: carry, resets: carry, ..Sequences::new(6, 7) };
+        let objective = match classes {
+            true => Objective::CrossEntropy { settings, weighted: i % 5 == 0 },
+            false => Objective::Pointwise(Pointwise::Huber { delta: 1.0 }),
+        };
+        let (rule, part) = (rules[i % 5], parts[i % 4]);
+        let options = TrainingOptions {
+            objective,
+            update: Some(Update { rule, groups: 3, norm }),
+            part,
+            carry,
+            ..Default::default()
+        };
+        let given = [
+            "params",
+            "feed",
+            "groups",
+            "status",
+            "moment_0",
+            "moment_1",
+            "moment_2",
+            "h_0",
+            "c_0",
+            "class_weights",
+            "unused",
+            "no_moment_0",
+            "no_moment_1",
+            "no_moment_2",
+        ];
+        // What the part before has left.
+        let given = match part {
+            Part::Middle | Part::Last => [&given[..], &["grads", "loss"]].concat(),
+            _ => given.to_vec(),
+        };
+        for limits in [Limits::WEBGPU, small] {
+            let plan = Plan::training(&shape, &call, &options, &limits).unwrap();
+            reads_what_is_written(&plan, &given);
+            fits(&plan, &limits);
+            let updates: usize =
+                ["adam", "sgd", "rmsprop"].iter().map(|kernel| count(&plan, kernel)).sum();
+            assert_eq!(updates > 0, matches!(part, Part::Whole | Part::Last), "{plan}");
+            assert_eq!(count(&plan, "clip_scale"), usize::from(norm && updates > 0), "{plan}");
+
+            let given = [
+                "params",
+                "x",
+                "lengths",
+                "keep",
+                "fresh",
+                "target",
+                "loss_scale",
+                "class_weights",
+                "h_0",
+                "c_0",
+                "unused",
+            ];
+            let plan = Plan::evaluation(&shape, &call, &objective, carry, &limits).unwrap();
+            reads_what_is_written(&plan, &given);
+            fits(&plan, &limits);
+            assert_eq!(count(&plan, "accuracy") > 0, classes);
+        }
+    }
+}
+
+#[test]
+fn more_classes_than_a_loop_passes_are_refused() {
+    use gatefold::plan::Objective;
+    use gatefold::reference::CrossEntropy;
+
+    let limits = Limits { loop_budget: Some(65_000), ..Limits::WEBGPU };
+    let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.0 };
+    let objective = Objective::CrossEntropy { settings, weighted: false };
+    let options = TrainingOptions { objective, ..Default::default() };
+    let plan = |classes| {
+        let shape = StackShape { head: Head::Linear(classes), ..StackShape::lstm(1, 1) };
+        Plan::training(&shape, &Sequences::new(1, 1), &options, &limits)
+    };
+    plan(1_000_000).unwrap();
+    assert!(matches!(plan(1_100_000), Err(gatefold::Error::Limit { .. })));
+}
+
 fn reads_what_is_written(plan: &Plan, given: &[&str]) {
     let (program, table) = (&plan.program, kernels::table());
     let mut written = given.to_vec();

@@ -169,7 +169,7 @@ impl Trainer {
             parts.map(|part| part[0] as usize + part[1] as usize * PART).collect()
         });
         (state.batches_of, state.batches) = said.batches(order).map_err(refused)?;
-        state.resumed = true;
+        state.resumed = !state.place.finished;
         device.write(&network.params, 0, &params)?;
         self.state = Some(state);
         Ok(())
