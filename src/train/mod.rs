@@ -1,4 +1,4 @@
-//! What to learn and how: losses, optimizers, schedules, the training loop.
+#![doc = include_str!("../../docs/training.md")]
 
 mod gradients;
 mod groups;
