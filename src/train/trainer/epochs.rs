@@ -92,7 +92,7 @@ impl Trainer {
             }
             loop {
                 let done = settings.max_steps.is_some_and(|most| call.run.steps() as u64 >= most);
-                if done || self.stop.is_asked() {
+                if done || self.stop.take() {
                     return Ok(());
                 }
                 if !self.batch(state, call, feeder).await? {

@@ -86,13 +86,15 @@ pub struct Report {
 pub struct StopHandle(Arc<AtomicBool>);
 
 impl StopHandle {
-    /// Asks the trainer to stop after the batch that it is at. The call of `fit` returns as usual.
+    /// Asks the trainer to stop after the batch that it is at. The call of `fit` returns as usual; where
+    /// none is running, the next one does nothing.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether it was asked, once.
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -237,7 +239,7 @@ impl Trainer {
         self.with(|s| s.folder = Some(folder.as_ref().to_owned()))
     }
 
-    /// What stops this trainer. It forgets what it was asked when a call of `fit` begins.
+    /// What stops this trainer.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
@@ -399,7 +401,6 @@ impl Trainer {
         progress: impl FnMut(&Progress),
         wait: Wait,
     ) -> Result<Report> {
-        self.stop.0.store(false, Ordering::Relaxed);
         let mut running = Running { trainer: self, state: Some(state) };
         let Running { trainer, state: Some(state) } = &mut running else {
             unreachable!("only `drop` takes it");

@@ -83,6 +83,14 @@ impl Trainer {
         if loss.weights().is_some() && loss.reduction() == Reduction::Mean {
             return refused("loss", "a sum, where classes have weights");
         }
+        if self.settings.accumulate > 1 || self.settings.truncate.is_some() {
+            return Err(Error::Value {
+                operation,
+                name: "accumulate and truncate".to_owned(),
+                expected: "unset, since every recorded step is a whole one".to_owned(),
+                got: format!("{} and {:?}", self.settings.accumulate, self.settings.truncate),
+            });
+        }
         if let Encoding::Embedding(_) = shape.encoding {
             return refused("the model", "one without an embedding");
         }
