@@ -36,19 +36,33 @@ impl Golden {
         self.0.get(name).unwrap_or_else(|| panic!("the golden has no {name}"))
     }
 
-    fn wide(&self, name: &str) -> Vec<f64> {
+    pub fn wide(&self, name: &str) -> Vec<f64> {
         wide(self.get(name).data())
     }
 
+    /// A golden of the tensors whose names start so, without that.
+    pub fn part(&self, prefix: &str) -> Golden {
+        Golden(self.named(prefix).into_iter().collect())
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The tensors whose names start so, without that.
-    fn named(&self, prefix: &str) -> Vec<(String, Array)> {
+    pub fn named(&self, prefix: &str) -> Vec<(String, Array)> {
         let strip = |(name, array): (&String, &Array)| {
             name.strip_prefix(prefix).map(|rest| (rest.to_owned(), array.clone()))
         };
         self.0.iter().filter_map(strip).collect()
     }
 
-    fn tensor(&self, device: &Device, name: &str) -> Tensor {
+    pub fn tensor(&self, device: &Device, name: &str) -> Tensor {
         let array = self.get(name);
         Tensor::from_slice(device, array.data(), array.shape()).unwrap()
     }
@@ -62,7 +76,8 @@ fn batch_first(x: &Array) -> Array {
     Array::new(data, &[batch, steps, input]).unwrap()
 }
 
-fn rows(array: &Array, order: &[f32]) -> Array {
+/// The rows of an array in another order.
+pub fn rows(array: &Array, order: &[f32]) -> Array {
     let row = array.data().len() / array.shape()[0];
     let data =
         order.iter().flat_map(|&i| &array.data()[i as usize * row..][..row]).copied().collect();

@@ -11,6 +11,7 @@ pub mod models;
 pub mod optimizers;
 pub mod random;
 pub mod streams;
+pub mod training_golden;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
@@ -107,4 +108,16 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("golden::lstm_cell", golden::lstm_cell),
     ("golden::toy", golden::toy),
     ("golden::cell", golden::cell),
+    ("golden::losses", training_golden::losses),
+    ("golden::optimizers", training_golden::optimizers),
+    ("golden::schedules", training_golden::schedules),
+    ("golden::clipping", training_golden::clipping),
+    ("golden::classes_of_sequences", training_golden::classes_of_sequences),
+    ("golden::classes_of_every_step", training_golden::classes_of_every_step),
+    ("golden::values_of_every_step", training_golden::values_of_every_step),
+    ("golden::binary_with_lengths", training_golden::binary_with_lengths),
+    ("golden::truncated", training_golden::truncated),
+    ("golden::accumulated", training_golden::accumulated),
+    ("golden::embedding", training_golden::embedding),
+    ("golden::probabilities_and_classes", training_golden::probabilities_and_classes),
 ];
