@@ -19,8 +19,6 @@ struct Call {
     report: Report,
     /// The steps of this call after which epochs ended that aren't in the report yet.
     ends: VecDeque<usize>,
-    /// Steps whose losses were told.
-    told: usize,
     /// Since the last report.
     since: Instant,
     samples: usize,
@@ -40,7 +38,6 @@ impl Trainer {
             run: Run::new(&self.model.network.device, wait),
             report: Report::default(),
             ends: VecDeque::new(),
-            told: 0,
             since: Instant::now(),
             samples: 0,
         };
@@ -217,9 +214,9 @@ impl Trainer {
         let seconds = call.since.elapsed().as_secs_f64();
         let loss = match (state.place.begun, call.report.losses.last()) {
             (false, Some(&of_epoch)) => of_epoch,
-            _ => self.mean(&call.run.losses[call.told..]),
+            _ => self.mean(&state.place.untold),
         };
-        call.told = call.run.losses.len();
+        state.place.untold.clear();
         call.report.validation = match validation {
             Some(data) => Some(self.measure(data, wait).await?.loss),
             None => None,

@@ -91,10 +91,11 @@ impl Trainer {
             let parts = order.iter().flat_map(|&row| [(row % PART) as f32, (row / PART) as f32]);
             tensors.push(("order".to_owned(), Array::new(parts.collect(), &[order.len(), 2])?));
         }
-        let losses = &state.place.losses;
-        if !losses.is_empty() {
-            let array = Array::new(losses.clone(), &[losses.len()])?;
-            tensors.push(("losses".to_owned(), array));
+        for (name, losses) in [("losses", &state.place.losses), ("untold", &state.place.untold)] {
+            if !losses.is_empty() {
+                let array = Array::new(losses.clone(), &[losses.len()])?;
+                tensors.push((name.to_owned(), array));
+            }
         }
         let mut entries = network.description();
         entries.extend(said(state, &self.settings, generator));
@@ -116,8 +117,9 @@ impl Trainer {
         let network = &self.model.network;
         for (key, value) in network.description() {
             let stored = metadata.get(&key);
-            // Two models of one shape may have been drawn from different seeds.
-            if stored != Some(&value) && !key.ends_with(".seed") {
+            // Two models of one shape may have been drawn from different seeds, but dropout goes by it.
+            let free = key.ends_with(".seed") && network.config.drops().is_none();
+            if stored != Some(&value) && !free {
                 let stored = stored.map_or("nothing", String::as_str);
                 return Err(refused(format!("{key} is {stored}, the model's is {value}")));
             }
@@ -156,13 +158,15 @@ impl Trainer {
                     .ok_or_else(|| refused(format!("{name} {expected:?} is missing")))
             };
             let (h, c) = (carried("h", shape.state())?, carried("c", shape.hidden)?);
-            state.device.carry(&self.model, rows)?;
+            // As much as the next call may want: where there is more room, the states are gone.
+            state.device.carry(&self.model, rows.max(self.settings.batch_size))?;
             if let Some((to_h, to_c)) = &state.device.carried {
                 device.write(to_h, 0, h.data())?;
                 device.write(to_c, 0, c.data())?;
             }
         }
-        state.place.losses = find("losses").map_or(Vec::new(), |array| array.data().to_vec());
+        let losses = |name| find(name).map_or(Vec::new(), |array| array.data().to_vec());
+        (state.place.losses, state.place.untold) = (losses("losses"), losses("untold"));
         let order = find("order").map_or(Vec::new(), |array| {
             let parts = array.data().chunks_exact(2);
             // What isn't such a number is found when the order is.

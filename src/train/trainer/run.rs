@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::settings::{NonFinite, Settings};
+use super::settings::{NonFinite, Reports, Settings};
 use super::state::{DeviceState, State};
 use crate::device::{Device, Recorder, Wait};
 use crate::error::{Error, Result};
@@ -148,6 +148,9 @@ impl Run {
             state.device.clear_status(&network.device)?;
         }
         state.place.losses.extend_from_slice(&losses);
+        if let Reports::Steps(_) = settings.reports {
+            state.place.untold.extend_from_slice(&losses);
+        }
         self.losses.extend_from_slice(&losses);
         halted.map_or(Ok(()), |(_, error)| Err(error))
     }

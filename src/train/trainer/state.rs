@@ -39,6 +39,8 @@ pub(super) struct Place {
     pub(super) finished: bool,
     /// The losses of the epoch's steps, as far as they were read.
     pub(super) losses: Vec<f32>,
+    /// Those since the last report, where reports come after steps.
+    pub(super) untold: Vec<f32>,
     pub(super) best: Option<Best>,
     pub(super) reports_since_best: usize,
     pub(super) scheduler: Scheduler,
@@ -55,6 +57,7 @@ impl Place {
             position: 0,
             finished: true,
             losses: Vec::new(),
+            untold: Vec::new(),
             best: None,
             reports_since_best: 0,
             scheduler: Scheduler::new(settings.schedule),
