@@ -12,6 +12,7 @@ pub mod optimizers;
 pub mod random;
 pub mod streams;
 pub mod training_golden;
+pub mod training_resume;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
@@ -108,6 +109,12 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("golden::lstm_cell", golden::lstm_cell),
     ("golden::toy", golden::toy),
     ("golden::cell", golden::cell),
+    ("training::resumed_with_early_stopping", training_resume::resumed_with_early_stopping),
+    ("training::resumed_with_the_best_kept", training_resume::resumed_with_the_best_kept),
+    ("training::resumed_truncated", training_resume::resumed_truncated),
+    ("training::resumed_accumulated", training_resume::resumed_accumulated),
+    ("training::resumed_streams", training_resume::resumed_streams),
+    ("training::resumed_with_a_plateau", training_resume::resumed_with_a_plateau),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),

@@ -32,7 +32,10 @@ fn of_the_largest(want: &[f64]) -> Tolerance {
     absolute(ROUNDED * want.iter().fold(0.0f64, |most, v| most.max(v.abs())))
 }
 
-/// A model that answers what it is told, to the bit: token `r` is answered with row `r` of `rows`.
+/// What a device makes of a gate that is closed by -200: as good as nothing.
+const CLOSED: f64 = 1e-30;
+
+/// A model that answers what it is told: token `r` with row `r` of `rows`, to the bit but for zeros.
 ///
 /// The cells start at 20, forget nothing and learn nothing, and their tanh is 1; the token opens one
 /// output gate, to the full, and closes all others. So the hidden state is one-hot, and the answers are
@@ -118,7 +121,8 @@ pub fn losses(device: &Device) {
         let steps = if every_step { prediction.shape()[1] } else { 1 };
         let model = answering(device, prediction, every_step);
         let x = asked(count, steps);
-        assert_eq!(model.predict(&x).unwrap().data(), prediction.data(), "{case}");
+        let answers = model.predict(&x).unwrap();
+        assert_close(case, answers.data(), &wide(prediction.data()), absolute(CLOSED));
         let mut batch = Dataset::new(x, target.clone()).unwrap();
         if every_step {
             let lengths: Vec<usize> =
@@ -136,7 +140,7 @@ pub fn losses(device: &Device) {
                 .collect();
             let want = golden.wide(&format!("grad_{reduction}"));
             assert_close(&what, &dy, &want, of_the_largest(&want));
-            let zeros = |(&got, &want): (&f32, &f64)| want != 0.0 || got == 0.0;
+            let zeros = |(&got, &want): (&f32, &f64)| want != 0.0 || f64::from(got.abs()) < CLOSED;
             assert!(dy.iter().zip(&want).all(zeros), "{what}: what doesn't count has a gradient");
         }
     }
