@@ -10,7 +10,7 @@
 // | binding | name     | shape                                      | access     | may alias    |
 // |---------|----------|--------------------------------------------|------------|--------------|
 // | 0       | params   | Params                                     | uniform    |              |
-// | 1       | scalars  | [4]: loss scale (not read), max_norm,      | read       | what is read |
+// | 1       | scalars  | [4]: unused, max_norm,                     | read       | what is read |
 // |         |          | policy (0 pass, 1 skip, 2 error), unused   |            |              |
 // | 2       | loss     | [1]                                        | read       | what is read |
 // | 3       | partials | [chunks, 2], as gradient_norm leaves them  | read       | what is read |

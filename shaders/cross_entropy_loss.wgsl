@@ -75,8 +75,8 @@ fn main(
     if inside {
         let given = targets[params.target_start + at.row];
         goal = index_in(given, params.classes);
-        // Of bits: a comparison with NaN may say that it is the same.
-        counts = bitcast<u32>(given) != bitcast<u32>(params.ignore_index);
+        // NaN is no class, and a comparison with it may say that it is the same.
+        counts = is_nan(given) || given != params.ignore_index;
         if LENGTHS {
             let row = params.first + at.row;
             let length = lengths[params.lengths_start + row % params.batch];

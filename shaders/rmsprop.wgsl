@@ -75,7 +75,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if CENTERED {
         let mean = grad_avg[at] + share * (gradient - grad_avg[at]);
         grad_avg[at] = mean;
-        variance = square - mean * mean;
+        // Rounding may take it below zero, where gradients stay the same.
+        let difference = square - mean * mean;
+        variance = select(difference, 0.0, difference < 0.0);
     }
     var direction = gradient / (sqrt(variance) + settings[row + EPS]);
     if MOMENTUM {

@@ -141,6 +141,7 @@ pub fn row() -> Kernel {
         variants: vec![variant(
             "rows",
             concat!(
+                include_str!("../../shaders/common/finite.wgsl"),
                 include_str!("../../shaders/common/indices.wgsl"),
                 include_str!("../../shaders/common/lengths.wgsl"),
                 include_str!("../../shaders/common/nan.wgsl"),

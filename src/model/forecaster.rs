@@ -176,6 +176,15 @@ impl Forecaster {
         pollster::block_on(self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Blocking))
     }
 
+    /// The asynchronous form of [`predict_lengths`](Self::predict_lengths), as [`predict_async`](Self::predict_async) is
+    /// of [`predict`](Self::predict): the same polls.
+    ///
+    /// # Errors
+    /// As [`predict_lengths`](Self::predict_lengths).
+    pub async fn predict_lengths_async(&self, x: &Array, lengths: &[usize]) -> Result<Array> {
+        self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Pending).await
+    }
+
     /// As [`predict`](Self::predict), with the softmax over the outputs taken on the device: the
     /// probability of each class.
     ///
@@ -183,6 +192,15 @@ impl Forecaster {
     /// As [`predict`](Self::predict).
     pub fn probabilities(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
         pollster::block_on(self.predict_as(x, lengths, Answer::Probabilities, Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`probabilities`](Self::probabilities), as [`predict_async`](Self::predict_async) is
+    /// of [`predict`](Self::predict): the same polls.
+    ///
+    /// # Errors
+    /// As [`probabilities`](Self::probabilities).
+    pub async fn probabilities_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
+        self.predict_as(x, lengths, Answer::Probabilities, Wait::Pending).await
     }
 
     /// The output with the largest value, found on the device: `[B]`, or `[B, T]`.
@@ -193,6 +211,15 @@ impl Forecaster {
         pollster::block_on(self.predict_as(x, lengths, Answer::Classes, Wait::Blocking))
     }
 
+    /// The asynchronous form of [`classes`](Self::classes), as [`predict_async`](Self::predict_async) is
+    /// of [`predict`](Self::predict): the same polls.
+    ///
+    /// # Errors
+    /// As [`classes`](Self::classes).
+    pub async fn classes_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
+        self.predict_as(x, lengths, Answer::Classes, Wait::Pending).await
+    }
+
     async fn predict_as(
         &self,
         x: &Array,
@@ -200,7 +227,11 @@ impl Forecaster {
         answer: Answer,
         wait: Wait,
     ) -> Result<Array> {
-        let operation = "Forecaster::predict";
+        let operation = match answer {
+            Answer::Outputs => "Forecaster::predict",
+            Answer::Probabilities => "Forecaster::probabilities",
+            Answer::Classes => "Forecaster::classes",
+        };
         let (device, shape) = (&self.network.device, &self.network.shape);
         let tokens = shape.encoding.tokens(shape.input);
         let dims = [("B", None), ("T", None), ("I", Some(shape.input))];
@@ -227,7 +258,7 @@ impl Forecaster {
         let all: Vec<usize> = (0..batch).collect();
         for rows in all.chunks(self.rows_at_a_time(steps)) {
             let mut host = Vec::with_capacity(rows.len() * steps * shape.given());
-            time_major(x.data(), (steps, shape.given()), rows, &mut host);
+            time_major(x.data(), (steps, shape.given()), 0..steps, rows, &mut host);
             let sequences =
                 Sequences { lengths: lengths.is_some(), ..Sequences::new(steps, rows.len()) };
             let ready = self.network.prediction_session(&sequences, answer)?;

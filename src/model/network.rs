@@ -462,14 +462,15 @@ fn inferred(
     }
 }
 
-/// `[B, T, K]` as `[T, B, K]`, for the rows `rows` of the first.
+/// `[B, T, K]` as `[T, B, K]`, for some timesteps and rows of the first.
 pub(crate) fn time_major(
     x: &[f32],
     (steps, width): (usize, usize),
+    some: std::ops::Range<usize>,
     rows: &[usize],
     out: &mut Vec<f32>,
 ) {
-    for t in 0..steps {
+    for t in some {
         for &b in rows {
             out.extend_from_slice(&x[(b * steps + t) * width..][..width]);
         }

@@ -38,7 +38,7 @@ impl Planner<'_> {
             let size = [directions, steps, batch, quads(projection)];
             self.workspace("dp", "[D, T, B, P rounded up]", &size);
         }
-        if input_gradient {
+        if input_gradient && self.shape.encoding == Encoding::Values {
             match self.sequences.batch_first {
                 true => self.workspace("dx_0", "[B, T, I]", &[batch, steps, self.shape.input]),
                 false => self.workspace("dx_0", "[T, B, I]", &[steps, batch, self.shape.input]),
@@ -58,7 +58,7 @@ impl Planner<'_> {
             if input_gradient || self.shape.learned_state {
                 self.initial_states_backward(l);
             }
-            self.layer_inputs_backward(l, input_gradient);
+            self.layer_inputs_backward(l);
         }
         if self.shape.learned_state {
             if self.program.buffer("fresh").is_some() {
@@ -450,7 +450,7 @@ impl Planner<'_> {
         }
     }
 
-    fn layer_inputs_backward(&mut self, l: usize, input_gradient: bool) {
+    fn layer_inputs_backward(&mut self, l: usize) {
         let (rows, width) = (self.steps * self.batch, self.shape.layer_input(l));
         let moved = self.sequences.batch_first;
         let embedded = self.parameter(self.params, Role::Embedding).is_some();
@@ -458,7 +458,7 @@ impl Planner<'_> {
             0 if embedded => {
                 self.workspace("dx_embedded", "[T, B, I]", &[self.steps, self.batch, width])
             }
-            0 if !input_gradient => return,
+            0 if self.program.buffer("dx_0").is_none() => return,
             0 if moved => {
                 self.workspace("dx_time_major", "[T, B, I]", &[self.steps, self.batch, width])
             }

@@ -132,6 +132,8 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::prediction";
         expect_prediction(operation, shape)?;
+        let passes = if answer == Answer::Outputs { 0 } else { kernels::softmax::PASSES };
+        expect_classes(operation, shape, passes, limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
         planner.forward();
         planner.answer(answer);
@@ -182,7 +184,7 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::training";
         expect_prediction(operation, shape)?;
-        expect_classes(operation, shape, &options.objective, limits)?;
+        expect_classes(operation, shape, passes(&options.objective), limits)?;
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
         planner.accumulate = options.part.adds();
         planner.feed(options);
@@ -216,7 +218,7 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::evaluation";
         expect_prediction(operation, shape)?;
-        expect_classes(operation, shape, objective, limits)?;
+        expect_classes(operation, shape, passes(objective), limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
         planner.given_results = Owner::Workspace;
         planner.target(objective);
@@ -242,24 +244,29 @@ fn expect_prediction(operation: &'static str, shape: &StackShape) -> Result<()> 
     }
 }
 
-/// Checks that a driver that stops long loops lets a row of so many classes pass.
+/// How often a loss passes a row of predictions.
+fn passes(objective: &Objective) -> usize {
+    match objective {
+        Objective::Pointwise(_) => 0,
+        Objective::CrossEntropy { .. } => kernels::cross_entropy_loss::PASSES,
+    }
+}
+
+/// Checks that a driver that stops long loops lets a row of classes be passed so often.
 fn expect_classes(
     operation: &'static str,
     shape: &StackShape,
-    objective: &Objective,
+    passes: usize,
     limits: &Limits,
 ) -> Result<()> {
-    let (Objective::CrossEntropy { .. }, Some(budget)) = (objective, limits.loop_budget) else {
-        return Ok(());
-    };
-    let passes = kernels::cross_entropy_loss::PASSES;
+    let Some(budget) = limits.loop_budget.filter(|_| passes > 0) else { return Ok(()) };
     let most = kernels::classes_within(budget as usize, passes);
     if shape.outputs() <= most {
         return Ok(());
     }
     Err(Error::Limit {
         operation,
-        what: "a cross-entropy over the classes".to_owned(),
+        what: "a pass over the classes".to_owned(),
         needed: shape.outputs() as u64,
         limit: "longest loop, in classes",
         available: most as u64,

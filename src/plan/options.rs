@@ -72,7 +72,7 @@ pub struct TrainingOptions {
     pub part: Part,
     /// Whether the final states become the initial ones of the next run, where states are given.
     pub carry: bool,
-    /// Also the gradient of the input and of the initial states.
+    /// Also the gradient of the input, where it isn't tokens, and of the initial states.
     pub input_gradient: bool,
     /// What is dropped of the outputs of each layer but the last.
     pub dropout: Option<Dropout>,

@@ -51,8 +51,6 @@ pub mod policy {
 pub mod scalars {
     /// Elements.
     pub const LEN: usize = 4;
-    /// What the loss is multiplied with; not read here.
-    pub const LOSS_SCALE: usize = 0;
     /// The largest norm of the gradients, `f32::MAX` for none.
     pub const MAX_NORM: usize = 1;
     /// A [`policy`](super::policy).

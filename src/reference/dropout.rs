@@ -37,9 +37,14 @@ impl Dropout {
     /// The key of an optimizer step: from the seed by the generator itself, so that all 64 bits
     /// of both count.
     pub fn key(seed: u64, step: u64) -> [u32; 2] {
+        Dropout::key_of_part(seed, step, 0)
+    }
+
+    /// The same for one of several parts of a step, from 0: each draws for itself.
+    pub fn key_of_part(seed: u64, step: u64, part: u64) -> [u32; 2] {
         let words = |v: u64| [v as u32, (v >> 32) as u32];
-        let [low, high] = words(step);
-        let [a, b, _, _] = philox([low, high, 0, 0], words(seed));
+        let ([low, high], [part_low, part_high]) = (words(step), words(part));
+        let [a, b, _, _] = philox([low, high, part_low, part_high], words(seed));
         [a, b]
     }
 

@@ -54,7 +54,7 @@ pub struct RmsPropStates<'a, R> {
 /// g = g + weight_decay * p
 /// square_avg = alpha * square_avg + (1 - alpha) g^2
 /// grad_avg = grad_avg + (1 - alpha) (g - grad_avg)
-/// g = g / (sqrt(centered ? square_avg - grad_avg^2 : square_avg) + eps)
+/// g = g / (sqrt(centered ? max(square_avg - grad_avg^2, 0) : square_avg) + eps)
 /// momentum = mu * momentum + g, and g = momentum, where there is one
 /// p = p - rate * g
 /// ```
@@ -77,7 +77,11 @@ pub fn rmsprop<R: Real>(
             states.square_avg[i] = variance;
             if let Some(mean) = states.grad_avg.as_deref_mut().map(|all| &mut all[i]) {
                 *mean += share * (g - *mean);
+                // Rounding may take it below zero, where gradients stay the same.
                 variance = variance - *mean * *mean;
+                if variance < R::zero() {
+                    variance = R::zero();
+                }
             }
             let mut direction = g / (variance.sqrt() + R::of(c.eps));
             if let Some(momentum) = states.momentum.as_deref_mut().map(|all| &mut all[i]) {

@@ -183,14 +183,14 @@ impl Loss {
                     let expected = "given to a cross-entropy alone".to_owned();
                     return refused(setting, expected, format!("{kind:?}"));
                 }
-                let (name, valid, value) = match *kind {
-                    Pointwise::Huber { delta } => ("delta", delta > 0.0, delta),
-                    Pointwise::SmoothAbsolute { beta } => ("beta", beta >= 0.0, beta),
+                let (name, valid, value, least) = match *kind {
+                    Pointwise::Huber { delta } => ("delta", delta > 0.0, delta, "above"),
+                    Pointwise::SmoothAbsolute { beta } => ("beta", beta >= 0.0, beta, "at least"),
                     _ => return Ok(()),
                 };
                 match valid && value.is_finite() {
                     true => Ok(()),
-                    false => refused(name, "finite, above 0".to_owned(), value.to_string()),
+                    false => refused(name, format!("finite, {least} 0"), value.to_string()),
                 }
             }
             Kind::CrossEntropy { settings, weights } => {

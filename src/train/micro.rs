@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Loss, Reduction};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::model::time_major;
 use crate::plan::{Encoding, Head, Sequences, StackShape};
 use crate::reference::sort_tokens;
 use crate::tensor::expect_shape;
@@ -141,12 +142,8 @@ impl Micro<'_> {
     }
 
     fn time_major(&self, values: &[f32], width: usize, out: &mut Vec<f32>) {
-        for t in self.steps.clone() {
-            for &row in self.rows {
-                let at = (row * self.data.steps() + t) * width;
-                out.extend_from_slice(&values[at..][..width]);
-            }
-        }
+        let size = (self.data.steps(), width);
+        time_major(values, size, self.steps.clone(), self.rows, out);
     }
 }
 

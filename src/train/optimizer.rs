@@ -109,7 +109,8 @@ impl Sgd {
         Sgd { momentum, ..self }
     }
 
-    /// The share of the gradient that the momentum doesn't take, in `[0, 1]`.
+    /// The share of the gradient that the momentum doesn't take, in `[0, 1]`; in optimizer step 1 it
+    /// takes all.
     pub fn dampening(self, dampening: f64) -> Sgd {
         Sgd { dampening, ..self }
     }

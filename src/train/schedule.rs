@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// How the learning rate changes over a run. Every rule multiplies the optimizer's rate, or that of
-/// a [`ParameterGroup`](super::ParameterGroup).
+/// How the learning rate changes over a run; another run begins anew. Every rule multiplies the
+/// optimizer's rate, or that of a [`ParameterGroup`](super::ParameterGroup).
 ///
 /// ```
 /// use gatefold::train::{Schedule, Scheduler};
@@ -128,12 +128,15 @@ impl Scheduler {
     pub fn rate(&self, lr: f64, steps: u64, epochs: usize) -> f64 {
         match self.schedule {
             Schedule::Constant => lr,
-            Schedule::Step { step_size, gamma } => lr * gamma.powf((epochs / step_size) as f64),
+            Schedule::Step { step_size, gamma } => {
+                lr * gamma.powf((epochs / step_size.max(1)) as f64)
+            }
             Schedule::Cosine { warmup, .. } if steps < warmup => {
                 lr * (steps + 1) as f64 / (warmup + 1) as f64
             }
             Schedule::Cosine { warmup, total, min_factor } => {
-                let share = (steps.min(total) - warmup) as f64 / (total - warmup) as f64;
+                let all = total.saturating_sub(warmup).max(1);
+                let share = (steps - warmup).min(all) as f64 / all as f64;
                 let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
                 lr * (min_factor + (1.0 - min_factor) * cosine)
             }

@@ -1,10 +1,10 @@
 //! The training loop.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::feeder::{Feeder, Source};
-use super::run::Run;
+use super::run::{OPERATION, Run};
 use super::settings::{NonFinite, Reports};
 use super::state::{Direction, State, copy_parameters};
 use super::{Best, Progress, Report, Trainer};
@@ -48,11 +48,16 @@ impl Trainer {
         let ended = self.epochs_of(state, &mut call, &mut feeder, validation, &mut progress).await;
         if let Err(error) = ended {
             // The steps before it count, so they have to happen.
-            call.run.submit().await?;
+            let error = self.settle(state, &mut call).await.err().unwrap_or(error);
+            if let Some(folder) = &self.settings.folder {
+                // Of both, the first error says more.
+                let _ = self.save_as(state, folder, &HashMap::new(), wait).await;
+            }
             return Err(error);
         }
         self.settle(state, &mut call).await?;
         if state.place.finished
+            && self.settings.keeps_best()
             && let (Some(kept), Some(best)) = (&state.best, state.place.best)
         {
             copy_parameters(&self.model, kept, Direction::GoBack, wait).await?;
@@ -62,9 +67,9 @@ impl Trainer {
         call.report.best = state.place.best;
         call.report.skipped = call.run.status[status::SKIPPED] as u64;
         if let Some(folder) = &self.settings.folder {
-            self.save_as(state, folder, wait).await?;
+            self.save_as(state, folder, &HashMap::new(), wait).await?;
         }
-        call.report.step_losses = call.run.losses;
+        call.report.step_losses = std::mem::take(&mut call.run.losses);
         Ok(call.report)
     }
 
@@ -84,8 +89,18 @@ impl Trainer {
                 (place.begun, place.position) = (true, 0);
             }
             feeder.begin(place.epoch, &state.batches);
-            for _ in 0..place.position {
-                feeder.next().transpose()?;
+            for done in 0..place.position {
+                if feeder.next().transpose()?.is_none() {
+                    return Err(Error::Value {
+                        operation: OPERATION,
+                        name: "batches".to_owned(),
+                        expected: format!(
+                            "those of the run: it has done {} pieces",
+                            place.position
+                        ),
+                        got: format!("{done} in the epoch"),
+                    });
+                }
             }
             loop {
                 let done = settings.max_steps.is_some_and(|most| call.run.steps() as u64 >= most);
@@ -95,8 +110,10 @@ impl Trainer {
                 if !self.batch(state, call, feeder).await? {
                     break;
                 }
+                let step = state.place.step;
                 if let Reports::Steps(every) = settings.reports
-                    && state.place.step.is_multiple_of(every as u64)
+                    && step.is_multiple_of(every as u64)
+                    && step != state.place.reported
                     && self.report(state, call, validation, progress).await?
                 {
                     state.place.finished = true;
@@ -119,7 +136,9 @@ impl Trainer {
                 Reports::Steps(_) => false,
             };
             let last = place.epoch >= settings.epochs;
-            if (wanted || last) && self.report(state, call, validation, progress).await? {
+            // The last step may have had its report.
+            let due = last && place.step != place.reported;
+            if (wanted || due) && self.report(state, call, validation, progress).await? {
                 break;
             }
         }
@@ -148,23 +167,25 @@ impl Trainer {
             return Ok(taken > 0);
         }
         let micros: Vec<_> = pieces.iter().map(|piece| piece.micro()).collect();
+        let mut carried = state.place.carried;
         for micro in &micros {
             let rows = micro.rows.len();
             let Some(keep) = &micro.keep else { continue };
-            if keep.contains(&true) && state.place.carried != rows {
+            if keep.contains(&true) && carried != rows {
                 return Err(Error::Value {
                     operation: "Trainer::fit_batches",
                     name: "a batch that goes on".to_owned(),
-                    expected: format!("of {} rows, as the one before", state.place.carried),
+                    expected: format!("of {carried} rows, as the one before"),
                     got: rows.to_string(),
                 });
             }
-            state.place.carried = rows;
+            carried = rows;
             state.device.carry(&self.model, rows)?;
         }
         let weight: f64 = micros.iter().map(|micro| micro.weight(shape, &self.settings.loss)).sum();
         let scale = self.settings.loss.scale(weight);
         call.run.step(&self.model, &self.settings, state, &micros, scale).await?;
+        state.place.carried = carried;
         self.take_epochs(state, call);
         call.samples += micros.iter().map(|micro| micro.rows.len()).sum::<usize>();
         state.place.position += taken;
@@ -173,9 +194,13 @@ impl Trainer {
 
     /// Reads what the device has come to.
     async fn settle(&self, state: &mut State, call: &mut Call) -> Result<()> {
-        call.run.read_losses(&self.model, &self.settings, state).await?;
+        let read = call.run.read_losses(&self.model, &self.settings, state).await;
         self.take_epochs(state, call);
-        Ok(())
+        if read.is_err() && !call.ends.is_empty() {
+            // They are of an epoch that has ended without all of its steps.
+            state.place.losses.clear();
+        }
+        read
     }
 
     /// Brings the epochs that have ended, and whose losses were read, into the report.
@@ -230,15 +255,16 @@ impl Trainer {
             step: place.step,
             loss,
             validation: call.report.validation,
-            lr: place.scheduler.rate(lr, place.step.saturating_sub(1), place.epoch_of_step()),
+            lr: place.rate(lr, place.step, place.epoch_of_step()),
             gradient_norm: self.settings.update().norm.then_some(found[status::NORM]),
             skipped: found[status::SKIPPED] as u64,
             samples_per_second: call.samples as f64 / seconds,
         });
+        place.reported = place.step;
         place.scheduler.observe(call.report.validation.unwrap_or(loss).into());
         let stop = self.keep_if_best(state, call, wait).await?;
         if let Some(folder) = &self.settings.folder {
-            self.save_as(state, folder, wait).await?;
+            self.save_as(state, folder, &HashMap::new(), wait).await?;
         }
         (call.since, call.samples) = (Instant::now(), 0);
         Ok(stop)

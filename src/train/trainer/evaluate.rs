@@ -37,7 +37,7 @@ impl Trainer {
     }
 
     /// The share of a data set's targets that are the class with the largest logit, for a loss over
-    /// classes. It is counted on the device.
+    /// classes; 0 where none counts. It is counted on the device.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate), and [`Error::Value`] for another loss.
@@ -69,7 +69,7 @@ impl Trainer {
     async fn evaluate_as(&self, data: &Dataset, wait: Wait) -> Result<Measured> {
         let operation = "Trainer::evaluate";
         let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
-        loss.check(operation, shape.outputs())?;
+        self.settings.check(operation, &self.model)?;
         micro::expect(data, operation, "the data set", shape, loss)?;
         self.measure(data, wait).await
     }
@@ -94,7 +94,8 @@ impl Trainer {
         let loss = &self.settings.loss;
         let scale = if loss.reduction() == Reduction::Sum { 1.0 } else { sums.weight.max(0.0) };
         let mean = if scale > 0.0 { sums.loss / scale } else { 0.0 };
-        Ok(Measured { loss: mean as f32, accuracy: sums.correct / sums.counted })
+        let accuracy = if sums.counted > 0.0 { sums.correct / sums.counted } else { 0.0 };
+        Ok(Measured { loss: mean as f32, accuracy })
     }
 
     /// Runs a piece from the states that the one before it has left; returns those that it leaves.

@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod builder;
 mod epochs;
 mod evaluate;
 mod feeder;
@@ -14,19 +15,20 @@ mod state;
 pub use recorded::TrainingBindings;
 pub use settings::NonFinite;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Loss, Optimizer, ParameterGroup, Schedule, micro};
+use super::{Loss, Optimizer, micro};
 use crate::data::{Batch, Batches, Dataset};
 use crate::device::Wait;
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, SessionCache};
 use crate::plan::{Part, Sequences};
+use crate::reference::status;
 use feeder::{Given, Memory, Source};
-use settings::{Reports, Settings};
-use state::State;
+use run::{OPERATION, halted};
+use settings::Settings;
+use state::{BatchesOf, State};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,8 +119,9 @@ impl StopHandle {
 /// # Runs
 /// A run is so many [`epochs`](Self::epochs). Whatever ends a call before the run's end (a
 /// [`StopHandle`], [`max_steps`](Self::max_steps), an error, a future that is dropped), the next call
-/// over as many sequences, in batches of the same size and order, goes on with the batch after the last
-/// one that was trained on; after a whole run it begins another one. Parameters, moments and the
+/// over as many sequences, in batches of the same size and order, goes on with the next batch; after a
+/// whole run it begins another one. After a step that wasn't finite, batches that were submitted behind it
+/// are not repeated. Parameters, moments and the
 /// number of steps go on in either case. [`save`](Self::save) and [`resume`](Self::resume) carry a run
 /// from one process to another: it ends with the same bits as one that never stopped.
 pub struct Trainer {
@@ -140,103 +143,6 @@ impl Trainer {
             evaluation: SessionCache::of_training(),
             stop: StopHandle::default(),
         }
-    }
-
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings;
-        change(&mut settings);
-        Trainer { settings, ..self }
-    }
-
-    /// Sequences in a batch; an epoch's last may have fewer.
-    pub fn batch_size(self, batch_size: usize) -> Self {
-        self.with(|s| s.batch_size = batch_size)
-    }
-
-    /// Batches to an optimizer step, whose gradient is that of one batch of all their sequences. Where
-    /// an epoch's batches are no multiple of it, the last step of an epoch has fewer. Default 1.
-    pub fn accumulate(self, batches: usize) -> Self {
-        self.with(|s| s.accumulate = batches)
-    }
-
-    /// Truncated backpropagation through time (Williams and Peng, 1990): sequences are cut into pieces
-    /// of so many timesteps, each a batch of its own. A piece starts from the state that the one
-    /// before it has left, through which no gradient goes back. For models that predict at every
-    /// timestep, in one direction.
-    pub fn truncate(self, steps: usize) -> Self {
-        self.with(|s| s.truncate = Some(steps))
-    }
-
-    /// Passes over the data.
-    pub fn epochs(self, epochs: usize) -> Self {
-        self.with(|s| s.epochs = epochs)
-    }
-
-    /// Stops each call after so many optimizer steps.
-    pub fn max_steps(self, steps: u64) -> Self {
-        self.with(|s| s.max_steps = Some(steps))
-    }
-
-    /// A new order in every epoch, drawn from this seed.
-    pub fn shuffle(self, seed: u64) -> Self {
-        self.with(|s| s.shuffle = Some(seed))
-    }
-
-    /// Settings for some of the parameters; a later call wins where both match.
-    pub fn group(self, group: ParameterGroup) -> Self {
-        self.with(|s| s.groups.push(group))
-    }
-
-    /// How the learning rate changes.
-    pub fn schedule(self, schedule: Schedule) -> Self {
-        self.with(|s| s.schedule = schedule)
-    }
-
-    /// Scales the gradients of a step down where the norm of all of them together is larger, as
-    /// `torch.nn.utils.clip_grad_norm_`.
-    pub fn clip_norm(self, max_norm: f64) -> Self {
-        self.with(|s| s.clip_norm = Some(max_norm))
-    }
-
-    /// Brings every element of the gradients into `-bound..=bound`, as
-    /// `torch.nn.utils.clip_grad_value_`; after [`clip_norm`](Self::clip_norm), where both are asked
-    /// for.
-    pub fn clip_value(self, bound: f64) -> Self {
-        self.with(|s| s.clip_value = Some(bound))
-    }
-
-    /// What becomes of a step whose loss or gradients aren't finite. By default, training ends with
-    /// an error.
-    pub fn non_finite(self, policy: NonFinite) -> Self {
-        self.with(|s| s.non_finite = policy)
-    }
-
-    /// Reports after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Losses stay on the
-    /// device between reports, so that it doesn't wait for the host.
-    pub fn report_every(self, epochs: usize) -> Self {
-        self.with(|s| s.reports = Reports::Epochs(epochs))
-    }
-
-    /// Reports after every so many optimizer steps, counted over all runs, and after the last epoch.
-    pub fn report_every_steps(self, steps: usize) -> Self {
-        self.with(|s| s.reports = Reports::Steps(steps))
-    }
-
-    /// Stops after so many reports without a better validation loss, and
-    /// [keeps the best](Self::keep_best). Needs a validation set.
-    pub fn early_stopping(self, patience: usize) -> Self {
-        self.with(|s| s.patience = Some(patience))
-    }
-
-    /// Goes back, at the end of a run, to the parameters that had the best validation loss in a
-    /// report. Needs a validation set. The optimizer's moments and step stay those of the last step.
-    pub fn keep_best(self) -> Self {
-        self.with(|s| s.keep_best = true)
-    }
-
-    /// [Saves](Self::save) into a folder at every report and whenever `fit` returns.
-    pub fn checkpoint(self, folder: impl AsRef<Path>) -> Self {
-        self.with(|s| s.folder = Some(folder.as_ref().to_owned()))
     }
 
     /// What stops this trainer.
@@ -356,13 +262,14 @@ impl Trainer {
         self.check(operation, validation)?;
         let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
         micro::expect(train, operation, name, shape, loss)?;
-        let batches_of = (train.len(), self.settings.batch_size, self.settings.shuffle);
-        let mut state = self.prepare(batches_of)?;
-        if let Err(error) = self.make_sessions(&mut state, train) {
-            self.state = Some(state);
-            return Err(error);
-        }
-        self.run(state, Memory::new(train), validation, progress, wait).await
+        let batches_of = BatchesOf {
+            sequences: train.len(),
+            size: self.settings.batch_size,
+            seed: self.settings.shuffle,
+            truncate: self.settings.truncate,
+        };
+        self.prepare(batches_of, Some(train), wait).await?;
+        self.run(Memory::new(train), validation, progress, wait).await
     }
 
     async fn fit_batches_as<J: IntoIterator<Item = Result<Batch>>>(
@@ -374,7 +281,8 @@ impl Trainer {
     ) -> Result<Report> {
         let operation = "Trainer::fit_batches";
         self.check(operation, validation)?;
-        let state = self.prepare((0, 0, None))?;
+        let truncate = self.settings.truncate;
+        self.prepare(BatchesOf { truncate, ..BatchesOf::default() }, None, wait).await?;
         let (shape, loss) = (self.model.network.shape, self.settings.loss.clone());
         let check = move |batch: &Batch, number: usize| {
             let name = format!("batch {number}");
@@ -390,20 +298,20 @@ impl Trainer {
             }
         };
         let source = Given::new(batches, !shape.bidirectional, check);
-        self.run(state, source, validation, progress, wait).await
+        self.run(source, validation, progress, wait).await
     }
 
     async fn run<'a, S: Source<'a>>(
         &mut self,
-        state: State,
         source: S,
         validation: Option<&Dataset>,
         progress: impl FnMut(&Progress),
         wait: Wait,
     ) -> Result<Report> {
-        let mut running = Running { trainer: self, state: Some(state) };
+        let state = self.state.take();
+        let mut running = Running { trainer: self, state };
         let Running { trainer, state: Some(state) } = &mut running else {
-            unreachable!("only `drop` takes it");
+            unreachable!("it was made ready, and only `drop` takes it");
         };
         trainer.run_epochs(state, source, validation, progress, wait).await
     }
@@ -424,51 +332,103 @@ impl Trainer {
     }
 
     /// What a run needs, made before its first step: where memory is short, nothing has changed.
-    fn prepare(&mut self, batches_of: (usize, usize, Option<u64>)) -> Result<State> {
-        let mut state = match self.state.take() {
-            Some(state) => state,
-            None => State::new(&self.model, &self.settings)?,
-        };
-        match self.make_ready(&mut state, batches_of) {
-            Ok(()) => Ok(state),
-            Err(error) => {
-                self.state = Some(state);
-                Err(error)
-            }
+    async fn prepare(
+        &mut self,
+        batches_of: BatchesOf,
+        train: Option<&Dataset>,
+        wait: Wait,
+    ) -> Result<()> {
+        if self.state.is_none() {
+            self.state = Some(State::new(&self.model, &self.settings)?);
         }
+        self.expect_finite_as(wait).await?;
+        // It goes back whatever becomes of this.
+        let Some(mut state) = self.state.take() else { unreachable!("it was made just now") };
+        let made = self.make_ready(&mut state, batches_of, train);
+        self.state = Some(state);
+        made
     }
 
-    fn make_ready(&self, state: &mut State, batches_of: (usize, usize, Option<u64>)) -> Result<()> {
+    fn make_ready(
+        &self,
+        state: &mut State,
+        batches_of: BatchesOf,
+        train: Option<&Dataset>,
+    ) -> Result<()> {
         let network = &self.model.network;
+        if state.resumed && state.batches_of != batches_of {
+            return Err(Error::Value {
+                operation: OPERATION,
+                name: "the training set and its batches".to_owned(),
+                expected: format!("those of the run that is resumed, {}", state.batches_of),
+                got: batches_of.to_string(),
+            });
+        }
+        state.apply(&self.model, &self.settings)?;
+        if self.settings.keeps_best() && state.best.is_none() {
+            state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);
+        }
+        if let Some(train) = train {
+            self.make_sessions(state, train)?;
+        }
+        let mut recorder = network.device.recorder();
+        state.device.undo_half_a_step(&mut recorder);
+        recorder.submit()?;
+        state.device.clear_status(&network.device)?;
         if state.batches_of != batches_of {
-            if state.resumed {
-                let (len, size, shuffle) = state.batches_of;
-                return Err(Error::Value {
-                    operation: "Trainer::fit",
-                    name: "the training set and its batches".to_owned(),
-                    expected: format!(
-                        "those of the run that is resumed: {len} sequences, batches of {size}, \
-                         shuffled by {shuffle:?}"
-                    ),
-                    got: format!("{batches_of:?}"),
-                });
-            }
-            let (len, size, shuffle) = batches_of;
-            let batches = Batches::new(len, size);
-            state.batches = match shuffle {
+            let batches = Batches::new(batches_of.sequences, batches_of.size);
+            state.batches = match batches_of.seed {
                 Some(seed) => batches.shuffle(seed),
                 None => batches,
             };
             state.batches_of = batches_of;
             state.place.finished = true;
         }
-        state.apply(&self.model, &self.settings)?;
-        state.device.clear_status(&network.device)?;
-        if self.settings.keeps_best() && state.best.is_none() {
-            state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);
+        #[cfg(feature = "gpu")]
+        {
+            // Rates that were foreseen may change.
+            state.device.coming = None;
         }
         state.resumed = false;
         Ok(())
+    }
+
+    /// Whether every step that was submitted came to finite numbers; waits for them. `fit` says it
+    /// itself; this is for steps that were [recorded](Self#method.record_step), and for a future of `fit`
+    /// that was dropped. After an error the next step starts from the parameters before the bad one.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] where one didn't, with the policy [`NonFinite::Error`]; [`Error::Gpu`].
+    pub fn expect_finite(&mut self) -> Result<()> {
+        pollster::block_on(self.expect_finite_as(Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`expect_finite`](Self::expect_finite): the future polls a GPU of our
+    /// own, a caller's GPU is polled by the caller (see [who polls](crate::Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`expect_finite`](Self::expect_finite).
+    pub async fn expect_finite_async(&mut self) -> Result<()> {
+        self.expect_finite_as(Wait::Pending).await
+    }
+
+    async fn expect_finite_as(&mut self, wait: Wait) -> Result<()> {
+        let Some(state) = self.state.as_mut().filter(|state| state.unread) else { return Ok(()) };
+        let network = &self.model.network;
+        let found = network.device.read_as(&state.device.status, 0, status::LEN, wait).await?;
+        state.unread = false;
+        let step = state.place.step;
+        let Some((undone, error)) = halted(network, &self.settings, &found, (OPERATION, step))
+        else {
+            return Ok(());
+        };
+        state.place.step -= undone;
+        state.device.clear_status(&network.device)?;
+        #[cfg(feature = "gpu")]
+        {
+            state.device.coming = None;
+        }
+        Err(error)
     }
 
     /// Makes the sessions that training on a data set takes.

@@ -1,7 +1,6 @@
 //! Training steps in a caller's encoder.
 
 use super::Trainer;
-use super::run::halted;
 use super::settings::Settings;
 use super::state::{State, training_plan};
 use crate::device::Buffer;
@@ -9,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::Forecaster;
 use crate::plan::{Encoding, Part, Sequences};
 use crate::record::{self, Given};
-use crate::reference::{SETTINGS, scalars, status};
+use crate::reference::{SETTINGS, scalars};
 use crate::train::Reduction;
 
 /// Steps whose values lie on the device at a time, in two halves.
@@ -52,6 +51,8 @@ impl Trainer {
     /// A step counts when it is recorded: an encoder that is dropped leaves its number out. Parameters
     /// are read and written when the device gets there, so [`fit`](Self::fit) and `load_state_dict`
     /// belong before the recording or after the submission.
+    ///
+    /// Schedules go by the epochs and reports of `fit`, and by the number of steps.
     ///
     /// Nobody looks at what the buffers hold: a target that is no class, or a token that isn't one,
     /// makes the loss NaN. Steps that come to NaN or infinity are met as [`NonFinite`](super::NonFinite)
@@ -120,7 +121,8 @@ impl Trainer {
         if !known {
             // Every step of the shape has the same.
             let scale = loss.scale(targets as f64);
-            device.write(&session.known("loss_scale"), 0, &[scale])?;
+            let written = device.write(&session.known("loss_scale"), 0, &[scale]);
+            written.inspect_err(|_| state.device.recorded.release())?;
         }
         record::copy_in(encoder, session, &[(x, "x"), (target, "target")]);
         if let Some(rows) = rows.as_wgpu() {
@@ -140,27 +142,8 @@ impl Trainer {
             record::copy_out(encoder, session, "loss", 0, told);
         }
         state.place.step += 1;
+        state.unread = true;
         Ok(())
-    }
-
-    /// Whether every step that was recorded and submitted came to finite numbers; waits for them.
-    /// After an error the next step starts from the parameters before the bad one.
-    ///
-    /// # Errors
-    /// [`Error::NonFinite`] where one didn't, with the policy
-    /// [`NonFinite::Error`](super::NonFinite::Error); [`Error::Gpu`].
-    pub fn expect_finite(&mut self) -> Result<()> {
-        let Some(state) = &mut self.state else { return Ok(()) };
-        let network = &self.model.network;
-        let found = network.device.read(&state.device.status, 0, status::LEN)?;
-        let Some((undone, error)) = halted(network, &self.settings, &found, state.place.step)
-        else {
-            return Ok(());
-        };
-        state.place.step -= undone;
-        state.device.coming = None;
-        state.device.clear_status(&network.device)?;
-        Err(error)
     }
 
     /// Lets go of what [`record_step`](Self::record_step) keeps for every shape; the next call of a
@@ -180,8 +163,8 @@ fn coming(model: &Forecaster, settings: &Settings, state: &mut State) -> Result<
     let values = |steps: std::ops::Range<u64>| {
         let mut values = Vec::new();
         for step in steps {
-            let at = (step, place.epoch);
-            settings.step_values(model, &place.scheduler, at, &mut values);
+            settings.step_values(place, step, &mut values);
+            settings.key(model, step, 0, &mut values);
         }
         values
     };

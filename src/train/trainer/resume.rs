@@ -9,8 +9,8 @@ use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::settings::Settings;
-use super::state::{Place, State};
+use super::settings::{NonFinite, Settings};
+use super::state::{BatchesOf, Place, State};
 use super::{Best, Trainer};
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;
@@ -40,7 +40,20 @@ impl Trainer {
     /// # Errors
     /// [`Error::Io`] where a file can't be written, [`Error::Gpu`] where the device fails.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        pollster::block_on(self.save_current(folder.as_ref(), Wait::Blocking))
+        pollster::block_on(self.save_current(folder.as_ref(), &HashMap::new(), Wait::Blocking))
+    }
+
+    /// As [`save`](Self::save), with entries of the caller's, such as scalers, in the metadata of
+    /// `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_with(
+        &self,
+        folder: impl AsRef<Path>,
+        entries: &HashMap<String, String>,
+    ) -> Result<()> {
+        pollster::block_on(self.save_current(folder.as_ref(), entries, Wait::Blocking))
     }
 
     /// The asynchronous form of [`save`](Self::save): the future polls a GPU of our own, a caller's
@@ -49,20 +62,31 @@ impl Trainer {
     /// # Errors
     /// As [`save`](Self::save).
     pub async fn save_async(&self, folder: impl AsRef<Path>) -> Result<()> {
-        self.save_current(folder.as_ref(), Wait::Pending).await
+        self.save_current(folder.as_ref(), &HashMap::new(), Wait::Pending).await
     }
 
-    async fn save_current(&self, folder: &Path, wait: Wait) -> Result<()> {
+    async fn save_current(
+        &self,
+        folder: &Path,
+        entries: &HashMap<String, String>,
+        wait: Wait,
+    ) -> Result<()> {
         match &self.state {
-            Some(state) => self.save_as(state, folder, wait).await,
+            Some(state) => self.save_as(state, folder, entries, wait).await,
             None => {
                 let state = State::new(&self.model, &self.settings)?;
-                self.save_as(&state, folder, wait).await
+                self.save_as(&state, folder, entries, wait).await
             }
         }
     }
 
-    pub(super) async fn save_as(&self, state: &State, folder: &Path, wait: Wait) -> Result<()> {
+    pub(super) async fn save_as(
+        &self,
+        state: &State,
+        folder: &Path,
+        of_the_caller: &HashMap<String, String>,
+        wait: Wait,
+    ) -> Result<()> {
         let io = |source| Error::Io { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
         let network = &self.model.network;
@@ -100,7 +124,7 @@ impl Trainer {
         let mut entries = network.description();
         entries.extend(said(state, &self.settings, generator));
         checkpoint::write(folder.join(TRAINER), &tensors, &entries)?;
-        network.save(&folder.join(MODEL), &HashMap::new(), wait).await
+        network.save(&folder.join(MODEL), of_the_caller, wait).await
     }
 
     /// Takes over the run that [`save`](Self::save) has written into a folder: the next call of `fit`
@@ -135,7 +159,13 @@ impl Trainer {
         let find = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
         let flat = |kind: &str| {
             let of_kind = checkpoint::with_prefix(&tensors, &format!("{kind}."));
-            network.flat(&of_kind).map_err(|problem| refused(format!("{kind}: {problem}")))
+            let flat = network.flat(&of_kind);
+            let flat = flat.map_err(|problem| refused(format!("{kind}: {problem}")))?;
+            let whole = flat.iter().all(|v| v.is_finite());
+            match whole || self.settings.non_finite == NonFinite::Pass {
+                true => Ok(flat),
+                false => Err(refused(format!("{kind} holds NaN or infinity"))),
+            }
         };
         let params = flat("params")?;
         let device = &network.device;
@@ -167,11 +197,10 @@ impl Trainer {
         }
         let losses = |name| find(name).map_or(Vec::new(), |array| array.data().to_vec());
         (state.place.losses, state.place.untold) = (losses("losses"), losses("untold"));
-        let order = find("order").map_or(Vec::new(), |array| {
-            let parts = array.data().chunks_exact(2);
-            // What isn't such a number is found when the order is.
-            parts.map(|part| part[0] as usize + part[1] as usize * PART).collect()
-        });
+        let order = match find("order") {
+            Some(array) => order(array).ok_or_else(|| refused("its order is none".to_owned()))?,
+            None => Vec::new(),
+        };
         (state.batches_of, state.batches) = said.batches(order).map_err(refused)?;
         state.resumed = !state.place.finished;
         device.write(&network.params, 0, &params)?;
@@ -180,15 +209,25 @@ impl Trainer {
     }
 }
 
+/// The numbers that are stored in two parts each.
+fn order(array: &Array) -> Option<Vec<usize>> {
+    let &[_, 2] = array.shape() else { return None };
+    let part = |v: f32| (v >= 0.0 && v < PART as f32 && v.fract() == 0.0).then_some(v as usize);
+    let pairs = array.data().chunks_exact(2);
+    pairs.map(|pair| Some(part(pair[0])? + part(pair[1])?.checked_mul(PART)?)).collect()
+}
+
 /// What a state comes to, apart from tensors.
 fn said(state: &State, settings: &Settings, generator: Option<u128>) -> HashMap<String, String> {
     let (place, seen) = (&state.place, &state.place.scheduler.seen);
-    let (len, size, shuffle) = state.batches_of;
+    let of = &state.batches_of;
     let optional = |value: Option<&dyn Display>| value.map_or(String::new(), |v| v.to_string());
     let best = place.best.as_ref();
     let entries = [
         ("optimizer", format!("{:?}", settings.optimizer.rule())),
         ("step", place.step.to_string()),
+        ("step.first", place.first.to_string()),
+        ("step.reported", place.reported.to_string()),
         ("epoch", place.epoch.to_string()),
         ("begun", place.begun.to_string()),
         ("position", place.position.to_string()),
@@ -202,9 +241,10 @@ fn said(state: &State, settings: &Settings, generator: Option<u128>) -> HashMap<
         ("plateau.best", seen.best.to_string()),
         ("plateau.bad", seen.bad.to_string()),
         ("plateau.cooldown", seen.cooldown.to_string()),
-        ("batches.sequences", len.to_string()),
-        ("batches.size", size.to_string()),
-        ("batches.seed", optional(shuffle.as_ref().map(|seed| seed as &dyn Display))),
+        ("batches.sequences", of.sequences.to_string()),
+        ("batches.size", of.size.to_string()),
+        ("batches.seed", optional(of.seed.as_ref().map(|seed| seed as &dyn Display))),
+        ("batches.truncate", optional(of.truncate.as_ref().map(|steps| steps as &dyn Display))),
         ("batches.generator", optional(generator.as_ref().map(|at| at as &dyn Display))),
     ];
     entries.into_iter().map(|(key, value)| (format!("{PREFIX}{key}"), value)).collect()
@@ -215,8 +255,8 @@ struct Said<'a> {
     metadata: &'a HashMap<String, String>,
 }
 
-/// A run's sequences, batch size and seed, and its batches where they stood.
-type Placed = ((usize, usize, Option<u64>), Batches);
+/// What a run's batches are made of, and where they stood.
+type Placed = (BatchesOf, Batches);
 
 impl Said<'_> {
     fn text(&self, key: &str) -> std::result::Result<&str, String> {
@@ -227,6 +267,15 @@ impl Said<'_> {
     fn get<T: FromStr>(&self, key: &str) -> std::result::Result<T, String> {
         let text = self.text(key)?;
         text.parse().map_err(|_| format!("{PREFIX}{key} is {text:?}"))
+    }
+
+    /// A number that can be counted on from.
+    fn count(&self, key: &str) -> std::result::Result<u64, String> {
+        const MOST: u64 = 1 << 53;
+        match self.get(key)? {
+            count if count <= MOST => Ok(count),
+            count => Err(format!("{PREFIX}{key} is {count}")),
+        }
     }
 
     /// `None` where nothing stands there.
@@ -244,38 +293,45 @@ impl Said<'_> {
             }),
         };
         let mut place = Place {
-            step: self.get("step")?,
-            epoch: self.get("epoch")?,
+            step: self.count("step")?,
+            first: self.count("step.first")?,
+            reported: self.count("step.reported")?,
+            epoch: self.count("epoch")? as usize,
             begun: self.get("begun")?,
-            position: self.get("position")?,
+            position: self.count("position")? as usize,
             finished: self.get("finished")?,
-            carried: self.get("carried")?,
+            carried: self.count("carried")? as usize,
             best,
-            reports_since_best: self.get("best.reports_since")?,
+            reports_since_best: self.count("best.reports_since")? as usize,
             ..Place::new(settings)
         };
         place.scheduler.seen = Seen {
-            lowered: self.get("plateau.lowered")?,
+            lowered: self.count("plateau.lowered")?.min(u64::from(u32::MAX / 2)) as u32,
             best: self.get("plateau.best")?,
-            bad: self.get("plateau.bad")?,
-            cooldown: self.get("plateau.cooldown")?,
+            bad: self.count("plateau.bad")? as usize,
+            cooldown: self.count("plateau.cooldown")? as usize,
         };
         Ok(place)
     }
 
     fn batches(&self, order: Vec<usize>) -> std::result::Result<Placed, String> {
-        let len: usize = self.get("batches.sequences")?;
-        let (size, seed) = (self.get("batches.size")?, self.optional("batches.seed")?);
-        if order.len() != len {
-            return Err(format!("the order of {} sequences is that of {len}", order.len()));
+        let of = BatchesOf {
+            sequences: self.get("batches.sequences")?,
+            size: self.get("batches.size")?,
+            seed: self.optional("batches.seed")?,
+            truncate: self.optional("batches.truncate")?,
+        };
+        if order.len() != of.sequences {
+            let (stored, said) = (order.len(), of.sequences);
+            return Err(format!("the order of {said} sequences is that of {stored}"));
         }
-        let batches = Batches::new(len, size);
-        let mut batches = match seed {
+        let batches = Batches::new(of.sequences, of.size);
+        let mut batches = match of.seed {
             Some(seed) => batches.shuffle(seed),
             None => batches,
         };
         match batches.go_to(order, self.optional("batches.generator")?) {
-            true => Ok(((len, size, seed), batches)),
+            true => Ok((of, batches)),
             false => Err("the order of its sequences is none".to_owned()),
         }
     }

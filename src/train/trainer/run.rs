@@ -11,6 +11,9 @@ use crate::plan::{LOSS_SLOTS, Part, Sequences};
 use crate::reference::{kind, status};
 use crate::train::micro::Micro;
 
+/// What errors of a run say was called.
+pub(super) const OPERATION: &str = "Trainer::fit";
+
 /// What a call keeps on the host.
 pub(super) struct Run {
     recorder: Recorder,
@@ -74,21 +77,30 @@ impl Run {
         if self.runs + pieces.len() - oldest > LOSS_SLOTS {
             self.read_losses(model, settings, state).await?;
         }
-        let place = &state.place;
-        self.values.clear();
-        let at = (place.step + 1, place.epoch);
-        settings.step_values(model, &place.scheduler, at, &mut self.values);
-        for (i, piece) in pieces.iter().enumerate() {
-            let part = match (pieces.len(), i) {
-                (1, _) => Part::Whole,
-                (_, 0) => Part::First,
-                (count, i) if i + 1 == count => Part::Last,
-                _ => Part::Middle,
-            };
-            self.piece(model, settings, &state.device, piece, (part, scale)).await?;
+        let step = state.place.step + 1;
+        let part = |i: usize| match (pieces.len(), i) {
+            (1, _) => Part::Whole,
+            (_, 0) => Part::First,
+            (count, i) if i + 1 == count => Part::Last,
+            _ => Part::Middle,
+        };
+        if pieces.len() > 1 {
+            // Where memory is short, it is so before the first piece.
+            for (i, piece) in pieces.iter().enumerate() {
+                state.device.session(model, settings, piece.sequences(), part(i))?;
+            }
+            state.device.begin_step(&model.network.device, &mut self.recorder)?;
         }
+        for (i, piece) in pieces.iter().enumerate() {
+            self.values.clear();
+            settings.step_values(&state.place, step, &mut self.values);
+            settings.key(model, step, i, &mut self.values);
+            self.piece(model, settings, &state.device, piece, (part(i), scale)).await?;
+        }
+        state.device.end_step();
         self.ended.push_back(self.runs - 1);
         state.place.step += 1;
+        state.unread = true;
         Ok(())
     }
 
@@ -140,7 +152,8 @@ impl Run {
         let mut ring = network.device.read_as(to, 0, LOSS_SLOTS + status::LEN, self.wait).await?;
         self.status = ring.split_off(LOSS_SLOTS);
         let mut losses: Vec<f32> = self.ended.drain(..).map(|run| ring[run % LOSS_SLOTS]).collect();
-        let halted = halted(network, settings, &self.status, state.place.step);
+        state.unread = false;
+        let halted = halted(network, settings, &self.status, (OPERATION, state.place.step));
         if let Some((undone, _)) = &halted {
             // Nothing was done from the bad step on.
             state.place.step -= undone;
@@ -156,12 +169,22 @@ impl Run {
     }
 }
 
+/// Steps that were counted are done, also where a caller's iterator panics.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.unsubmitted > 0 {
+            // Where the device fails, the next call finds out.
+            let _ = self.recorder.submit();
+        }
+    }
+}
+
 /// How many steps weren't done because of one that wasn't finite, and what it was.
 pub(super) fn halted(
     network: &Network,
     settings: &Settings,
     found: &[f32],
-    step: u64,
+    (operation, step): (&'static str, u64),
 ) -> Option<(u64, Error)> {
     if settings.non_finite != NonFinite::Error || found[status::HALTED] == 0.0 {
         return None;
@@ -179,6 +202,5 @@ pub(super) fn halted(
             format!("the gradient of {name}")
         }
     };
-    let operation = "Trainer::fit";
     Some((undone, Error::NonFinite { operation, tensor, step: step + 1 - undone }))
 }

@@ -7,7 +7,9 @@ use crate::model::Forecaster;
 use crate::plan::{Part, TrainingOptions, Update};
 use crate::reference::{Dropout, SETTINGS, policy, scalars};
 use crate::train::optimizer::expect_rate;
-use crate::train::{Loss, Optimizer, ParameterGroup, Schedule, Scheduler, groups};
+use crate::train::{Loss, Optimizer, ParameterGroup, Schedule, groups};
+
+use super::state::Place;
 
 /// What becomes of an optimizer step whose loss or gradients are NaN or infinite.
 ///
@@ -151,14 +153,8 @@ impl Settings {
         }
     }
 
-    /// What a plan's `scalars`, `settings` and `key` hold in optimizer step `step`, from 1.
-    pub(super) fn step_values(
-        &self,
-        model: &Forecaster,
-        scheduler: &Scheduler,
-        (step, epochs): (u64, usize),
-        out: &mut Vec<f32>,
-    ) {
+    /// What a plan's `scalars` and `settings` hold in optimizer step `step`, from 1.
+    pub(super) fn step_values(&self, place: &Place, step: u64, out: &mut Vec<f32>) {
         let mut said = [0.0; scalars::LEN];
         said[scalars::MAX_NORM] = self.clip_norm.map_or(f32::MAX, |norm| norm as f32);
         said[scalars::POLICY] = match self.non_finite {
@@ -170,14 +166,18 @@ impl Settings {
         let whole = self.optimizer.whole();
         let own = self.groups.iter().map(|group| group.settings(&self.optimizer));
         for mut group in std::iter::once(whole).chain(own) {
-            group.lr = scheduler.rate(group.lr, step - 1, epochs);
+            group.lr = place.rate(group.lr, step, place.epoch);
             group.clip_value = self.clip_value;
             let row: [f32; SETTINGS] = self.optimizer.row(step, &group);
             out.extend(row);
         }
+    }
+
+    /// What a plan's `key` holds in a part of optimizer step `step`: each draws elements of its own.
+    pub(super) fn key(&self, model: &Forecaster, step: u64, part: usize, out: &mut Vec<f32>) {
         let config = &model.network.config;
         if config.drops().is_some() {
-            out.extend(Dropout::halves(Dropout::key(config.seed, step)));
+            out.extend(Dropout::halves(Dropout::key_of_part(config.seed, step, part as u64)));
         }
     }
 }

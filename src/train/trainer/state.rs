@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::data::Batches;
-use crate::device::{Buffer, Device, Wait};
+use crate::device::{Buffer, Device, Recorder, Wait};
 use crate::error::Result;
 use crate::model::{Forecaster, InUse, SessionCache};
 use crate::plan::{ALIGNMENT, LOSS_SLOTS, Part, Plan, Sequences};
@@ -14,8 +14,10 @@ pub(super) struct State {
     pub(super) device: DeviceState,
     pub(super) place: Place,
     pub(super) batches: Batches,
-    /// What the batches were made of: sequences, batch size, seed.
-    pub(super) batches_of: (usize, usize, Option<u64>),
+    /// What the batches were made of.
+    pub(super) batches_of: BatchesOf,
+    /// Whether steps were recorded whose losses and status nobody has read.
+    pub(super) unread: bool,
     /// The parameters with the best validation loss.
     pub(super) best: Option<Buffer>,
     /// Whether it comes from a file, and has trained on nothing since.
@@ -24,11 +26,37 @@ pub(super) struct State {
     applied: Option<Settings>,
 }
 
+/// What batches are made of; of those that a program makes itself, only how they are cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BatchesOf {
+    pub(super) sequences: usize,
+    pub(super) size: usize,
+    pub(super) seed: Option<u64>,
+    pub(super) truncate: Option<usize>,
+}
+
+impl std::fmt::Display for BatchesOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.sequences {
+            0 => write!(f, "batches of the caller's")?,
+            sequences => write!(f, "{sequences} sequences in batches of {}", self.size)?,
+        }
+        if let Some(seed) = self.seed {
+            write!(f, ", shuffled by {seed}")?;
+        }
+        self.truncate.map_or(Ok(()), |steps| write!(f, ", in pieces of {steps} timesteps"))
+    }
+}
+
 /// How far a run has got.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
     /// Optimizer steps so far, of all runs.
     pub(super) step: u64,
+    /// Those of the runs before.
+    pub(super) first: u64,
+    /// The step of the last report.
+    pub(super) reported: u64,
     /// Whole epochs of the run.
     pub(super) epoch: usize,
     /// Whether another epoch has begun, so that its order is drawn.
@@ -52,6 +80,8 @@ impl Place {
     pub(super) fn new(settings: &Settings) -> Place {
         Place {
             step: 0,
+            first: 0,
+            reported: 0,
             epoch: 0,
             begun: false,
             position: 0,
@@ -70,10 +100,15 @@ impl Place {
         if self.begun { self.epoch } else { self.epoch.saturating_sub(1) }
     }
 
+    /// What becomes of a rate in optimizer step `step`, after so many epochs of the run.
+    pub(super) fn rate(&self, lr: f64, step: u64, epochs: usize) -> f64 {
+        self.scheduler.rate(lr, step.saturating_sub(1 + self.first), epochs)
+    }
+
     /// Another run, which goes on with the optimizer's steps.
     pub(super) fn begin(&mut self, settings: &Settings) {
         let step = self.step;
-        *self = Place { step, finished: false, ..Place::new(settings) };
+        *self = Place { step, first: step, finished: false, ..Place::new(settings) };
     }
 }
 
@@ -87,9 +122,12 @@ pub(super) struct DeviceState {
     /// The ring of losses, and room for the status.
     pub(super) losses: Buffer,
     class_weights: Option<Buffer>,
-    /// The states that go from one run to the next, hidden and cell, of so many rows at most.
+    /// The states that go from one piece to the next, hidden and cell, of so many rows at most.
     pub(super) carried: Option<(Buffer, Buffer)>,
     carried_rows: usize,
+    /// Those before a step of several pieces, and whether such a step isn't whole.
+    before_step: Option<(Buffer, Buffer)>,
+    in_step: bool,
     sessions: SessionCache,
     /// What the next steps take, where they are recorded for a caller.
     #[cfg(feature = "gpu")]
@@ -120,6 +158,8 @@ impl State {
             class_weights: weights.map(|w| create("class_weights", w.len())).transpose()?,
             carried: None,
             carried_rows: 0,
+            before_step: None,
+            in_step: false,
             sessions: SessionCache::of_training(),
             #[cfg(feature = "gpu")]
             coming: None,
@@ -130,7 +170,8 @@ impl State {
             device,
             place: Place::new(settings),
             batches: Batches::new(0, 1),
-            batches_of: (0, 0, None),
+            batches_of: BatchesOf::default(),
+            unread: false,
             best: None,
             resumed: false,
             applied: None,
@@ -222,10 +263,49 @@ impl DeviceState {
         let states = network.shape.layers * network.shape.directions() * rows;
         let create = |name: &str, width: usize| network.device.create_buffer(name, states * width);
         let carried = (create("h", network.shape.state())?, create("c", network.shape.hidden)?);
+        if let Some((h, c)) = &self.carried {
+            // Those of the rows before are still wanted, one after the other as they are.
+            let mut recorder = network.device.recorder();
+            recorder.copy((h, 0), (&carried.0, 0), h.len());
+            recorder.copy((c, 0), (&carried.1, 0), c.len());
+            recorder.submit()?;
+        }
         // Those that are kept know the smaller buffers.
         self.sessions = SessionCache::of_training();
         (self.carried, self.carried_rows) = (Some(carried), rows);
+        self.before_step = None;
         Ok(())
+    }
+
+    /// Puts the carried states aside, before a step of several pieces.
+    pub(super) fn begin_step(&mut self, device: &Device, recorder: &mut Recorder) -> Result<()> {
+        let Some((h, c)) = &self.carried else { return Ok(()) };
+        if self.before_step.is_none() {
+            let create = |name: &str, like: &Buffer| device.create_buffer(name, like.len());
+            self.before_step = Some((create("h before", h)?, create("c before", c)?));
+        }
+        if let Some((kept_h, kept_c)) = &self.before_step {
+            recorder.copy((h, 0), (kept_h, 0), h.len());
+            recorder.copy((c, 0), (kept_c, 0), c.len());
+        }
+        self.in_step = true;
+        Ok(())
+    }
+
+    /// The step is whole.
+    pub(super) fn end_step(&mut self) {
+        self.in_step = false;
+    }
+
+    /// Goes back to the states before a step that was left half-way.
+    pub(super) fn undo_half_a_step(&mut self, recorder: &mut Recorder) {
+        if let (true, Some((h, c)), Some((kept_h, kept_c))) =
+            (self.in_step, &self.carried, &self.before_step)
+        {
+            recorder.copy((kept_h, 0), (h, 0), h.len());
+            recorder.copy((kept_c, 0), (c, 0), c.len());
+        }
+        self.in_step = false;
     }
 }
 

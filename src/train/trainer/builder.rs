@@ -1,0 +1,106 @@
+//! What a trainer is told before it trains.
+
+use std::path::Path;
+
+use super::Trainer;
+use super::settings::{NonFinite, Reports, Settings};
+use crate::train::{ParameterGroup, Schedule};
+
+impl Trainer {
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings;
+        change(&mut settings);
+        Trainer { settings, ..self }
+    }
+
+    /// Sequences in a batch; an epoch's last may have fewer.
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        self.with(|s| s.batch_size = batch_size)
+    }
+
+    /// Batches to an optimizer step, whose gradient is that of one batch of all their sequences. Where
+    /// an epoch's batches are no multiple of it, the last step of an epoch has fewer. Default 1.
+    pub fn accumulate(self, batches: usize) -> Self {
+        self.with(|s| s.accumulate = batches)
+    }
+
+    /// Truncated backpropagation through time (Williams and Peng, 1990): sequences are cut into pieces
+    /// of so many timesteps, each a batch of its own. A piece starts from the state that the one
+    /// before it has left, through which no gradient goes back. For models that predict at every
+    /// timestep, in one direction.
+    pub fn truncate(self, steps: usize) -> Self {
+        self.with(|s| s.truncate = Some(steps))
+    }
+
+    /// Passes over the data.
+    pub fn epochs(self, epochs: usize) -> Self {
+        self.with(|s| s.epochs = epochs)
+    }
+
+    /// Stops each call after so many optimizer steps.
+    pub fn max_steps(self, steps: u64) -> Self {
+        self.with(|s| s.max_steps = Some(steps))
+    }
+
+    /// A new order in every epoch, drawn from this seed.
+    pub fn shuffle(self, seed: u64) -> Self {
+        self.with(|s| s.shuffle = Some(seed))
+    }
+
+    /// Settings for some of the parameters; a later call wins where both match.
+    pub fn group(self, group: ParameterGroup) -> Self {
+        self.with(|s| s.groups.push(group))
+    }
+
+    /// How the learning rate changes.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        self.with(|s| s.schedule = schedule)
+    }
+
+    /// Scales the gradients of a step down where the norm of all of them together is larger, as
+    /// `torch.nn.utils.clip_grad_norm_`.
+    pub fn clip_norm(self, max_norm: f64) -> Self {
+        self.with(|s| s.clip_norm = Some(max_norm))
+    }
+
+    /// Brings every element of the gradients into `-bound..=bound`, as
+    /// `torch.nn.utils.clip_grad_value_`; after [`clip_norm`](Self::clip_norm), where both are asked
+    /// for.
+    pub fn clip_value(self, bound: f64) -> Self {
+        self.with(|s| s.clip_value = Some(bound))
+    }
+
+    /// What becomes of a step whose loss or gradients aren't finite. By default, training ends with
+    /// an error.
+    pub fn non_finite(self, policy: NonFinite) -> Self {
+        self.with(|s| s.non_finite = policy)
+    }
+
+    /// Reports after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Losses stay on the
+    /// device between reports, so that it doesn't wait for the host.
+    pub fn report_every(self, epochs: usize) -> Self {
+        self.with(|s| s.reports = Reports::Epochs(epochs))
+    }
+
+    /// Reports after every so many optimizer steps, counted over all runs, and after the last epoch.
+    pub fn report_every_steps(self, steps: usize) -> Self {
+        self.with(|s| s.reports = Reports::Steps(steps))
+    }
+
+    /// Stops after so many reports without a better validation loss, and
+    /// [keeps the best](Self::keep_best). Needs a validation set.
+    pub fn early_stopping(self, patience: usize) -> Self {
+        self.with(|s| s.patience = Some(patience))
+    }
+
+    /// Goes back, at the end of a run, to the parameters that had the best validation loss in a
+    /// report. Needs a validation set. The optimizer's moments and step stay those of the last step.
+    pub fn keep_best(self) -> Self {
+        self.with(|s| s.keep_best = true)
+    }
+
+    /// [Saves](Self::save) into a folder at every report and whenever `fit` returns.
+    pub fn checkpoint(self, folder: impl AsRef<Path>) -> Self {
+        self.with(|s| s.folder = Some(folder.as_ref().to_owned()))
+    }
+}
