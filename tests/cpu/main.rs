@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod char_rnn;
 mod checkpoint;
 mod compare;
 mod errors;
