@@ -11,6 +11,7 @@ pub mod models;
 pub mod optimizers;
 pub mod random;
 pub mod streams;
+pub mod training_faults;
 pub mod training_golden;
 pub mod training_resume;
 
@@ -115,6 +116,12 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("training::resumed_accumulated", training_resume::resumed_accumulated),
     ("training::resumed_streams", training_resume::resumed_streams),
     ("training::resumed_with_a_plateau", training_resume::resumed_with_a_plateau),
+    ("training::a_bad_step_is_an_error", training_faults::a_bad_step_is_an_error),
+    ("training::a_bad_step_is_skipped", training_faults::a_bad_step_is_skipped),
+    ("training::an_iterator_fails", training_faults::an_iterator_fails),
+    ("training::bad_data_are_named", training_faults::bad_data_are_named),
+    ("training::bad_settings_are_named", training_faults::bad_settings_are_named),
+    ("training::bad_files_are_refused", training_faults::bad_files_are_refused),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),
