@@ -11,6 +11,7 @@ pub mod models;
 pub mod optimizers;
 pub mod random;
 pub mod streams;
+pub mod training;
 pub mod training_faults;
 pub mod training_golden;
 pub mod training_resume;
@@ -122,6 +123,15 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("training::bad_data_are_named", training_faults::bad_data_are_named),
     ("training::bad_settings_are_named", training_faults::bad_settings_are_named),
     ("training::bad_files_are_refused", training_faults::bad_files_are_refused),
+    (
+        "training::every_combination_equals_the_reference",
+        training::every_combination_equals_the_reference,
+    ),
+    ("training::truncation_detaches_states", training::truncation_detaches_states),
+    ("training::streams_detach_states", training::streams_detach_states),
+    ("training::accumulation_is_one_batch", training::accumulation_is_one_batch),
+    ("training::evaluation_takes_pieces", training::evaluation_takes_pieces),
+    ("training::predictions_of_lengths", training::predictions_of_lengths),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),
