@@ -27,12 +27,15 @@ fn classes(shape: &[usize], count: usize, seed: u64) -> Array {
     Array::new((0..len).map(|_| random.below(count) as f32).collect(), shape).unwrap()
 }
 
+/// Fits a trainer to some data.
+type Fit = fn(&mut Trainer, &mut dyn FnMut(&Progress)) -> Report;
+
 /// A kind of run: how its trainer is set up, and what it is fitted to.
 struct Setup {
     name: &'static str,
     model: fn(&Device) -> Forecaster,
     trainer: fn(Forecaster) -> Trainer,
-    fit: fn(&mut Trainer, &mut dyn FnMut(&Progress)) -> Report,
+    fit: Fit,
 }
 
 /// Shuffled, with dropout, and stopped where the validation loss has risen.
