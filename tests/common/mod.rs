@@ -10,6 +10,7 @@ pub mod lstm;
 pub mod models;
 pub mod optimizers;
 pub mod random;
+pub mod seeds_by_hand;
 pub mod streams;
 pub mod training;
 pub mod training_faults;
@@ -99,6 +100,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("streams::a_large_pool_costs_little", streams::a_large_pool_costs_little),
     ("examples::autodiff", examples::autodiff),
     ("examples::sensors", examples::sensors),
+    ("seeds::train_by_hand", seeds_by_hand::train_by_hand),
+    ("seeds::numpy_cell", seeds_by_hand::numpy_cell),
     ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
     ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
     ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),

@@ -10,6 +10,7 @@ mod errors;
 mod init;
 mod plans;
 mod reference;
+mod seeds_by_hand;
 mod shaders;
 mod stocks;
 mod tables;
@@ -96,6 +97,8 @@ on_the_cpu! {
     a_large_pool_costs_little: "streams::a_large_pool_costs_little",
     example_autodiff: "examples::autodiff",
     example_sensors: "examples::sensors",
+    seeds_train_by_hand: "seeds::train_by_hand",
+    seeds_numpy_cell: "seeds::numpy_cell",
     golden_stack_1_double: "golden::stack_1_double",
     golden_stack_1_single: "golden::stack_1_single",
     golden_stack_2_double: "golden::stack_2_double",

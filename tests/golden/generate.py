@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 sys.dont_write_bytecode = True  # no folder of it beside the goldens
 
+from by_hand import by_hand
 from files import FOLDER, save
 from training import training
 
@@ -331,3 +332,4 @@ half()
 cell_module()
 keys()
 training()
+by_hand()
