@@ -341,7 +341,7 @@ pub fn grid(device: &Device) {
     cases.retain(|case| !case.contains('.'));
     assert_eq!(cases.len(), 64);
     for case in cases {
-        let golden = Golden(all.named(&format!("{case}.")).into_iter().collect());
+        let golden = all.part(&format!("{case}."));
         let config = grid_config(case, &golden);
         let mut lstm = Lstm::new(device, config).unwrap();
         lstm.load_state_dict(&golden.named("weights.")).unwrap_or_else(|e| panic!("{case}: {e}"));
@@ -386,7 +386,7 @@ pub fn dropout(device: &Device) {
     const STEP: u64 = 5;
     let all = Golden::read("dropout");
     for (case, directions, proj_size) in [("uni", 1, 0), ("bi", 2, 3)] {
-        let golden = Golden(all.named(&format!("{case}.")).into_iter().collect());
+        let golden = all.part(&format!("{case}."));
         let config = LstmConfig::new(3, 5)
             .layers(3)
             .bidirectional(directions == 2)

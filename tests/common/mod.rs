@@ -11,6 +11,7 @@ pub mod models;
 pub mod optimizers;
 pub mod random;
 pub mod seeds_by_hand;
+pub mod seeds_classes;
 pub mod streams;
 pub mod training;
 pub mod training_faults;
@@ -102,6 +103,10 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("examples::sensors", examples::sensors),
     ("seeds::train_by_hand", seeds_by_hand::train_by_hand),
     ("seeds::numpy_cell", seeds_by_hand::numpy_cell),
+    ("seeds::classification", seeds_classes::classification),
+    ("seeds::sine", seeds_classes::sine),
+    ("seeds::sine_as_written", seeds_classes::sine_as_written),
+    ("seeds::gates_by_hand", seeds_classes::gates_by_hand),
     ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
     ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
     ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),

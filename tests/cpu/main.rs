@@ -11,6 +11,7 @@ mod init;
 mod plans;
 mod reference;
 mod seeds_by_hand;
+mod seeds_classes;
 mod shaders;
 mod stocks;
 mod tables;
@@ -99,6 +100,10 @@ on_the_cpu! {
     example_sensors: "examples::sensors",
     seeds_train_by_hand: "seeds::train_by_hand",
     seeds_numpy_cell: "seeds::numpy_cell",
+    seeds_classification: "seeds::classification",
+    seeds_sine: "seeds::sine",
+    seeds_sine_as_written: "seeds::sine_as_written",
+    seeds_gates_by_hand: "seeds::gates_by_hand",
     golden_stack_1_double: "golden::stack_1_double",
     golden_stack_1_single: "golden::stack_1_single",
     golden_stack_2_double: "golden::stack_2_double",

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True  # no folder of it beside the goldens
 
 from by_hand import by_hand
 from files import FOLDER, save
+from sequences import sequences
 from training import training
 
 
@@ -333,3 +334,4 @@ cell_module()
 keys()
 training()
 by_hand()
+sequences()
