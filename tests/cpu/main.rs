@@ -6,6 +6,7 @@ mod common;
 mod char_rnn;
 mod checkpoint;
 mod compare;
+mod docs;
 mod errors;
 mod init;
 mod plans;
