@@ -15,21 +15,23 @@ use super::wave::HIDDEN;
 /// gate, candidate, output gate.
 const GATES: [&str; 4] = ["i", "f", "C", "o"];
 
-/// `W [H, 1]`, `U [H, H]` and `b [H]` of each gate, and of the output: normal weights, zero biases.
-pub fn draw(seed: u64) -> Result<StateDict> {
+/// `W [H, 1]`, `U [H, H]` and `b [H]` of each gate: normal weights with this standard deviation, zero
+/// biases. The output's weights are standard normal ones.
+pub fn draw(seed: u64, std: f32) -> Result<StateDict> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut normal = |name: String, shape: [usize; 2]| {
-        let values = StandardNormal.sample_iter(&mut rng).take(shape[0] * shape[1]).collect();
+    let mut normal = |name: String, shape: [usize; 2], std: f32| {
+        let draws = StandardNormal.sample_iter(&mut rng).take(shape[0] * shape[1]);
+        let values = draws.map(|z: f32| std * z).collect();
         Ok((name, Array::new(values, &shape)?))
     };
     let zeros = |name: String, len: usize| Ok((name, Array::new(vec![0.0; len], &[len])?));
     let mut tensors = Vec::new();
     for gate in GATES {
-        tensors.push(normal(format!("W_{gate}"), [HIDDEN, 1])?);
-        tensors.push(normal(format!("U_{gate}"), [HIDDEN, HIDDEN])?);
+        tensors.push(normal(format!("W_{gate}"), [HIDDEN, 1], std)?);
+        tensors.push(normal(format!("U_{gate}"), [HIDDEN, HIDDEN], std)?);
         tensors.push(zeros(format!("b_{gate}"), HIDDEN)?);
     }
-    tensors.push(normal("W_out".to_owned(), [1, HIDDEN])?);
+    tensors.push(normal("W_out".to_owned(), [1, HIDDEN], 1.0)?);
     tensors.push(zeros("b_out".to_owned(), 1)?);
     Ok(tensors)
 }

@@ -104,6 +104,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("seeds::train_by_hand", seeds_by_hand::train_by_hand),
     ("seeds::numpy_cell", seeds_by_hand::numpy_cell),
     ("seeds::classification", seeds_classes::classification),
+    ("seeds::memory", seeds_classes::memory),
     ("seeds::sine", seeds_classes::sine),
     ("seeds::sine_as_written", seeds_classes::sine_as_written),
     ("seeds::gates_by_hand", seeds_classes::gates_by_hand),

@@ -102,6 +102,7 @@ on_the_cpu! {
     seeds_train_by_hand: "seeds::train_by_hand",
     seeds_numpy_cell: "seeds::numpy_cell",
     seeds_classification: "seeds::classification",
+    seeds_memory: "seeds::memory",
     seeds_sine: "seeds::sine",
     seeds_sine_as_written: "seeds::sine_as_written",
     seeds_gates_by_hand: "seeds::gates_by_hand",
