@@ -3,6 +3,9 @@
 //! `cargo run --example char_rnn -- --help` shows the options, `README.md` beside this file the
 //! story.
 
+#[allow(dead_code, reason = "what other examples use")]
+#[path = "../common/mod.rs"]
+mod common;
 mod text;
 mod writer;
 
@@ -163,9 +166,7 @@ fn learn(device: &Device, options: &Options) -> Result<ExitCode> {
     let mut trainer = trainer(device, settings, &text, steps)?;
     // Before any work: what can't be gone on from or written to is known at once.
     sample(trainer.model(), &text.vocabulary, options, 0)?;
-    let io = |source| Error::Io { path: options.out.clone(), source };
-    std::fs::create_dir_all(&options.out).map_err(io)?;
-    tempfile::tempfile_in(&options.out).map_err(io)?;
+    common::folder(&options.out)?;
     let description = description(settings, &text);
     if options.resume {
         expect_saved(&options.out, &description)?;
@@ -180,9 +181,8 @@ fn learn(device: &Device, options: &Options) -> Result<ExitCode> {
         Ok(())
     };
     let save = |trainer: &Trainer| -> Result<()> {
-        trainer.save(&options.out)?;
-        // Once more, with what a model of characters needs to be of use.
-        trainer.model().save_with(options.out.join(MODEL), &description)
+        // With what a model of characters needs to be of use.
+        trainer.save_with(&options.out, &description)
     };
     let start = Instant::now();
     let trainer = train_in_slices(trainer, &train, steps, show, save)?;
@@ -244,8 +244,7 @@ fn train_in_slices(
     let bar = ProgressBar::new(steps).with_style(
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let stop = trainer.stop_handle();
-    let stopped = on_ctrl_c(stop.clone())?;
+    let stopped = on_ctrl_c(trainer.stop_handle())?;
     let slice = steps.div_ceil(SAMPLES);
     show(&trainer)?;
     while trainer.steps() < steps {
@@ -257,10 +256,6 @@ fn train_in_slices(
             let Progress { loss, lr, .. } = p;
             bar.set_message(format!("loss {loss:.4}, rate {lr:.5}, {speed:.0} characters/s"));
             bar.set_position(p.step);
-            // `fit` forgets what was asked before it began.
-            if stopped.load(Ordering::Relaxed) {
-                stop.stop();
-            }
         })?;
         save(&trainer)?;
         bar.suspend(|| show(&trainer))?;

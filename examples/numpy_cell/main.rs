@@ -6,11 +6,15 @@
 
 mod by_hand;
 mod cell;
+#[allow(dead_code, reason = "what other examples use")]
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::process::ExitCode;
 
 use by_hand::CellByHand;
 use cell::Cell;
+use common::number;
 use gatefold::{Device, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -44,17 +48,8 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("steps") => {
-                let steps = parser.value()?.parse();
-                options.steps = steps.map_err(|e| format!("--steps: {e}"))?;
-                if options.steps == 0 {
-                    return Err("--steps: expected at least 1, got 0".into());
-                }
-            }
-            Long("seed") => {
-                let seed = parser.value()?.parse();
-                options.seed = seed.map_err(|e| format!("--seed: {e}"))?;
-            }
+            Long("steps") => options.steps = number(&mut parser, "--steps", 1..=1_000_000)?,
+            Long("seed") => options.seed = number(&mut parser, "--seed", 0..=u64::MAX)?,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
@@ -124,19 +119,5 @@ fn run(options: &Options) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let outcome = match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
-        Err(error) => Err(format!("{error}; see --help")),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(HELP, options(), run)
 }

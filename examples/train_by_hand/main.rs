@@ -4,11 +4,15 @@
 //! `lstm.rs` beside this file is the class. `cargo run --example train_by_hand -- --help` shows the
 //! options.
 
+#[allow(dead_code, reason = "what other examples use")]
+#[path = "../common/mod.rs"]
+mod common;
 mod lstm;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use common::number;
 use gatefold::train::Progress;
 use gatefold::{Array, Dataset, Device, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,17 +47,8 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("epochs") => {
-                let epochs = parser.value()?.parse();
-                options.epochs = epochs.map_err(|e| format!("--epochs: {e}"))?;
-                if options.epochs == 0 {
-                    return Err("--epochs: expected at least 1, got 0".into());
-                }
-            }
-            Long("seed") => {
-                let seed = parser.value()?.parse();
-                options.seed = seed.map_err(|e| format!("--seed: {e}"))?;
-            }
+            Long("epochs") => options.epochs = number(&mut parser, "--epochs", 1..=100_000_000)?,
+            Long("seed") => options.seed = number(&mut parser, "--seed", 0..=u64::MAX)?,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
@@ -130,19 +125,5 @@ fn run(options: &Options) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let outcome = match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
-        Err(error) => Err(format!("{error}; see --help")),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(HELP, options(), run)
 }

@@ -84,11 +84,11 @@ fn numpy_cell_equals_its_loops() {
 fn examples_by_hand_say_what_is_wrong() {
     for (example, arguments, expected) in [
         ("train_by_hand", &["--epochs", "many"][..], "--epochs"),
-        ("train_by_hand", &["--epochs", "0"], "--epochs: expected at least 1"),
+        ("train_by_hand", &["--epochs", "0"], "--epochs: \"0\" is not from 1"),
         ("train_by_hand", &["--seed", "-1"], "--seed"),
         ("train_by_hand", &["--seed"], "--seed"),
         ("train_by_hand", &["--hidden", "2"], "--hidden"),
-        ("numpy_cell", &["--steps", "0"], "--steps: expected at least 1"),
+        ("numpy_cell", &["--steps", "0"], "--steps: \"0\" is not from 1"),
         ("numpy_cell", &["--steps", "x"], "--steps"),
         ("numpy_cell", &["--seed", "x"], "--seed"),
         ("numpy_cell", &["five"], "five"),
