@@ -5,8 +5,17 @@
 //! The framework here is a few lines: a linear map before the layer, a loss behind it, and plain
 //! gradient descent. The layer learns to say the running mean of its input.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use gatefold::checkpoint::StateDict;
 use gatefold::{Array, Device, Lstm, LstmConfig, Result, Tensor};
+
+const HELP: &str = "\
+Forward and backward passes for a framework with an autodiff of its own. There are no options.
+
+GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
+";
 
 const STEPS: usize = 12;
 const ROWS: usize = 16;
@@ -93,6 +102,6 @@ pub fn run(device: &Device) -> Result<(f32, f32, f32)> {
 }
 
 #[allow(dead_code, reason = "the suite calls `run`")]
-fn main() -> Result<()> {
-    run(&Device::from_env()?).map(|_| ())
+fn main() -> std::process::ExitCode {
+    common::main(HELP, common::no_options(), |()| run(&Device::from_env()?).map(|_| ()))
 }

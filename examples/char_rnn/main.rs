@@ -3,7 +3,6 @@
 //! `cargo run --example char_rnn -- --help` shows the options, `README.md` beside this file the
 //! story.
 
-#[allow(dead_code, reason = "what other examples use")]
 #[path = "../common/mod.rs"]
 mod common;
 mod text;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use common::number;
 use gatefold::train::{AdamW, Loss, Progress, Schedule, StopHandle, Trainer};
 use gatefold::{Dataset, Device, Error, Forecaster, LstmConfig, Result, checkpoint};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -104,25 +104,23 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("text") => settings.text = parser.value()?.into(),
-            Long("epochs") => settings.epochs = parser.value()?.parse()?,
-            Long("hidden") => settings.hidden = parser.value()?.parse()?,
-            Long("layers") => settings.layers = parser.value()?.parse()?,
-            Long("batch") => settings.batch = parser.value()?.parse()?,
-            Long("seed") => settings.seed = parser.value()?.parse()?,
-            Long("temperature") => options.temperature = parser.value()?.parse()?,
+            Long("epochs") => settings.epochs = number(&mut parser, "--epochs", 1..=1_000_000)?,
+            Long("hidden") => settings.hidden = number(&mut parser, "--hidden", 1..=1_000_000)?,
+            Long("layers") => settings.layers = number(&mut parser, "--layers", 1..=1_000)?,
+            Long("batch") => settings.batch = number(&mut parser, "--batch", 1..=usize::MAX)?,
+            Long("seed") => settings.seed = number(&mut parser, "--seed", 0..=u64::MAX)?,
+            Long("temperature") => {
+                options.temperature = number(&mut parser, "--temperature", 0.0..=1000.0)?;
+            }
             Long("prompt") => options.prompt = Some(parser.value()?.string()?),
             Long("out") => options.out = parser.value()?.into(),
             Long("resume") => options.resume = true,
-            Long("sample") => options.sample = Some(parser.value()?.parse()?),
+            Long("sample") => {
+                options.sample = Some(number(&mut parser, "--sample", 0..=10_000_000)?);
+            }
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
-    }
-    if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
-        return Err(format!("--temperature {} isn't 0 or more", options.temperature).into());
-    }
-    if settings.batch == 0 || settings.epochs == 0 {
-        return Err("--batch and --epochs have to be 1 or more".into());
     }
     if options.resume && options.sample.is_some() {
         return Err("--resume and --sample exclude each other".into());
@@ -349,19 +347,5 @@ fn not_ours(folder: &Path, problem: String) -> Error {
 }
 
 fn main() -> ExitCode {
-    let outcome = match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
-        Err(error) => Err(format!("{error}; see --help")),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(HELP, options(), run)
 }

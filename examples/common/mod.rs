@@ -1,9 +1,11 @@
-//! What the small programs share: options, a folder to write to, training behind a progress bar.
+//! What the programs share: options, a folder to write to, training behind a progress bar.
+
+#![allow(dead_code, reason = "not every program uses all of it")]
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 use std::str::FromStr;
 
 use gatefold::train::{Report, Trainer};
@@ -54,11 +56,21 @@ pub fn fit(trainer: &mut Trainer, data: &Dataset, every: usize) -> Result<Report
     Ok(report)
 }
 
+/// The options of a program that has none: `None` where only help was wanted.
+pub fn no_options() -> std::result::Result<Option<()>, lexopt::Error> {
+    use lexopt::prelude::*;
+    match lexopt::Parser::from_env().next()? {
+        None => Ok(Some(())),
+        Some(Long("help") | Short('h')) => Ok(None),
+        Some(argument) => Err(argument.unexpected()),
+    }
+}
+
 /// Runs a program with its options, or prints its help, or what is wrong.
-pub fn main<O>(
+pub fn main<O, T: Termination, E: Display>(
     help: &str,
     options: std::result::Result<Option<O>, lexopt::Error>,
-    run: impl FnOnce(&O) -> Result<()>,
+    run: impl FnOnce(&O) -> std::result::Result<T, E>,
 ) -> ExitCode {
     let outcome = match options {
         Ok(None) => {
@@ -69,7 +81,7 @@ pub fn main<O>(
         Err(error) => Err(format!("{error}; see --help")),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome.report(),
         Err(message) => {
             eprintln!("error: {message}");
             ExitCode::FAILURE

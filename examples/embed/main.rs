@@ -2,9 +2,17 @@
 //! it, its own pass takes the result further. One encoder, one submission; the library neither
 //! submits nor polls.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::wgpu::{self, BufferUsages};
 use gatefold::{Device, Lstm, LstmBindings, LstmConfig, Tensor};
+
+const HELP: &str = "\
+An LSTM inside a program that has a wgpu device of its own: the first adapter that there is. There are
+no options.
+";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -128,11 +136,13 @@ pub fn run(adapter: &wgpu::Adapter) -> Result<f32> {
 }
 
 #[allow(dead_code, reason = "the suite calls `run`")]
-fn main() -> Result<()> {
-    // Any adapter will do here, a software driver as well.
-    match Adapter::all().first() {
-        Some(adapter) => println!("largest difference: {:.1e}", run(adapter.as_wgpu())?),
-        None => println!("No GPU adapter on this machine."),
-    }
-    Ok(())
+fn main() -> std::process::ExitCode {
+    common::main(HELP, common::no_options(), |()| -> Result<()> {
+        // Any adapter will do here, a software driver as well.
+        match Adapter::all().first() {
+            Some(adapter) => println!("largest difference: {:.1e}", run(adapter.as_wgpu())?),
+            None => println!("No GPU adapter on this machine."),
+        }
+        Ok(())
+    })
 }

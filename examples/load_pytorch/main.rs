@@ -7,10 +7,28 @@
 //!
 //! It runs on the CPU, and on the GPU that there is or that `GATEFOLD_DEVICE` names.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gatefold::{Array, Device, Error, Forecaster, Lstm, Tensor, checkpoint};
+
+const HELP: &str = "\
+Runs a model that PyTorch has saved, and compares its outputs with those that the file holds.
+
+Usage: cargo run --example load_pytorch -- [FILE] [--lstm PREFIX] [--head PREFIX]
+
+Options:
+  FILE           The safetensors file [default: the one beside this program]
+  --lstm PREFIX  What stands before the names of the LSTM [default: lstm.]
+  --head PREFIX  What stands before those of the linear layer [default: fc.]
+  --help         This text
+
+It runs on the CPU, and on the GPU that there is.
+GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
+";
 
 /// Outputs within this are the same, up to the order of sums.
 const CLOSE: f32 = 1e-5;
@@ -23,7 +41,8 @@ struct Options {
     head: String,
 }
 
-fn options() -> Result<Options, lexopt::Error> {
+/// The options, or `None` where only help was wanted.
+fn options() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
     let mut options = Options {
@@ -38,10 +57,11 @@ fn options() -> Result<Options, lexopt::Error> {
             Long("lstm") => options.lstm = parser.value()?.string()?,
             Long("head") => options.head = parser.value()?.string()?,
             Value(file) => options.file = file.into(),
+            Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(options)
+    Ok(Some(options))
 }
 
 /// The tensors `example.input`, `example.lstm_output` and `example.output`, where a file has them.
@@ -109,22 +129,12 @@ fn all(options: &Options) -> Result<f32, Error> {
 }
 
 fn main() -> ExitCode {
-    let options = match options() {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("{error}\nusage: load_pytorch [FILE] [--lstm PREFIX] [--head PREFIX]");
-            return ExitCode::from(2);
+    common::main(HELP, options(), |options| {
+        let worst = all(options)?;
+        if worst <= CLOSE {
+            return Ok::<_, Error>(ExitCode::SUCCESS);
         }
-    };
-    match all(&options) {
-        Ok(worst) if worst <= CLOSE => ExitCode::SUCCESS,
-        Ok(worst) => {
-            eprintln!("the outputs are {worst:.1e} from PyTorch's, further than {CLOSE:.0e}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+        eprintln!("the outputs are {worst:.1e} from PyTorch's, further than {CLOSE:.0e}");
+        Ok(ExitCode::FAILURE)
+    })
 }

@@ -4,6 +4,9 @@
 //! hidden state) of 1, and sees the input 1. It shows the lower half of the crate: a plan, a
 //! session that runs it, and buffers with names.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use gatefold::gpu::Adapter;
 use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Role, Sequences, StackShape, TrainingOptions,
@@ -12,6 +15,11 @@ use gatefold::train::{Adam, Optimizer};
 use gatefold::{Device, Result};
 
 /// The weights in PyTorch's order of gates: input, forget, candidate, output.
+const HELP: &str = "\
+One LSTM cell with twelve numbers, every stage printed, and one training step: on the CPU, and on the
+first GPU adapter that there is. There are no options and no seed: its numbers are given.
+";
+
 const WEIGHTS: [(Role, [f32; 4]); 3] = [
     (Role::WeightHh(0, 0), [2.0, 2.7, 1.41, 4.38]), // of the short-term memory
     (Role::WeightIh(0, 0), [1.65, 1.63, 0.94, -0.19]), // of the input
@@ -79,7 +87,7 @@ fn run(device: &Device) -> Result<()> {
     Ok(())
 }
 
-fn main() -> Result<()> {
+fn both() -> Result<()> {
     println!("The CPU twin and the GPU kernel of one LSTM cell");
     run(&Device::cpu())?;
     // Any adapter will do here, a software driver as well.
@@ -90,4 +98,8 @@ fn main() -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn main() -> std::process::ExitCode {
+    common::main(HELP, common::no_options(), |()| both())
 }

@@ -6,7 +6,6 @@
 
 mod by_hand;
 mod cell;
-#[allow(dead_code, reason = "what other examples use")]
 #[path = "../common/mod.rs"]
 mod common;
 

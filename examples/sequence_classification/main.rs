@@ -22,7 +22,7 @@ Usage: cargo run --example sequence_classification -- [OPTIONS]
 Options:
   --steps N      Timesteps of a sequence in the second task [default: 60]
   --hidden N     Units of the LSTM there [default: 16]
-  --epochs N     Epochs there [default: 15]
+  --epochs N     Epochs there [default: 20]
   --seed N       The seed of data, weights and shuffling [default: 0]
   --out DIR      Where model.safetensors goes [default: target/sequence_classification]
   --help         This text
@@ -38,7 +38,7 @@ struct Options {
 /// The options, or `None` where only help was wanted.
 fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut settings = Settings { steps: 60, hidden: 16, epochs: 15, seed: 0 };
+    let mut settings = Settings { steps: 60, hidden: 16, epochs: 20, seed: 0 };
     let mut out = PathBuf::from("target/sequence_classification");
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -73,15 +73,19 @@ fn remember(device: &Device, options: &Options) -> Result<()> {
 
     // Who sees the last timestep alone can only guess: the same model and training, with sequences
     // of one timestep.
-    let mut last = memory::trainer(device, settings, Some(memory::REMEMBER))?;
+    let trainer = |forget_bias| {
+        let model = memory::model(device, settings, forget_bias)?;
+        Ok::<_, gatefold::Error>(memory::trainer(model, settings))
+    };
+    let mut last = trainer(Some(memory::REMEMBER))?;
     last.fit(&memory::last_steps(&train)?, None, |_| ())?;
     let last = last.accuracy(&memory::last_steps(&test)?)?;
     // Nor is it enough to have seen the first one, where the model starts out forgetting.
     println!("PyTorch's initial biases:");
-    let mut forgetful = memory::trainer(device, settings, None)?;
+    let mut forgetful = trainer(None)?;
     common::fit(&mut forgetful, &train, 5)?;
     println!("Forget gate's initial bias {}:", memory::REMEMBER);
-    let mut trainer = memory::trainer(device, settings, Some(memory::REMEMBER))?;
+    let mut trainer = trainer(Some(memory::REMEMBER))?;
     common::fit(&mut trainer, &train, 1)?;
 
     println!("Accuracy on {} sequences that training has not seen:", test.len());

@@ -55,18 +55,22 @@ pub fn data(settings: &Settings) -> Result<[Dataset; 2]> {
 /// left.
 pub const REMEMBER: f32 = 5.0;
 
-/// An LSTM with a linear head, and how it is trained. Long sequences can have large gradients, now
-/// and then; clipping their norm keeps a single step from spoiling what has been learned.
-pub fn trainer(device: &Device, settings: &Settings, forget_bias: Option<f32>) -> Result<Trainer> {
+/// An LSTM with a linear head.
+pub fn model(device: &Device, settings: &Settings, forget_bias: Option<f32>) -> Result<Forecaster> {
     let config = LstmConfig::new(CLASSES, settings.hidden).seed(settings.seed);
     let config = match forget_bias {
         Some(bias) => config.forget_bias(bias),
         None => config,
     };
-    let model = Forecaster::new(device, config, CLASSES)?;
-    Ok(Trainer::new(model, Loss::cross_entropy(), Adam::new(0.01))
+    Forecaster::new(device, config, CLASSES)
+}
+
+/// How it is trained. Long sequences can have large gradients, now and then; clipping their norm keeps
+/// a single step from spoiling what has been learned.
+pub fn trainer(model: Forecaster, settings: &Settings) -> Trainer {
+    Trainer::new(model, Loss::cross_entropy(), Adam::new(0.01))
         .clip_norm(1.0)
         .batch_size(32)
         .epochs(settings.epochs)
-        .shuffle(settings.seed))
+        .shuffle(settings.seed)
 }

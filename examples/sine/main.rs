@@ -31,7 +31,7 @@ GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
 ";
 
 /// Epochs of the models whose losses are compared bit by bit.
-const COMPARED: usize = 10;
+const COMPARED: usize = 5;
 
 struct Options {
     points: usize,

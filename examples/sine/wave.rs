@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Standard deviation of the noise: no forecast can be closer than this.
+/// Standard deviation of the noise: on average no forecast can be closer than this.
 pub const NOISE: f64 = 0.1;
 /// The distance of two points, that of `linspace(0, 10, 100)`.
 pub const SPACING: f64 = 10.0 / 99.0;

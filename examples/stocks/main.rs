@@ -4,6 +4,8 @@
 //! story.
 
 mod chart;
+#[path = "../common/mod.rs"]
+mod common;
 mod features;
 mod forecast;
 mod prices;
@@ -13,6 +15,7 @@ mod toy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use common::number;
 use forecast::{Forecast, Market, Model, PERIODS, Sample, Settings};
 use gatefold::train::Progress;
 use gatefold::{Device, Error, Result};
@@ -67,11 +70,11 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
         match argument {
             Long("toy") => options.toy = true,
             Long("csv") => options.csv = parser.value()?.into(),
-            Long("window") => settings.window = parser.value()?.parse()?,
-            Long("epochs") => settings.epochs = parser.value()?.parse()?,
-            Long("hidden") => settings.hidden = parser.value()?.parse()?,
-            Long("layers") => settings.layers = parser.value()?.parse()?,
-            Long("seed") => settings.seed = parser.value()?.parse()?,
+            Long("window") => settings.window = number(&mut parser, "--window", 1..=usize::MAX)?,
+            Long("epochs") => settings.epochs = number(&mut parser, "--epochs", 1..=1_000_000)?,
+            Long("hidden") => settings.hidden = number(&mut parser, "--hidden", 1..=1_000_000)?,
+            Long("layers") => settings.layers = number(&mut parser, "--layers", 1..=1_000)?,
+            Long("seed") => settings.seed = number(&mut parser, "--seed", 0..=u64::MAX)?,
             Long("out") => options.out = parser.value()?.into(),
             Long("load") => options.load = Some(parser.value()?.into()),
             Long("help") | Short('h') => return Ok(None),
@@ -108,22 +111,11 @@ struct Prices {
 
 impl Prices {
     fn read(device: &Device, options: &Options) -> Result<Prices> {
-        let io = |source| Error::Io { path: options.out.clone(), source };
-        std::fs::create_dir_all(&options.out).map_err(io)?;
-        tempfile::tempfile_in(&options.out).map_err(io)?;
-
+        common::folder(&options.out)?;
         let loaded = options.load.as_ref().map(|path| Model::load(device, path)).transpose()?;
         let starts = loaded.as_ref().map(|model| model.starts);
         let market = Market::new(prices::read(&options.csv)?, starts)?;
         let window = loaded.as_ref().map_or(options.settings.window, |model| model.window);
-        if window == 0 {
-            return Err(Error::Value {
-                operation: "stocks",
-                name: "--window".to_owned(),
-                expected: "at least 1".to_owned(),
-                got: "0".to_owned(),
-            });
-        }
         let mut samples: [Vec<Sample>; 3] = Default::default();
         for (period, samples) in samples.iter_mut().enumerate() {
             // A saved model needs no years to train and to choose on.
@@ -250,19 +242,5 @@ pub fn output_error(path: &Path, error: impl std::fmt::Display) -> Error {
 }
 
 fn main() -> ExitCode {
-    let outcome = match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Some(options)) => run(&options).map_err(|e| e.to_string()),
-        Err(error) => Err(format!("{error}; see --help")),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main(HELP, options(), run)
 }

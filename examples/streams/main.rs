@@ -1,9 +1,18 @@
 //! A hundred sensors that report at rates of their own, each a stream with a state of its own: all
 //! that are due advance together. One goes silent and leaves, another takes its place.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::f32::consts::TAU;
 
 use gatefold::{Device, Lstm, LstmConfig, Result, Stream, StreamPool};
+
+const HELP: &str = "\
+A hundred sensors at rates of their own, in one pool of streams. There are no options.
+
+GATEFOLD_DEVICE=gpu|cpu|<part of an adapter's name> chooses the device.
+";
 
 const SENSORS: usize = 100;
 const TICKS: usize = 60;
@@ -51,6 +60,6 @@ pub fn run(device: &Device) -> Result<(usize, Vec<f32>)> {
 }
 
 #[allow(dead_code, reason = "the suite calls `run`")]
-fn main() -> Result<()> {
-    run(&Device::from_env()?).map(|_| ())
+fn main() -> std::process::ExitCode {
+    common::main(HELP, common::no_options(), |()| run(&Device::from_env()?).map(|_| ()))
 }

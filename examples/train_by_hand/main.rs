@@ -4,7 +4,6 @@
 //! `lstm.rs` beside this file is the class. `cargo run --example train_by_hand -- --help` shows the
 //! options.
 
-#[allow(dead_code, reason = "what other examples use")]
 #[path = "../common/mod.rs"]
 mod common;
 mod lstm;

@@ -289,6 +289,7 @@ fn run(
 
     assert_close("losses", &report.step_losses, &golden.wide("losses"), Tolerance::LOSS);
     assert_eq!(told.len(), report.step_losses.len());
+    assert!(told.iter().all(|p| p.samples_per_second > 0.0 && p.samples_per_second.is_finite()));
     if golden.has("norms") {
         let norms: Vec<f32> = told.iter().map(|progress| progress.gradient_norm.unwrap()).collect();
         assert_close("norms", &norms, &golden.wide("norms"), relative(1e-4));

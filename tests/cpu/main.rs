@@ -1,5 +1,7 @@
 //! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
 
+#![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -10,6 +12,7 @@ mod docs;
 mod errors;
 mod init;
 mod plans;
+mod programs;
 mod reference;
 mod seeds_by_hand;
 mod seeds_classes;

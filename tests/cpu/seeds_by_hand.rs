@@ -1,22 +1,12 @@
 //! The examples `train_by_hand` and `numpy_cell` as a user runs them.
 
-use std::process::{Command, Output};
 use std::time::Instant;
 
-/// One of the examples, on the CPU; cargo builds them with the tests.
-fn run(example: &str, arguments: &[&str]) -> Output {
-    let target = std::env::current_exe().unwrap();
-    let program = target.ancestors().nth(2).unwrap().join("examples").join(example);
-    let program = program.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(program.exists(), "plain `cargo test` builds the examples first");
-    Command::new(program).args(arguments).env("GATEFOLD_DEVICE", "cpu").output().unwrap()
-}
+use crate::programs::run;
 
 /// What it prints where all is well.
 fn printed(example: &str, arguments: &[&str]) -> String {
-    let output = run(example, arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = crate::programs::printed(example, arguments);
     assert!(text.starts_with("Running on CPU"), "{text}");
     assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     text
@@ -46,7 +36,7 @@ fn training_by_hand_arrives() {
     assert_eq!(text, printed("train_by_hand", &[]));
 }
 
-/// What the README says of other weights.
+/// Other weights stall for a while.
 #[test]
 fn training_by_hand_may_stall() {
     let text = printed("train_by_hand", &["--seed", "4", "--epochs", "500"]);

@@ -13,17 +13,16 @@ SPACING = 10.0 / 99.0  # of linspace(0, 10, 100)
 WINDOW = 20
 
 
-class SimpleLSTM(nn.Module):
-    """As it is written: batch first, a linear head on the last timestep."""
+class LastStep(nn.Module):
+    """A linear layer on the outputs of nn.LSTM at the last timestep, batch first."""
 
-    def __init__(self, input_size, hidden_size, output_size):
+    def __init__(self, inputs, hidden, outputs):
         super().__init__()
-        self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
-        self.fc = nn.Linear(hidden_size, output_size)
+        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
+        self.fc = nn.Linear(hidden, outputs)
 
     def forward(self, x):
-        out, (h_n, c_n) = self.lstm(x)
-        return self.fc(out[:, -1, :])
+        return self.fc(self.lstm(x)[0][:, -1])
 
 
 class LSTMByHand(nn.Module):
@@ -56,14 +55,16 @@ class LSTMByHand(nn.Module):
         return h_t @ self.W_out.T + self.b_out
 
 
-def train(model, loss, batches):
-    """Adam at 0.001, a step a batch; the losses before each step."""
-    adam = torch.optim.Adam(model.parameters(), lr=0.001)
+def train(model, loss, batches, rate=0.001, max_norm=None):
+    """Adam, a step a batch; the losses before each step."""
+    adam = torch.optim.Adam(model.parameters(), lr=rate)
     losses = []
     for batch in batches:
         adam.zero_grad()
         value = loss(model, batch)
         value.backward()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         adam.step()
         losses.append(value.item())
     return torch.tensor(losses)
@@ -76,7 +77,7 @@ def weights(model):
 def classification():
     """Logits of the untrained model; then twenty epochs over sixteen sequences, in a new order each."""
     torch.manual_seed(7000)
-    model = SimpleLSTM(5, 8, 2)
+    model = LastStep(5, 8, 2)
     forward = torch.randn(3, 7, 5)
     x, y = torch.randn(16, 10, 5), torch.randint(0, 2, (16,))
     order = torch.stack([torch.randperm(16) for _ in range(20)])
@@ -92,11 +93,31 @@ def classification():
     return out | {"trained": trained, "final_loss": loss(model, slice(None)).reshape(1)}
 
 
+def memory():
+    """Ten steps of the task whose class is shown at the first of fifty timesteps, eight rows a batch."""
+    torch.manual_seed(7003)
+    model = LastStep(4, 16, 4)
+    with torch.no_grad():
+        model.lstm.bias_ih_l0[16:32] = 5.0
+        model.lstm.bias_hh_l0[16:32] = 0.0
+    y = torch.randint(0, 4, (80,))
+    x = 0.5 * torch.randn(80, 50, 4)
+    x[torch.arange(80), 0, y] += 3.0
+    order = torch.randperm(80)
+    out = weights(model) | {"x": x, "y": y, "order": order}
+
+    def loss(model, rows):
+        return nn.functional.cross_entropy(model(x[rows]), y[rows])
+
+    out["losses"] = train(model, loss, order.split(8), rate=0.01, max_norm=1.0)
+    return out | {"final_loss": loss(model, slice(None)).reshape(1)}
+
+
 def sine():
     """Windows of a noisy sine, twenty epochs in one order: losses, and the RMSE on later windows."""
     torch.manual_seed(7001)
     series = torch.sin(torch.arange(300) * SPACING) + 0.1 * torch.randn(300)
-    model = SimpleLSTM(1, 50, 1)
+    model = LastStep(1, 50, 1)
     every = series.unfold(0, WINDOW + 1, 1)  # [280, 21]
     x, y = every[:, :WINDOW, None], every[:, WINDOW:]
     seen, unseen = slice(0, 180), slice(200, 280)
@@ -114,7 +135,7 @@ def sine():
 
 def as_written(golden):
     """The first program as it is: (100, 1, 1) as one sequence, and its one output against 100 targets."""
-    model = SimpleLSTM(1, 50, 1)
+    model = LastStep(1, 50, 1)
     model.load_state_dict({k.removeprefix("weights."): v for k, v in golden.items() if "weights." in k})
     x = (torch.arange(100) * SPACING).reshape(1, 100, 1)
     y = golden["series"][:100].reshape(100, 1)
@@ -122,7 +143,8 @@ def as_written(golden):
     def loss(model, _):
         output = model(x)
         assert output.shape == (1, 1)
-        return nn.functional.mse_loss(output.expand(100, 1), y)  # as broadcasting does, without its warning
+        # As broadcasting does, without its warning.
+        return nn.functional.mse_loss(output.expand(100, 1), y)
 
     losses = train(model, loss, range(200))
     return {"losses": losses, "prediction": model(x)}
@@ -131,9 +153,10 @@ def as_written(golden):
 def by_hand(loss, order):
     """The second program on the windows: its first loss, and two epochs with a quarter of its weights.
 
-    With normal weights and 50 units a rounding error grows several times over from step to step: in double precision
-    the fifth loss is 1.5e-4 away from this one, and the tenth 4e-2. A quarter of the weights of the gates,
-    which is exact, is a model in which ten losses say something; there the two precisions are within 2e-6.
+    With normal weights and 50 units a rounding error grows several times over from step to step: in
+    double precision the fifth loss is 1.5e-4 away from this one, and the tenth 4e-2. A quarter of the
+    weights of the gates, which is exact, is a model in which ten losses say something; there the two
+    precisions are within 2e-6.
     """
     torch.manual_seed(7002)
     model = LSTMByHand(50)
@@ -149,7 +172,7 @@ def sequences():
     """All of the above, in one file."""
     golden, loss, order = sine()
     parts = {
-        "classification": classification(), "sine": golden, "as_written": as_written(golden),
+        "classification": classification(), "memory": memory(), "sine": golden, "as_written": as_written(golden),
         "by_hand": by_hand(loss, order),
     }
     save("sequences", {k: v for name, part in parts.items() for k, v in under(name, part).items()})

@@ -4,6 +4,8 @@
 //! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `defaults` is the
 //! same adapter with the limits that every WebGPU device has, and no optional feature.
 
+#![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
