@@ -14,6 +14,7 @@ mod init;
 mod plans;
 mod programs;
 mod reference;
+mod runs;
 mod seeds_by_hand;
 mod seeds_classes;
 mod shaders;
