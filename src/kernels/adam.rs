@@ -1,27 +1,11 @@
 //! Host side of `adam`.
 
-use super::{ADAM, View, groups, input, output, read, variant, write};
-use crate::command::{Call, Dispatch, Kernel, params};
-use crate::reference::{self, Groups, OptimizerStep, Real, Tolerance};
+use super::{ADAM, View, input, output, read, update, variant, write};
+use crate::command::{Call, Dispatch, Kernel};
+use crate::reference::{self, Real, Tolerance};
 
-params! {
-    /// The block of constants.
-    pub struct Params {
-        /// Elements to update.
-        pub len: u32,
-        /// The first of them in the gradients, the parameters and the states.
-        pub start: u32,
-        /// Where the settings start in their binding.
-        pub settings_start: u32,
-        /// Where the group of the first block is in its binding.
-        pub groups_start: u32,
-        /// Where the status starts in its binding.
-        pub status_start: u32,
-    }
-}
-
-/// Invocations of a workgroup, an element each.
-pub const TILE: usize = 256;
+/// The block of constants, that of every optimizer.
+pub use super::UpdateParams as Params;
 
 /// The buffers of one update; `g`, `p`, `m` and `v` start alike.
 #[derive(Clone, Copy, Debug)]
@@ -45,22 +29,9 @@ pub struct Operands {
 /// One step over `len` elements, the first of which starts a block.
 pub fn dispatch(len: usize, at: &Operands) -> Dispatch {
     debug_assert!([at.p, at.m, at.v].iter().all(|view| view.start == at.g.start));
-    let params = Params {
-        len: len as u32,
-        start: at.g.start(),
-        settings_start: at.settings.start(),
-        groups_start: at.groups.start(),
-        status_start: at.status.start(),
-    };
     let read = [at.settings, at.groups, at.status, at.g];
-    Dispatch {
-        kernel: ADAM,
-        variant: 0,
-        constants: Vec::new(),
-        params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: read.iter().chain(&[at.p, at.m, at.v]).map(|view| view.range).collect(),
-        grid: [groups(len, TILE), 1, 1],
-    }
+    let written = [at.p, at.m, at.v];
+    update(ADAM, len, Vec::new(), read, &written)
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
@@ -69,11 +40,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let [settings, groups, status, g, param, m, v] = call.args else {
         unreachable!("seven bindings")
     };
-    let groups = Groups {
-        settings: input(settings, p.settings_start),
-        groups: input(groups, p.groups_start),
-    };
-    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    let step = p.step(settings, groups, status);
     reference::adam(
         &step,
         &input(g, p.start)[..len],

@@ -28,7 +28,10 @@ pub mod softmax;
 
 use std::borrow::Cow;
 
-use crate::command::{Access, Arg, Binding, KernelId, KernelTable, Range, Variant};
+use crate::command::{
+    Access, Arg, Binding, Dispatch, KernelId, KernelTable, Range, Variant, params,
+};
+use crate::reference::{Groups, OptimizerStep, Real};
 
 /// `matmul` in the [`table`].
 pub const MATMUL: KernelId = KernelId(0);
@@ -164,6 +167,68 @@ impl<T: Copy> Directions<T> {
             Directions::One(_) => 1,
             Directions::Both(..) => 2,
         }
+    }
+}
+
+params! {
+    /// The block of constants of every optimizer.
+    pub struct UpdateParams {
+        /// Elements to update.
+        pub len: u32,
+        /// The first of them in the gradients, the parameters and the states.
+        pub start: u32,
+        /// Where the settings start in their binding.
+        pub settings_start: u32,
+        /// Where the group of the first block is in its binding.
+        pub groups_start: u32,
+        /// Where the status starts in its binding.
+        pub status_start: u32,
+    }
+}
+
+/// Invocations of an optimizer's workgroup, an element each.
+pub const UPDATE_TILE: usize = 256;
+
+impl UpdateParams {
+    /// What a step of any optimizer reads beside gradients.
+    fn step<'a, R: Real>(
+        &self,
+        settings: &'a Arg<'_, R>,
+        groups: &'a Arg<'_, R>,
+        status: &'a Arg<'_, R>,
+    ) -> OptimizerStep<'a, R> {
+        let groups = Groups {
+            settings: input(settings, self.settings_start),
+            groups: input(groups, self.groups_start),
+        };
+        OptimizerStep { groups, status: input(status, self.status_start) }
+    }
+}
+
+/// A launch of an optimizer over `len` elements: it reads settings, groups, status and gradients, and
+/// writes parameters and states.
+fn update(
+    kernel: KernelId,
+    len: usize,
+    constants: Vec<(&'static str, f64)>,
+    read: [View; 4],
+    written: &[View],
+) -> Dispatch {
+    let [settings, blocks, status, g] = read;
+    let params = UpdateParams {
+        len: len as u32,
+        start: g.start(),
+        settings_start: settings.start(),
+        groups_start: blocks.start(),
+        status_start: status.start(),
+    };
+    Dispatch {
+        kernel,
+        variant: 0,
+        constants,
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: read.iter().chain(written).map(|view| view.range).collect(),
+        grid: [groups(len, UPDATE_TILE), 1, 1],
     }
 }
 

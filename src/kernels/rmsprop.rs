@@ -1,27 +1,11 @@
 //! Host side of `rmsprop`.
 
-use super::{RMSPROP, View, flag, groups, input, output, read, variant, write};
-use crate::command::{Arg, Call, Dispatch, Kernel, params};
-use crate::reference::{self, Groups, OptimizerStep, Real, RmsPropStates, Tolerance};
+use super::{RMSPROP, View, flag, input, output, read, update, variant, write};
+use crate::command::{Arg, Call, Dispatch, Kernel};
+use crate::reference::{self, Real, RmsPropStates, Tolerance};
 
-params! {
-    /// The block of constants.
-    pub struct Params {
-        /// Elements to update.
-        pub len: u32,
-        /// The first of them in the gradients, the parameters and the states.
-        pub start: u32,
-        /// Where the settings start in their binding.
-        pub settings_start: u32,
-        /// Where the group of the first block is in its binding.
-        pub groups_start: u32,
-        /// Where the status starts in its binding.
-        pub status_start: u32,
-    }
-}
-
-/// Invocations of a workgroup, an element each.
-pub const TILE: usize = 256;
+/// The block of constants, that of every optimizer.
+pub use super::UpdateParams as Params;
 
 /// The buffers of one update; `g`, `p` and the states start alike.
 #[derive(Clone, Copy, Debug)]
@@ -65,23 +49,15 @@ pub fn dispatch(len: usize, flags: Flags, at: &Operands) -> Dispatch {
     debug_assert!([at.p, at.square_avg].iter().all(|view| view.start == at.g.start));
     debug_assert!(!flags.momentum || at.momentum.start == at.g.start);
     debug_assert!(!flags.centered || at.grad_avg.start == at.g.start);
-    let params = Params {
-        len: len as u32,
-        start: at.g.start(),
-        settings_start: at.settings.start(),
-        groups_start: at.groups.start(),
-        status_start: at.status.start(),
-    };
     let read = [at.settings, at.groups, at.status, at.g];
     let written = [at.p, at.square_avg, at.momentum, at.grad_avg];
-    Dispatch {
-        kernel: RMSPROP,
-        variant: 0,
-        constants: vec![("MOMENTUM", flag(flags.momentum)), ("CENTERED", flag(flags.centered))],
-        params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: read.iter().chain(&written).map(|view| view.range).collect(),
-        grid: [groups(len, TILE), 1, 1],
-    }
+    update(
+        RMSPROP,
+        len,
+        vec![("MOMENTUM", flag(flags.momentum)), ("CENTERED", flag(flags.centered))],
+        read,
+        &written,
+    )
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
@@ -91,11 +67,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let [settings, groups, status, g, param, square_avg, momentum, grad_avg] = call.args else {
         unreachable!("eight bindings")
     };
-    let groups = Groups {
-        settings: input(settings, p.settings_start),
-        groups: input(groups, p.groups_start),
-    };
-    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    let step = p.step(settings, groups, status);
     let mut states = RmsPropStates {
         square_avg: &mut output(square_avg, p.start)[..len],
         momentum: flags.momentum.then(|| &mut output(momentum, p.start)[..len]),

@@ -1,27 +1,11 @@
 //! Host side of `sgd`.
 
-use super::{SGD, View, flag, groups, input, output, read, variant, write};
-use crate::command::{Call, Dispatch, Kernel, params};
-use crate::reference::{self, Groups, OptimizerStep, Real, SgdSettings, Tolerance};
+use super::{SGD, View, flag, input, output, read, update, variant, write};
+use crate::command::{Call, Dispatch, Kernel};
+use crate::reference::{self, Real, SgdSettings, Tolerance};
 
-params! {
-    /// The block of constants.
-    pub struct Params {
-        /// Elements to update.
-        pub len: u32,
-        /// The first of them in the gradients, the parameters and the states.
-        pub start: u32,
-        /// Where the settings start in their binding.
-        pub settings_start: u32,
-        /// Where the group of the first block is in its binding.
-        pub groups_start: u32,
-        /// Where the status starts in its binding.
-        pub status_start: u32,
-    }
-}
-
-/// Invocations of a workgroup, an element each.
-pub const TILE: usize = 256;
+/// The block of constants, that of every optimizer.
+pub use super::UpdateParams as Params;
 
 /// The buffers of one update; `g`, `p` and a momentum start alike.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +27,9 @@ pub struct Operands {
 /// One step over `len` elements, the first of which starts a block; with a momentum or without.
 pub fn dispatch(len: usize, momentum: bool, at: &Operands) -> Dispatch {
     debug_assert!(at.p.start == at.g.start && (!momentum || at.momentum.start == at.g.start));
-    let params = Params {
-        len: len as u32,
-        start: at.g.start(),
-        settings_start: at.settings.start(),
-        groups_start: at.groups.start(),
-        status_start: at.status.start(),
-    };
     let read = [at.settings, at.groups, at.status, at.g];
-    Dispatch {
-        kernel: SGD,
-        variant: 0,
-        constants: vec![("MOMENTUM", flag(momentum))],
-        params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: read.iter().chain(&[at.p, at.momentum]).map(|view| view.range).collect(),
-        grid: [groups(len, TILE), 1, 1],
-    }
+    let written = [at.p, at.momentum];
+    update(SGD, len, vec![("MOMENTUM", flag(momentum))], read, &written)
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
@@ -68,11 +39,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     let [settings, groups, status, g, param, momentum] = call.args else {
         unreachable!("six bindings")
     };
-    let groups = Groups {
-        settings: input(settings, p.settings_start),
-        groups: input(groups, p.groups_start),
-    };
-    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    let step = p.step(settings, groups, status);
     reference::sgd(
         &step,
         &input(g, p.start)[..len],
@@ -89,11 +56,7 @@ fn scale(call: Call<'_, '_, f64>) -> f64 {
     let [settings, groups, status, g, param, momentum] = call.args else {
         unreachable!("six bindings")
     };
-    let groups = Groups {
-        settings: input(settings, p.settings_start),
-        groups: input(groups, p.groups_start),
-    };
-    let step = OptimizerStep { groups, status: input(status, p.status_start) };
+    let step = p.step(settings, groups, status);
     let (g, param) = (&input(g, p.start)[..len], input(param, p.start));
     let mut largest = 0.0f64;
     for (at, row) in step.updated(len) {

@@ -3,7 +3,7 @@
 use super::parameters::ALIGNMENT;
 use super::workspace::{Place, Planner};
 use crate::command::Limits;
-use crate::kernels::{View, adam, clip_scale, gradient_norm, rmsprop, sgd};
+use crate::kernels::{UPDATE_TILE, View, adam, clip_scale, gradient_norm, rmsprop, sgd};
 use crate::reference::status;
 
 /// How parameters follow their gradients. What else there is to a rule is not part of a plan: a row
@@ -76,7 +76,7 @@ impl Planner<'_> {
             .collect();
         let (g, p) = (self.named("grads"), self.params);
         let status = View::of(self.whole(status));
-        let chunk = self.flat_chunk(adam::TILE, ALIGNMENT);
+        let chunk = self.flat_chunk(UPDATE_TILE, ALIGNMENT);
         for start in (0..len).step_by(chunk) {
             let count = chunk.min(len - start);
             let view = |buffer| self.window(Place { buffer, start }, count);
