@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Answer, Head, Sequences};
 #[cfg(feature = "gpu")]
 use crate::record::{self, Given};
+use crate::reference::index_in;
 use crate::tensor::{Array, Tensor, expect_shape};
 
 fn names() -> Names {
@@ -241,8 +242,8 @@ impl Forecaster {
         expect_lengths(operation, lengths, batch, steps)?;
         if let Some(count) = tokens {
             let length = |row: usize| lengths.map_or(steps, |lengths| lengths[row]);
-            let valid = |v: f32| v >= 0.0 && v < count as f32 && v.fract() == 0.0;
-            let bad = |at: usize, v: f32| at % steps < length(at / steps) && !valid(v);
+            let bad =
+                |at: usize, v: f32| at % steps < length(at / steps) && index_in(v, count).is_none();
             if let Some((at, v)) = x.data().iter().enumerate().find(|(at, v)| bad(*at, **v)) {
                 return Err(Error::Value {
                     operation,

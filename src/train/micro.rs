@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::time_major;
 use crate::plan::{Encoding, Head, Sequences, StackShape};
-use crate::reference::sort_tokens;
+use crate::reference::{index_in, sort_tokens};
 use crate::tensor::expect_shape;
 
 /// Some timesteps of some sequences: what one run takes.
@@ -180,9 +180,7 @@ pub(super) fn expect(
             let end = if timed { data.length(r) * width } else { row };
             let valid = |v: f32| match count {
                 None => v.is_finite(),
-                Some(count) => {
-                    Some(v) == ignored || v >= 0.0 && v < count as f32 && v.fract() == 0.0
-                }
+                Some(count) => Some(v) == ignored || index_in(v, count).is_some(),
             };
             let Some(at) = values[..end].iter().position(|&v| !valid(v)) else { continue };
             let place = match timed {
