@@ -10,10 +10,13 @@ use criterion::{Criterion, Throughput};
 use gatefold::Device;
 use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
-use gatefold::kernels::{self, Directions, Padding, View, lstm_step_backward, lstm_step_forward};
+use gatefold::kernels::{
+    self, Directions, Padding, View, lstm_sequence_backward, lstm_sequence_forward,
+    lstm_step_backward, lstm_step_forward,
+};
 use gatefold::lockstep::lockstep;
 use gatefold::reference::{
-    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Pointwise, Product,
+    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
     RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
 };
 
@@ -108,6 +111,49 @@ fn cases() -> Vec<Case> {
     let at = lstm_step_backward::At { incoming: Some(4 * slot), c: slot, ..Default::default() };
     let launch = lstm_step_backward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
+
+    // Two timesteps. With the batch above a software driver would need seconds.
+    let (batch, hidden, steps) = (32, 128, 2);
+    let slot = batch * hidden;
+    let (shape, flop) = (
+        format!("T {steps}, B {batch}, H {hidden}"),
+        Throughput::Elements((8 * steps * slot * hidden) as u64),
+    );
+    let mut b = new();
+    let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot * steps));
+    let (h, c) = (b.buffer((steps + 1) * slot), b.buffer((steps + 1) * slot));
+    let (packed, keep) = (false, true);
+    let sizes = lstm_sequence_forward::Shape { batch, hidden, steps, h_row: hidden, packed, keep };
+    let bound =
+        lstm_sequence_forward::Bindings { u: u.range, gates: gates.range, h: h.range, c: c.range };
+    let at = Directions::One(lstm_sequence_forward::At::default());
+    let launch = lstm_sequence_forward::dispatch(&sizes, &bound, at, Padding(None));
+    cases.push(b.case("lstm_sequence_forward", shape.clone(), flop.clone(), launch));
+
+    let mut b = new();
+    let w = b.buffer(4 * hidden * hidden);
+    let (c, dy) = (b.buffer((steps + 1) * slot), b.buffer(steps * slot));
+    let (gates, dc) = (b.buffer(4 * slot * steps), b.buffer(slot));
+    let (dy_row, incoming) = (hidden, false);
+    let sizes = lstm_sequence_backward::Shape { batch, hidden, steps, dy_row, packed, incoming };
+    let bound = lstm_sequence_backward::Bindings {
+        w: w.range,
+        c: c.range,
+        dy: Some(dy.range),
+        gates: gates.range,
+        dc: dc.range,
+    };
+    let at = Directions::One(lstm_sequence_backward::At::default());
+    let launch = lstm_sequence_backward::dispatch(&sizes, &bound, at, Padding(None));
+    cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
+
+    let (rows, columns) = (512, 2048);
+    let mut b = new();
+    let panels = Panels { k: rows, n: columns, transpose: true, ldb: rows };
+    let (from, out) = (b.buffer(rows * columns), b.buffer(rows * columns));
+    let launch = kernels::pack_panels::dispatch(&panels, from, out);
+    let bytes = Throughput::Bytes(8 * (rows * columns) as u64);
+    cases.push(b.case("pack_panels", format!("{rows} x {columns}"), bytes, launch));
 
     let (rows, columns) = (2048, 512);
     let mut b = new();

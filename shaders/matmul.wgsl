@@ -6,7 +6,8 @@
 // |---------|--------|----------------------------|------------|-----------|
 // | 0       | params | Params                     | uniform    |           |
 // | 1       | a      | [M, K], or [K, M] transposed | read     | b, biases |
-// | 2       | b      | [K, N], or [N, K] transposed | read     | a, biases |
+// | 2       | b      | [K, N], or [N, K] transposed, | read    | a, biases |
+// |         |        | or panels of ldb rows      |            |           |
 // | 3       | bias_1 | [N]                        | read       | a, b      |
 // | 4       | bias_2 | [N]                        | read       | a, b      |
 // | 5       | c      | [M, N]                     | read_write | nothing   |
@@ -21,6 +22,7 @@
 
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
+override PACKED_B: bool = false;
 
 struct Params {
     m: u32,
@@ -65,6 +67,9 @@ fn a_at(start: u32, m: u32, k: u32) -> f32 {
 fn b_at(start: u32, k: u32, n: u32) -> f32 {
     if k >= params.k || n >= params.n {
         return 0.0;
+    }
+    if PACKED_B {
+        return b[start + 4u * quad_in_panels(k, n / 4u, params.ldb) + n % 4u];
     }
     return b[start + select(k * params.ldb + n, n * params.ldb + k, TRANSPOSE_B)];
 }

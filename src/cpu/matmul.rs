@@ -1,72 +1,248 @@
 //! The fast CPU form of `matmul`.
 
-use rayon::prelude::*;
+use pulp::{Arch, Simd, WithSimd};
 
-use crate::reference::Product;
+use super::panel::{From, Left, ROWS, RowsTimesPanel, blocks};
+use super::threads::{for_chunks, with_scratch, worth};
+use crate::reference::{PANEL, Panels, Product};
 
-/// Rows of C that one task computes: fixed, so that the split depends on the shape alone.
-const ROWS: usize = 8;
+/// Terms that pass at a time: a panel of so many rows takes 64 KiB, and stays near a core while all
+/// rows of A pass.
+const TERMS: usize = 256;
 
-/// Multiply-adds below which threads cost more than they win.
-const PARALLEL_FROM: usize = 1 << 18;
+/// The most elements of B that are packed at a time, 4 MiB.
+const PACKED: usize = 1 << 20;
 
-/// The product of [`reference::matmul`](crate::reference::matmul) with the loop over columns
-/// innermost, where a compiler vectorises it, and blocks of rows over threads. Every element is
-/// summed in the twin's order.
+/// Rows of A from which on packing B is worth its time.
+const PACK_FROM: usize = 13;
+
+/// Rows of C that one task computes, about.
+const TASK: usize = 24;
+
+/// The product of [`reference::matmul`](crate::reference::matmul), as rows times panels. Each element
+/// is one chain of multiply-adds in the twin's order, whatever is computed beside it.
 ///
 /// # Panics
 /// Where a slice is shorter than the shape says.
 pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32]) {
-    // Rows of B are read along columns of C; a transposed B is turned once.
-    let turned: Vec<f32>;
-    let (b, ldb) = if p.transpose_b && p.n > 1 {
-        turned = turn(p, b);
-        (turned.as_slice(), p.n)
-    } else if p.transpose_b {
-        (b, 1)
-    } else {
-        (b, p.ldb)
+    let c = &mut c[..(p.m - 1) * p.ldc + p.n];
+    let bias = bias_row(p, biases);
+    let first = match (&bias, p.accumulate) {
+        (_, true) => Start::Result,
+        (Some(bias), false) => Start::Bias(bias),
+        (None, false) => Start::Zero,
     };
-    let rows = |(block, c): (usize, &mut [f32])| {
-        let mut sums = vec![0.0f32; p.n];
-        for (i, c_row) in c.chunks_mut(p.ldc).enumerate() {
-            let m = block * ROWS + i;
-            if m >= p.m {
-                break;
-            }
-            sums.fill(0.0);
-            for k in 0..p.k {
-                let a_mk = if p.transpose_a { a[k * p.lda + m] } else { a[m * p.lda + k] };
-                for (sum, &b_kn) in sums.iter_mut().zip(&b[k * ldb..][..p.n]) {
-                    *sum += a_mk * b_kn;
-                }
-            }
-            for bias in biases {
-                for (sum, &value) in sums.iter_mut().zip(*bias) {
-                    *sum += value;
-                }
-            }
-            for (out, &sum) in c_row.iter_mut().zip(&sums) {
-                *out = if p.accumulate { *out + sum } else { sum };
+    let packs = !p.packed_b && (p.transpose_b || p.m >= PACK_FROM);
+    // Columns at a time: all, or as many as are packed at a time.
+    let columns = match packs {
+        true => (PACKED / TERMS.min(p.k) / PANEL).max(1) * PANEL,
+        false => p.n,
+    };
+    for n in (0..p.n).step_by(columns) {
+        let columns = columns.min(p.n - n);
+        for k in (0..p.k).step_by(TERMS) {
+            let terms = TERMS.min(p.k - k);
+            let from = if k == 0 { first } else { Start::Result };
+            let left = if p.transpose_a { &a[k * p.lda..] } else { &a[k..] };
+            let part = Part { p, left, from, n, columns, terms };
+            if packs {
+                let panels = Panels { k: terms, n: columns, transpose: p.transpose_b, ldb: p.ldb };
+                let b = if p.transpose_b { &b[n * p.ldb + k..] } else { &b[k * p.ldb + n..] };
+                with_scratch(panels.len(), |packed| {
+                    pack(&panels, b, packed);
+                    part.run(Right { b: packed, panel: terms * PANEL, ld: PANEL }, c);
+                });
+            } else if p.packed_b {
+                part.run(Right { b: &b[k * PANEL..], panel: p.ldb * PANEL, ld: PANEL }, c);
+            } else {
+                part.run(Right { b: &b[k * p.ldb..], panel: PANEL, ld: p.ldb }, c);
             }
         }
-    };
-    let used = (p.m - 1) * p.ldc + p.n;
-    let c = &mut c[..used];
-    if p.m * p.n * p.k >= PARALLEL_FROM {
-        c.par_chunks_mut(ROWS * p.ldc).enumerate().for_each(rows);
-    } else {
-        c.chunks_mut(ROWS * p.ldc).enumerate().for_each(rows);
+    }
+    if let (Some(bias), true) = (&bias, p.accumulate) {
+        for row in c.chunks_mut(p.ldc) {
+            for (out, bias) in row.iter_mut().zip(&bias[..p.n]) {
+                *out += bias;
+            }
+        }
     }
 }
 
-/// `B [N, K]` as `[K, N]`.
-fn turn(p: &Product, b: &[f32]) -> Vec<f32> {
-    let mut turned = vec![0.0; p.k * p.n];
-    for (n, row) in b.chunks(p.ldb).take(p.n).enumerate() {
-        for (k, &value) in row[..p.k].iter().enumerate() {
-            turned[k * p.n + n] = value;
+/// The sum of the biases, filled up to whole panels.
+fn bias_row(p: &Product, biases: &[&[f32]]) -> Option<Vec<f32>> {
+    let (one, others) = biases.split_first()?;
+    let mut sum = vec![0.0; p.n.next_multiple_of(PANEL)];
+    sum[..p.n].copy_from_slice(&one[..p.n]);
+    for bias in others {
+        for (sum, value) in sum.iter_mut().zip(&bias[..p.n]) {
+            *sum += value;
         }
     }
-    turned
+    Some(sum)
+}
+
+/// [`reference::pack_panels`](crate::reference::pack_panels), a task a panel.
+pub fn pack(panels: &Panels, b: &[f32], out: &mut [f32]) {
+    let arch = Arch::new();
+    let out = &mut out[..panels.len()];
+    for_chunks(out, panels.k * PANEL, worth(panels.len()), |i, out| {
+        arch.dispatch(|| pack_one(panels, i, b, out));
+    });
+}
+
+/// Rows of B that are turned at a time: a line of memory of each of 64 columns.
+const TURNED: usize = 16;
+
+/// The panel `i`.
+#[inline(always)]
+fn pack_one(panels: &Panels, i: usize, b: &[f32], out: &mut [f32]) {
+    let (first, columns) = (i * PANEL, PANEL.min(panels.n - i * PANEL));
+    if !panels.transpose {
+        for (k, row) in out.chunks_exact_mut(PANEL).enumerate() {
+            let (row, rest) = row.split_at_mut(columns);
+            row.copy_from_slice(&b[k * panels.ldb + first..][..columns]);
+            rest.fill(0.0);
+        }
+        return;
+    }
+    for (part, rows) in out.chunks_mut(TURNED * PANEL).enumerate() {
+        let count = rows.len() / PANEL;
+        if columns < PANEL {
+            rows.fill(0.0);
+        }
+        for column in 0..columns {
+            let from = &b[(first + column) * panels.ldb + part * TURNED..][..count];
+            for (row, &value) in rows.chunks_exact_mut(PANEL).zip(from) {
+                row[column] = value;
+            }
+        }
+    }
+}
+
+/// Where the sums of a part begin.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Zero,
+    Bias(&'a [f32]),
+    /// At what is in C.
+    Result,
+}
+
+/// B from some term on: panels so many elements apart, with rows `ld` elements apart.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    b: &'a [f32],
+    panel: usize,
+    ld: usize,
+}
+
+/// Some columns of a product over some of its terms.
+struct Part<'a> {
+    p: &'a Product,
+    /// A from the first term on.
+    left: &'a [f32],
+    from: Start<'a>,
+    n: usize,
+    columns: usize,
+    terms: usize,
+}
+
+impl Part<'_> {
+    fn run(&self, right: Right<'_>, c: &mut [f32]) {
+        let p = self.p;
+        // An even number of tasks, of about the same size.
+        let tasks = if p.m < 2 * TASK { 1 } else { (p.m / TASK).next_multiple_of(2) };
+        let rows = p.m.div_ceil(tasks);
+        let side_by_side = tasks > 1 && worth(p.m * self.columns * self.terms);
+        let arch = Arch::new();
+        for_chunks(c, rows * p.ldc, side_by_side, |i, c| {
+            arch.dispatch(Task { part: self, first: i * rows, right, c });
+        });
+    }
+}
+
+/// Some rows of a part.
+struct Task<'a> {
+    part: &'a Part<'a>,
+    first: usize,
+    right: Right<'a>,
+    /// C from the first row on.
+    c: &'a mut [f32],
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Task { part, first, right, c } = self;
+        let (p, terms) = (part.p, part.terms);
+        let rows = c.len().div_ceil(p.ldc);
+        // A transposed, in the order in which it is read by each of many panels.
+        let turned = (p.transpose_a && part.columns > 4 * PANEL).then(|| {
+            let mut turned = Vec::with_capacity(rows * terms);
+            for (row, count) in blocks(rows) {
+                let columns = part.left[first + row..].chunks(p.lda).take(terms);
+                columns.for_each(|column| turned.extend_from_slice(&column[..count]));
+            }
+            turned
+        });
+        for start in (0..part.columns).step_by(PANEL) {
+            let columns = PANEL.min(part.columns - start);
+            let panel = &right.b[start / PANEL * right.panel..];
+            let n = part.n + start;
+            for (row, count) in blocks(rows) {
+                let left = match &turned {
+                    Some(turned) => Left::Columns(&turned[row * terms..], count),
+                    None if p.transpose_a => Left::Columns(&part.left[first + row..], p.lda),
+                    None => Left::Rows(&part.left[(first + row) * p.lda..], p.lda),
+                };
+                let mut product = RowsTimesPanel {
+                    rows: count,
+                    columns,
+                    left,
+                    panel,
+                    ldp: right.ld,
+                    terms,
+                    from: match part.from {
+                        Start::Zero => From::Zero,
+                        Start::Bias(bias) => From::Rows(&bias[n..], 0),
+                        Start::Result => From::Out,
+                    },
+                    out: &mut [],
+                    ldo: 0,
+                };
+                let c = &mut c[row * p.ldc + n..];
+                if columns == PANEL {
+                    (product.out, product.ldo) = (c, p.ldc);
+                    simd.vectorize(product);
+                    continue;
+                }
+                let mut tile = [0.0; ROWS * PANEL];
+                let both = |tile: &mut [f32; ROWS * PANEL], c: &mut [f32], out: bool| {
+                    let rows = tile.chunks_exact_mut(PANEL).zip(c.chunks_mut(p.ldc));
+                    for (tile, c) in rows.take(count) {
+                        match out {
+                            true => c[..columns].copy_from_slice(&tile[..columns]),
+                            false => tile[..columns].copy_from_slice(&c[..columns]),
+                        }
+                    }
+                };
+                if let Start::Result = part.from {
+                    both(&mut tile, c, false);
+                }
+                // A panel inside a matrix ends with its columns.
+                let mut filled;
+                if right.ld != PANEL {
+                    filled = vec![0.0; terms * PANEL];
+                    let rows = filled.chunks_exact_mut(PANEL).zip(panel.chunks(right.ld));
+                    rows.for_each(|(to, from)| to[..columns].copy_from_slice(&from[..columns]));
+                    (product.panel, product.ldp) = (&filled, PANEL);
+                }
+                (product.out, product.ldo) = (&mut tile, PANEL);
+                simd.vectorize(product);
+                both(&mut tile, c, true);
+            }
+        }
+    }
 }

@@ -5,9 +5,13 @@
 
 mod executor;
 mod matmul;
+pub(crate) mod panel;
+pub(crate) mod simd;
+pub(crate) mod threads;
 
 pub use executor::{Buffer, Session};
-pub use matmul::matmul;
+pub use matmul::{matmul, pack};
+pub use panel::peak_flops;
 
 use std::sync::Arc;
 

@@ -80,7 +80,11 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
     Dispatch {
         kernel: MATMUL,
         variant: 0,
-        constants: vec![("TRANSPOSE_A", flag(p.transpose_a)), ("TRANSPOSE_B", flag(p.transpose_b))],
+        constants: vec![
+            ("TRANSPOSE_A", flag(p.transpose_a)),
+            ("TRANSPOSE_B", flag(p.transpose_b)),
+            ("PACKED_B", flag(p.packed_b)),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
         grid: [groups(p.n, TILE), groups(p.m, TILE), 1],
@@ -106,6 +110,7 @@ fn product(d: &Dispatch, p: &Params) -> Product {
         k: p.k as usize,
         transpose_a: d.constant("TRANSPOSE_A") != 0.0,
         transpose_b: d.constant("TRANSPOSE_B") != 0.0,
+        packed_b: d.constant("PACKED_B") != 0.0,
         lda: p.lda as usize,
         ldb: p.ldb as usize,
         ldc: p.ldc as usize,
@@ -150,7 +155,14 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant("tiled", include_str!("../../shaders/matmul.wgsl"), [16, 16, 1])],
+        variants: vec![variant(
+            "tiled",
+            concat!(
+                include_str!("../../shaders/common/panels.wgsl"),
+                include_str!("../../shaders/matmul.wgsl")
+            ),
+            [16, 16, 1],
+        )],
         twin,
         twin_f64: twin,
         #[cfg(feature = "cpu")]

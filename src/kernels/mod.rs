@@ -16,10 +16,13 @@ pub mod dropout;
 pub mod embedding;
 pub mod embedding_backward;
 pub mod gradient_norm;
+pub mod lstm_sequence_backward;
+pub mod lstm_sequence_forward;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
 pub mod matmul;
 pub mod one_hot;
+pub mod pack_panels;
 pub mod pointwise_loss;
 pub mod reduce_sum;
 pub mod rmsprop;
@@ -31,7 +34,7 @@ use std::borrow::Cow;
 use crate::command::{
     Access, Arg, Binding, Dispatch, KernelId, KernelTable, Range, Variant, params,
 };
-use crate::reference::{Groups, OptimizerStep, Real};
+use crate::reference::{Groups, OptimizerStep, Real, apart};
 
 /// `matmul` in the [`table`].
 pub const MATMUL: KernelId = KernelId(0);
@@ -75,6 +78,12 @@ pub const ARGMAX: KernelId = KernelId(18);
 pub const ACCURACY: KernelId = KernelId(19);
 /// `cross_entropy_loss` in the [`table`].
 pub const CROSS_ENTROPY_LOSS: KernelId = KernelId(20);
+/// `pack_panels` in the [`table`].
+pub const PACK_PANELS: KernelId = KernelId(21);
+/// `lstm_sequence_forward` in the [`table`].
+pub const LSTM_SEQUENCE_FORWARD: KernelId = KernelId(22);
+/// `lstm_sequence_backward` in the [`table`].
+pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -100,6 +109,9 @@ pub fn table() -> KernelTable {
         argmax::row(),
         accuracy::row(),
         cross_entropy_loss::row(),
+        pack_panels::row(),
+        lstm_sequence_forward::row(),
+        lstm_sequence_backward::row(),
     ])
 }
 
@@ -272,20 +284,6 @@ pub fn row_grid(rows: usize, classes: usize) -> [u32; 3] {
 /// within `budget` loop iterations. The test that ends a loop counts as well; a tree takes 7.
 pub fn classes_within(budget: usize, passes: usize) -> usize {
     (budget / passes).saturating_sub(8).max(1) * ROW_INVOCATIONS
-}
-
-/// Two parts of a slice, each a start and a length: the first to read, the second to write.
-///
-/// # Panics
-/// Where they overlap.
-fn apart<R>(all: &mut [R], from: (usize, usize), to: (usize, usize)) -> (&[R], &mut [R]) {
-    if from.0 < to.0 {
-        let (head, tail) = all.split_at_mut(to.0);
-        (&head[from.0..][..from.1], &mut tail[..to.1])
-    } else {
-        let (head, tail) = all.split_at_mut(from.0);
-        (&tail[..from.1], &mut head[to.0..][..to.1])
-    }
 }
 
 /// Rows that one task of a fast CPU form computes: fixed, so that the split depends on the shape

@@ -37,6 +37,12 @@ impl Tolerance {
     /// One optimizer update, from stored gradients: a few roundings, one square root and one
     /// division (2.5 ulp where a GPU divides).
     pub const OPTIMIZER: Tolerance = Tolerance::Mixed { absolute: 1e-9, relative: 2e-6 };
+    /// Gates and states of some timesteps, each computed from the one before: [`OUTPUT`](Self::OUTPUT),
+    /// and [`STEP`](Self::STEP)'s relative part.
+    pub const SEQUENCE: Tolerance = Tolerance::Mixed { absolute: 1e-5, relative: 1e-6 };
+    /// The gradients of some timesteps, each computed from the one before, for an incoming gradient of
+    /// 1: a tenth of what the gradient of a tensor may be wrong by.
+    pub const SEQUENCE_GRADIENT: Tolerance = Tolerance::Mixed { absolute: 1e-5, relative: 4e-6 };
     /// Outputs and states of a whole sequence of at most 100 steps.
     pub const OUTPUT: Tolerance = Tolerance::Mixed { absolute: 1e-5, relative: 0.0 };
     /// The same, with the absolute part for a result of another scale.

@@ -1,6 +1,6 @@
 //! Twin of `matmul`.
 
-use super::Real;
+use super::{Real, in_panels};
 
 /// The shape of `C [M, N] = op(A) [M, K] . op(B) [K, N]`, rows `ld*` elements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Product {
     pub transpose_a: bool,
     /// B is stored `[N, K]`.
     pub transpose_b: bool,
+    /// B is stored in [panels](super::pack_panels), each of `ldb` rows.
+    pub packed_b: bool,
     /// Elements from one stored row of A to the next.
     pub lda: usize,
     /// Elements from one stored row of B to the next.
@@ -34,10 +36,25 @@ impl Product {
             k,
             transpose_a,
             transpose_b,
+            packed_b: false,
             lda: if transpose_a { m } else { k },
             ldb: if transpose_b { k } else { n },
             ldc: n,
             accumulate: false,
+        }
+    }
+
+    /// The same, with B in panels.
+    pub fn packed(self) -> Self {
+        Product { packed_b: true, transpose_b: false, ldb: self.k, ..self }
+    }
+
+    /// Where the element (k, n) of B is stored.
+    fn in_b(&self, k: usize, n: usize) -> usize {
+        match (self.packed_b, self.transpose_b) {
+            (true, _) => in_panels(k, n, self.ldb),
+            (false, true) => n * self.ldb + k,
+            (false, false) => k * self.ldb + n,
         }
     }
 
@@ -54,8 +71,7 @@ pub fn matmul<R: Real>(p: &Product, a: &[R], b: &[R], biases: &[&[R]], c: &mut [
             let mut sum = R::zero();
             for k in 0..p.k {
                 let a_mk = if p.transpose_a { a[k * p.lda + m] } else { a[m * p.lda + k] };
-                let b_kn = if p.transpose_b { b[n * p.ldb + k] } else { b[k * p.ldb + n] };
-                sum += a_mk * b_kn;
+                sum += a_mk * b[p.in_b(k, n)];
             }
             for bias in biases {
                 sum += bias[n];

@@ -21,11 +21,14 @@ mod dropout;
 mod embedding;
 mod embedding_backward;
 mod gradient_norm;
+mod lstm_sequence_backward;
+mod lstm_sequence_forward;
 mod lstm_step_backward;
 mod lstm_step_forward;
 mod matmul;
 mod one_hot;
 mod optimizer;
+mod pack_panels;
 mod pointwise_loss;
 mod reduce_sum;
 mod rmsprop;
@@ -46,11 +49,15 @@ pub use dropout::{Dropout, dropout, philox};
 pub use embedding::embedding;
 pub use embedding_backward::{Segments, embedding_backward, sort_tokens};
 pub use gradient_norm::gradient_norm;
+pub use lstm_sequence_backward::{SequenceBackward, lstm_sequence_backward};
+pub use lstm_sequence_forward::{SequenceForward, lstm_sequence_forward};
 pub use lstm_step_backward::{StepBackward, lstm_step_backward};
 pub use lstm_step_forward::{StepForward, lstm_step_forward};
 pub use matmul::{Product, matmul};
 pub use one_hot::one_hot;
 pub use optimizer::{CommonSettings, GROUP_BLOCK, Groups, OptimizerStep, SETTINGS};
+pub use pack_panels::{PANEL, Panels, pack_panels, panels};
+use pack_panels::{in_panels, unpacked, unpacked_transpose};
 pub use pointwise_loss::{Pointwise, pointwise_loss};
 pub use reduce_sum::reduce_sum;
 pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
@@ -100,6 +107,11 @@ impl<'a, R: Real> Lengths<'a, R> {
         self.lengths[b].trunc() <= R::of(self.t as f32)
     }
 
+    /// The same at another timestep.
+    pub fn at(self, t: usize) -> Self {
+        Lengths { t, ..self }
+    }
+
     /// The same, so many timesteps later.
     pub fn after(self, steps: usize) -> Self {
         Lengths { t: self.t + steps, ..self }
@@ -108,6 +120,50 @@ impl<'a, R: Real> Lengths<'a, R> {
     /// The same, without the first `rows` rows.
     pub fn rows_from(self, rows: usize) -> Self {
         Lengths { lengths: &self.lengths[rows..], ..self }
+    }
+}
+
+/// Some timesteps one after the other, and the way through the slots of what they read and write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// How many.
+    pub steps: usize,
+    /// From later timesteps to earlier ones.
+    pub back: bool,
+}
+
+impl Walk {
+    /// Where the slot is that timestep `n` of the walk finds, if the first finds the one at `start`.
+    pub fn at(&self, start: usize, slot: usize, n: usize) -> usize {
+        if self.back { start - n * slot } else { start + n * slot }
+    }
+
+    /// Where the slot is that the timestep before that one finds, which may stand before the walk.
+    pub fn before(&self, start: usize, slot: usize, n: usize) -> usize {
+        if self.back { start + slot - n * slot } else { start + n * slot - slot }
+    }
+
+    /// Which rows have ended at timestep `n`, given which have at the first.
+    pub fn lengths<'a, R: Real>(&self, first: Lengths<'a, R>, n: usize) -> Lengths<'a, R> {
+        first.at(self.at(first.t, 1, n))
+    }
+}
+
+/// Two parts of a slice, each a start and a length: the first to read, the second to write.
+///
+/// # Panics
+/// Where they overlap.
+pub(crate) fn apart<R>(
+    all: &mut [R],
+    from: (usize, usize),
+    to: (usize, usize),
+) -> (&[R], &mut [R]) {
+    if from.0 < to.0 {
+        let (head, tail) = all.split_at_mut(to.0);
+        (&head[from.0..][..from.1], &mut tail[..to.1])
+    } else {
+        let (head, tail) = all.split_at_mut(from.0);
+        (&tail[..from.1], &mut head[to.0..][..to.1])
     }
 }
 

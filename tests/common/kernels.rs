@@ -9,7 +9,7 @@ use gatefold::command::{
 };
 use gatefold::kernels::{self, Directions, Padding, View};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{Dropout, Product, SlotAtLength, Strides, philox};
+use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
 
 use super::CHECKS;
 use super::random::{POISON, SIZES, gates, normal};
@@ -91,6 +91,8 @@ pub fn matmul(device: &Device) {
     let mut shapes: Vec<(usize, usize, usize)> = (0..12).map(sizes).collect();
     // Large enough for the CPU executor to use threads, with more than a tile each way.
     shapes.push((150, 90, 70));
+    // More terms than pass at a time, and with few rows.
+    shapes.extend([(14, 70, 530), (3, 130, 270)]);
     for (i, (m, n, k)) in shapes.into_iter().enumerate() {
         for flags in 0..24 {
             let (transpose_a, transpose_b) = (flags & 1 == 1, flags & 2 == 2);
@@ -114,8 +116,26 @@ pub fn matmul(device: &Device) {
             if biases == 0 {
                 matmul_pair(device, &p, rows_a, rows_b);
             }
+            if !transpose_b {
+                matmul_packed(device, &p, biases);
+            }
         }
     }
+}
+
+/// The same with B in panels.
+fn matmul_packed(device: &Device, p: &Product, biases: usize) {
+    let p = Product { accumulate: p.accumulate, lda: p.lda, ldc: p.ldc, ..p.packed() };
+    let panels = Panels { k: p.k, n: p.n, transpose: false, ldb: p.n };
+    let mut packed = vec![POISON; panels.len()];
+    reference::pack_panels(&panels, &normal(p.k * p.n, 1.0, 2), &mut packed);
+    let mut launch = Launch::new();
+    let a = launch.buffer(normal(p.lda * if p.transpose_a { p.k } else { p.m }, 1.0, 1), 0);
+    let b = launch.buffer([vec![POISON; 4], packed].concat(), 4);
+    let bias: Vec<View> = (0..biases).map(|i| launch.buffer(normal(p.n + 1, 1.0, 5), i)).collect();
+    let c = launch.buffer(normal(p.m * p.ldc, 1.0, 3), 0);
+    let dispatch = kernels::matmul::dispatch(&p, a, b, &bias, c);
+    launch.check(device, dispatch, format!("{p:?}, {biases} biases"));
 }
 
 /// Two products in one launch, the second's operands before the first's in two of the buffers.
@@ -192,6 +212,150 @@ pub fn lstm_step_forward(device: &Device) {
             let at = both(at, directions);
             let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, at, padding);
             launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
+        }
+    }
+}
+
+/// Kinds of a walk: one direction, two, padded, in panels, and the two ways that are both.
+fn walks(i: usize) -> impl Iterator<Item = (usize, bool, bool, bool)> {
+    (0..16)
+        .filter(move |flags| (flags + i) % 3 != 1)
+        .map(|flags| (1 + flags % 2, flags & 2 == 2, flags & 4 == 4, flags & 8 == 8))
+}
+
+/// The shapes of walks: awkward ones, some for the CPU executor's tasks (several; with more panels than
+/// one that few rows share), each with a number of timesteps.
+fn walk_shapes() -> impl Iterator<Item = (usize, usize, usize)> {
+    let large = [(37, 66, 3), (3, 270, 2), (1, 530, 2), (19, 16, 9)];
+    (0..12).map(|i| (sizes(i).0, sizes(i).1, 1 + i % 4)).chain(large)
+}
+
+/// Recurrent weights for each direction, in panels where they are.
+fn recurrent_weights(
+    launch: &mut Launch,
+    directions: usize,
+    hidden: usize,
+    (packed, transpose): (bool, bool),
+) -> (Range, Vec<usize>) {
+    let std = 2.0 / (hidden as f32).sqrt();
+    parts(launch, directions, |d| {
+        let weights = normal(4 * hidden * hidden, std, 1 + d);
+        if !packed {
+            return weights;
+        }
+        let panels = match transpose {
+            false => Panels { k: hidden, n: 4 * hidden, transpose, ldb: 4 * hidden },
+            true => Panels { k: 4 * hidden, n: hidden, transpose, ldb: 4 * hidden },
+        };
+        let mut out = vec![POISON; panels.len()];
+        reference::pack_panels(&panels, &weights, &mut out);
+        out
+    })
+}
+
+pub fn pack_panels(device: &Device) {
+    for (i, (k, n, extra)) in (0..12).map(sizes).chain([(66, 300, 1)]).enumerate() {
+        for transpose in [false, true] {
+            let panels = Panels { k, n, transpose, ldb: if transpose { k } else { n } + extra % 3 };
+            let mut launch = Launch::new();
+            let rows = if transpose { n } else { k };
+            let b = launch.buffer(normal(i % 4 + rows * panels.ldb, 1.0, 1), i % 4);
+            let out = launch.poisoned(panels.len());
+            launch.check(
+                device,
+                kernels::pack_panels::dispatch(&panels, b, out),
+                format!("{panels:?}"),
+            );
+        }
+    }
+}
+
+pub fn lstm_sequence_forward(device: &Device) {
+    for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
+        for (directions, padded, packed, keep) in walks(i) {
+            let (slot, h_row) = (batch * hidden, directions * hidden);
+            let h_slot = batch * h_row;
+            let mut launch = Launch::new();
+            let (u, u_at) = recurrent_weights(&mut launch, directions, hidden, (packed, false));
+            let (gates, gates_at) =
+                parts(&mut launch, directions, |d| normal(4 * slot * steps, 2.0, 11 + d));
+            // As in a plan: forward comes from slot 0, reverse from the last one.
+            let given = normal(h_slot, 0.7, 21);
+            let between = vec![POISON; h_slot * steps];
+            let last = if directions == 2 { given.clone() } else { Vec::new() };
+            let h = launch.buffer([given, between, last].concat(), 0);
+            let (c, c_at) = parts(&mut launch, directions, |d| {
+                let (given, rest) = (normal(slot, 1.5, 31 + d), vec![POISON; slot * steps]);
+                if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
+            });
+            let padding = lengths(&mut launch, batch, padded);
+            let at = |d: usize| kernels::lstm_sequence_forward::At {
+                back: d == 1,
+                // Some rows end before the walk, some in it, some not at all.
+                t: if d == 0 { 3 } else { 2 + steps },
+                u: u_at[d],
+                gates: gates_at[d] + d * (steps - 1) * 4 * slot,
+                h_prev: d * ((steps + 1) * h_slot + hidden),
+                c_prev: c_at[d] + d * steps * slot,
+            };
+            let shape =
+                kernels::lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, keep };
+            let bound = kernels::lstm_sequence_forward::Bindings { u, gates, h: h.range, c };
+            let at = both(at, directions);
+            let dispatch = kernels::lstm_sequence_forward::dispatch(&shape, &bound, at, padding);
+            let what = format!(
+                "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}"
+            );
+            launch.check(device, dispatch, what);
+        }
+    }
+}
+
+pub fn lstm_sequence_backward(device: &Device) {
+    for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
+        for (directions, padded, packed, incoming) in walks(i) {
+            let (slot, dy_row) = (batch * hidden, directions * hidden + i % 2);
+            let before = usize::from(incoming);
+            let mut launch = Launch::new();
+            let (w, w_at) = recurrent_weights(&mut launch, directions, hidden, (packed, true));
+            let (c, c_at) =
+                parts(&mut launch, directions, |d| normal(slot * (steps + 1), 1.0, 31 + d));
+            let dy = launch.buffer(normal(steps * batch * dy_row, 1.0, 41), 0);
+            // Gradients where a step ran before the walk, activated gates elsewhere.
+            let (gates, gates_at) = parts(&mut launch, directions, |d| {
+                let given = normal(4 * slot * before, 0.5, 51 + d);
+                let rest = gates(4 * slot * steps, 55 + d);
+                if d == 0 { [rest, given].concat() } else { [given, rest].concat() }
+            });
+            let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, 1.0, 61 + d));
+            let padding = lengths(&mut launch, batch, padded);
+            // Of the forward direction, the walk is back.
+            let last = steps - 1;
+            let at = |d: usize| kernels::lstm_sequence_backward::At {
+                back: d == 0,
+                t: if d == 0 { 3 + last } else { 3 },
+                w: w_at[d],
+                gates: gates_at[d] + if d == 0 { last } else { before } * 4 * slot,
+                c: c_at[d] + if d == 0 { steps * slot } else { 0 },
+                dy: d * hidden + if d == 0 { last } else { 0 } * batch * dy_row,
+                dc: dc_at[d],
+            };
+            let shape = kernels::lstm_sequence_backward::Shape {
+                batch,
+                hidden,
+                steps,
+                dy_row,
+                packed,
+                incoming,
+            };
+            let dy = ((i + directions) % 4 != 0).then_some(dy.range);
+            let bound = kernels::lstm_sequence_backward::Bindings { w, c, dy, gates, dc };
+            let at = both(at, directions);
+            let dispatch = kernels::lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
+            let what = format!(
+                "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}"
+            );
+            launch.check(device, dispatch, what);
         }
     }
 }

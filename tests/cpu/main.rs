@@ -45,6 +45,9 @@ macro_rules! on_the_cpu {
 
 on_the_cpu! {
     kernel_matmul: "kernel::matmul",
+    kernel_pack_panels: "kernel::pack_panels",
+    kernel_lstm_sequence_forward: "kernel::lstm_sequence_forward",
+    kernel_lstm_sequence_backward: "kernel::lstm_sequence_backward",
     kernel_lstm_step_forward: "kernel::lstm_step_forward",
     kernel_lstm_step_backward: "kernel::lstm_step_backward",
     kernel_column_sum: "kernel::column_sum",

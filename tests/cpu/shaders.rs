@@ -63,6 +63,9 @@ fn ids_are_positions() {
         (kernels::ARGMAX, "argmax"),
         (kernels::ACCURACY, "accuracy"),
         (kernels::CROSS_ENTROPY_LOSS, "cross_entropy_loss"),
+        (kernels::PACK_PANELS, "pack_panels"),
+        (kernels::LSTM_SEQUENCE_FORWARD, "lstm_sequence_forward"),
+        (kernels::LSTM_SEQUENCE_BACKWARD, "lstm_sequence_backward"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

@@ -1,0 +1,182 @@
+//! Rows times a panel: what every product of the CPU executor is made of.
+//!
+//! A panel is 64 columns of a matrix, stored row after row (see
+//! [`pack_panels`](crate::reference::pack_panels)). Up to [`ROWS`] rows of results stay in registers
+//! while the panel passes through once: 6 x 4 vectors of AVX-512 are 24 of its 32 registers, and 24
+//! multiply-adds for every 10 loads. Each result is one chain of multiply-adds over k in order, so it
+//! doesn't depend on which rows or columns are computed together.
+
+use pulp::{Simd, WithSimd};
+
+/// The most rows of one call.
+pub(crate) const ROWS: usize = 6;
+
+/// The rows of a product's left side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Left<'a> {
+    /// `[R, K]`, rows so many elements apart.
+    Rows(&'a [f32], usize),
+    /// `[K, R]`, stored rows so many elements apart.
+    Columns(&'a [f32], usize),
+}
+
+/// Where sums begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum From<'a> {
+    /// At zero.
+    Zero,
+    /// At what is in the result.
+    Out,
+    /// At elements of a `[R, N]` with rows so many elements apart, or at one row where that is 0.
+    Rows(&'a [f32], usize),
+}
+
+/// `out [R, 64] = from [R, N] + left [R, K] . panel [K, 64]`, of which the first `columns` count.
+pub(crate) struct RowsTimesPanel<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) left: Left<'a>,
+    /// Rows of the panel; the last may end behind its columns.
+    pub(crate) panel: &'a [f32],
+    /// Elements from one row of the panel to the next: 64, or more inside a matrix.
+    pub(crate) ldp: usize,
+    pub(crate) terms: usize,
+    pub(crate) from: From<'a>,
+    /// Rows `ldo` elements apart; all 64 columns of each are written, or those up to the next
+    /// multiple of a few vectors that hold `columns`.
+    pub(crate) out: &'a mut [f32],
+    pub(crate) ldo: usize,
+}
+
+/// `rows` in as few blocks of at most [`ROWS`] as there can be, of about one size: the first row of each
+/// and how many it has.
+pub(crate) fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(ROWS);
+    (0..count).map(move |i| (i * rows / count, (i + 1) * rows / count - i * rows / count))
+}
+
+impl WithSimd for RowsTimesPanel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.rows {
+            1 => self.of::<S, 1>(simd),
+            2 => self.of::<S, 2>(simd),
+            3 => self.of::<S, 3>(simd),
+            4 => self.of::<S, 4>(simd),
+            5 => self.of::<S, 5>(simd),
+            _ => self.of::<S, ROWS>(simd),
+        }
+    }
+}
+
+impl RowsTimesPanel<'_> {
+    #[inline(always)]
+    fn of<S: Simd, const R: usize>(self, simd: S) {
+        // Vectors a pass: as many as leave registers for a row of the panel and an element of the left.
+        let vectors = self.columns.div_ceil(S::F32_LANES);
+        if S::REGISTER_COUNT < 32 || vectors <= 2 {
+            self.passes::<S, R, 2>(simd, vectors);
+        } else {
+            self.passes::<S, R, 4>(simd, vectors);
+        }
+    }
+
+    #[inline(always)]
+    fn passes<S: Simd, const R: usize, const V: usize>(mut self, simd: S, vectors: usize) {
+        for first in (0..vectors).step_by(V) {
+            match self.left {
+                Left::Rows(left, ld) => {
+                    let rows: [&[f32]; R] = std::array::from_fn(|r| &left[r * ld..][..self.terms]);
+                    self.pass::<S, R, V>(simd, first, |k| std::array::from_fn(|r| rows[r][k]));
+                }
+                Left::Columns(left, ld) => {
+                    self.pass::<S, R, V>(simd, first, |k| {
+                        let left = &left[k * ld..][..R];
+                        std::array::from_fn(|r| left[r])
+                    });
+                }
+            }
+        }
+    }
+
+    /// `V` vectors of every row, from the vector `first` on.
+    #[inline(always)]
+    fn pass<S: Simd, const R: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        left: impl Fn(usize) -> [f32; R],
+    ) {
+        let start = first * S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); V]; R];
+        let from = match self.from {
+            From::Zero => None,
+            From::Rows(from, ld) => Some((from, ld)),
+            From::Out => Some((&*self.out, self.ldo)),
+        };
+        if let Some((from, ld)) = from {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let (from, _) = S::as_simd_f32s(&from[r * ld + start..][..V * S::F32_LANES]);
+                sums.copy_from_slice(from);
+            }
+        }
+        for (k, row) in self.panel.chunks(self.ldp).take(self.terms).enumerate() {
+            let (row, _) = S::as_simd_f32s(&row[start..][..V * S::F32_LANES]);
+            let row: [S::f32s; V] = std::array::from_fn(|v| row[v]);
+            for (sums, left) in sums.iter_mut().zip(left(k)) {
+                let left = simd.splat_f32s(left);
+                for (sum, &right) in sums.iter_mut().zip(&row) {
+                    *sum = simd.mul_add_f32s(left, right, *sum);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let out = &mut self.out[r * self.ldo + start..][..V * S::F32_LANES];
+            S::as_mut_simd_f32s(out).0.copy_from_slice(sums);
+        }
+    }
+}
+
+/// The multiply-adds of so many turns in the most registers that a product uses.
+struct InRegisters(usize);
+
+impl WithSimd for InRegisters {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let [factor, term] = std::hint::black_box([0.5, 0.25]).map(|v| simd.splat_f32s(v));
+        let count = if S::REGISTER_COUNT < 32 { 12 } else { 24 };
+        let mut sums = [term; 24];
+        for _ in 0..self.0 {
+            for sum in &mut sums[..count] {
+                *sum = simd.mul_add_f32s(*sum, factor, term);
+            }
+        }
+        std::hint::black_box(&mut sums);
+        (self.0 * count * S::F32_LANES) as f64
+    }
+}
+
+/// Floating-point operations a second (a multiply-add is two) that so many threads reach with
+/// multiply-adds in registers: what no product can exceed. It is measured, for about 0.1 s.
+pub fn peak_flops(threads: usize) -> f64 {
+    const TURNS: usize = 100_000;
+    let arch = pulp::Arch::new();
+    let best = |_| {
+        let mut best = 0.0f64;
+        let start = std::time::Instant::now();
+        while start.elapsed().as_secs_f64() < 0.1 {
+            let turn = std::time::Instant::now();
+            let done = arch.dispatch(InRegisters(TURNS));
+            best = best.max(2.0 * done / turn.elapsed().as_secs_f64());
+        }
+        best
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|i| scope.spawn(move || best(i))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or(0.0)).sum()
+    })
+}

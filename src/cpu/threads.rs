@@ -1,0 +1,55 @@
+//! When work is split over threads.
+//!
+//! Splits depend on shapes alone; whether the parts run side by side doesn't change them.
+
+use std::cell::Cell;
+
+use rayon::prelude::*;
+
+/// Multiply-adds below which waking a thread costs more than it wins.
+const PARALLEL_FROM: usize = 1 << 20;
+
+/// Whether so much work is worth a second thread. Outside a pool it never is: a session enters the pool
+/// when its program has enough to do.
+pub(crate) fn worth(work: usize) -> bool {
+    work >= PARALLEL_FROM && rayon::current_thread_index().is_some()
+}
+
+/// Calls `each` for every `size` elements, side by side where that is worth it.
+pub(crate) fn for_chunks(
+    elements: &mut [f32],
+    size: usize,
+    side_by_side: bool,
+    each: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    if side_by_side {
+        elements.par_chunks_mut(size).enumerate().for_each(|(i, chunk)| each(i, chunk));
+    } else {
+        elements.chunks_mut(size).enumerate().for_each(|(i, chunk)| each(i, chunk));
+    }
+}
+
+/// Calls `each` for every item, side by side where that is worth it.
+pub(crate) fn for_all<T: Send>(items: Vec<T>, side_by_side: bool, each: impl Fn(T) + Send + Sync) {
+    if side_by_side {
+        items.into_par_iter().for_each(each);
+    } else {
+        items.into_iter().for_each(each);
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `with` with `len` elements that this thread keeps for the next call; what they hold doesn't
+/// count. A call inside a call gets others.
+pub(crate) fn with_scratch<T>(len: usize, with: impl FnOnce(&mut [f32]) -> T) -> T {
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    let result = with(&mut scratch[..len]);
+    SCRATCH.set(scratch);
+    result
+}

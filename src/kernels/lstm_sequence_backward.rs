@@ -1,0 +1,300 @@
+//! Host side of `lstm_sequence_backward`.
+
+#[cfg(feature = "cpu")]
+mod fast;
+
+use super::{
+    Directions, LSTM_SEQUENCE_BACKWARD, Padding, flag, groups, input, output, read, variant, write,
+};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::reference::{self, Lengths, Real, SequenceBackward, Tolerance, Walk};
+
+params! {
+    /// The block of constants; starts are those of the first timestep of the walk, those of `w` and
+    /// `gates` count quads, those of the second direction are named `_reverse`.
+    pub struct Params {
+        /// Rows `B`.
+        pub batch: u32,
+        /// Units `H`.
+        pub hidden: u32,
+        /// Timesteps.
+        pub steps: u32,
+        /// 1 where `dy` counts.
+        pub has_dy: u32,
+        /// Elements from one row of `dy` to the next.
+        pub dy_row: u32,
+        /// 1 where something comes back to the first timestep.
+        pub incoming: u32,
+        /// Where the lengths start.
+        pub lengths_start: u32,
+        /// 1 where the walk is from later timesteps to earlier ones.
+        pub back: u32,
+        /// 1 where the walk is from later timesteps to earlier ones.
+        pub back_reverse: u32,
+        /// The first timestep.
+        pub t: u32,
+        /// The first timestep.
+        pub t_reverse: u32,
+        /// Where the weights start.
+        pub w_start: u32,
+        /// Where the weights start.
+        pub w_reverse: u32,
+        /// Where the gates start.
+        pub gates_start: u32,
+        /// Where the gates start.
+        pub gates_reverse: u32,
+        /// Where the cell states after the first timestep start.
+        pub c_start: u32,
+        /// Where the cell states after the first timestep start.
+        pub c_reverse: u32,
+        /// Where the gradient of its output starts.
+        pub dy_start: u32,
+        /// Where the gradient of its output starts.
+        pub dy_reverse: u32,
+        /// Where the cell state's gradient starts.
+        pub dc_start: u32,
+        /// Where the cell state's gradient starts.
+        pub dc_reverse: u32,
+    }
+}
+
+/// Rows that a workgroup owns.
+const ROWS: usize = 4;
+
+/// The sizes that a launch has.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Rows `B`.
+    pub batch: usize,
+    /// Units `H`.
+    pub hidden: usize,
+    /// Timesteps.
+    pub steps: usize,
+    /// Elements from one row of `dy` to the next.
+    pub dy_row: usize,
+    /// Whether `w` is its transpose in panels.
+    pub packed: bool,
+    /// Whether something comes back to the first timestep from one that ran after it.
+    pub incoming: bool,
+}
+
+/// What is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bindings {
+    /// Recurrent weights.
+    pub w: Range,
+    /// Cell states.
+    pub c: Range,
+    /// The gradient of the outputs.
+    pub dy: Option<Range>,
+    /// Gates and their gradients.
+    pub gates: Range,
+    /// The cell state's gradient.
+    pub dc: Range,
+}
+
+/// Where one direction's operands start in what is bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct At {
+    /// Whether the walk is from later timesteps to earlier ones.
+    pub back: bool,
+    /// The first timestep.
+    pub t: usize,
+    /// Weights.
+    pub w: usize,
+    /// Gates of the first timestep.
+    pub gates: usize,
+    /// Cell states after it.
+    pub c: usize,
+    /// The gradient of its output.
+    pub dy: usize,
+    /// The cell state's gradient.
+    pub dc: usize,
+}
+
+/// Some timesteps of one direction or of both.
+pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Padding) -> Dispatch {
+    let [one, other] = at.both();
+    let (element, quad) = (|v: usize| v as u32, |v: usize| (v / 4) as u32);
+    // What isn't there is bound to the weights, which are read-only as well, and never read.
+    let unused = bound.w;
+    let params = Params {
+        batch: shape.batch as u32,
+        hidden: shape.hidden as u32,
+        steps: shape.steps as u32,
+        has_dy: bound.dy.is_some().into(),
+        dy_row: shape.dy_row as u32,
+        incoming: shape.incoming.into(),
+        lengths_start: padding.start(),
+        back: one.back.into(),
+        back_reverse: other.back.into(),
+        t: one.t as u32,
+        t_reverse: other.t as u32,
+        w_start: quad(one.w),
+        w_reverse: quad(other.w),
+        gates_start: quad(one.gates),
+        gates_reverse: quad(other.gates),
+        c_start: element(one.c),
+        c_reverse: element(other.c),
+        dy_start: element(one.dy),
+        dy_reverse: element(other.dy),
+        dc_start: element(one.dc),
+        dc_reverse: element(other.dc),
+    };
+    Dispatch {
+        kernel: LSTM_SEQUENCE_BACKWARD,
+        variant: 0,
+        constants: vec![("LENGTHS", padding.flag()), ("PACKED", flag(shape.packed))],
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: vec![
+            bound.w,
+            bound.c,
+            bound.dy.unwrap_or(unused),
+            padding.range(unused),
+            bound.gates,
+            bound.dc,
+        ],
+        grid: [groups(shape.batch, ROWS), 1, at.count()],
+    }
+}
+
+impl Params {
+    /// Where the operands of a launch's first or second direction start.
+    fn at(&self, second: bool) -> At {
+        let either = |one: u32, other: u32| if second { other } else { one } as usize;
+        At {
+            back: either(self.back, self.back_reverse) == 1,
+            t: either(self.t, self.t_reverse),
+            w: 4 * either(self.w_start, self.w_reverse),
+            gates: 4 * either(self.gates_start, self.gates_reverse),
+            c: either(self.c_start, self.c_reverse),
+            dy: either(self.dy_start, self.dy_reverse),
+            dc: either(self.dc_start, self.dc_reverse),
+        }
+    }
+}
+
+/// One direction's operands, as the CPU forms take them.
+struct OneDirection<'s, R> {
+    sequence: SequenceBackward<'s, R>,
+    w: &'s [R],
+    c: &'s [R],
+    dy: &'s [R],
+    gates: &'s mut [R],
+    dc: &'s mut [R],
+}
+
+/// Calls `each` with the operands of every direction.
+fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>)) {
+    let p: Params = call.params();
+    let is = |constant| call.dispatch.constant(constant) != 0.0;
+    let (padded, packed) = (is("LENGTHS"), is("PACKED"));
+    let (batch, hidden) = (p.batch as usize, p.hidden as usize);
+    let [w, c, dy, lengths, gates, dc] = call.args else { unreachable!("six bindings") };
+    let lengths = input(lengths, p.lengths_start);
+    for direction in 0..call.dispatch.grid[2] {
+        let at = p.at(direction == 1);
+        each(OneDirection {
+            sequence: SequenceBackward {
+                batch,
+                hidden,
+                walk: Walk { steps: p.steps as usize, back: at.back },
+                packed,
+                incoming: p.incoming == 1,
+                lengths: padded.then_some(Lengths { lengths, t: at.t }),
+                gates: at.gates,
+                c: at.c,
+                dy: (p.has_dy == 1).then_some((at.dy, p.dy_row as usize)),
+            },
+            w: &input(w, 0)[at.w..],
+            c: input(c, 0),
+            dy: input(dy, 0),
+            gates: output(gates, 0),
+            dc: &mut output(dc, 0)[at.dc..][..batch * hidden],
+        });
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, |o| reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc));
+}
+
+/// The largest gradient that reaches a unit in any of the steps, in absolute terms: what the results
+/// scale with.
+fn incoming(call: Call<'_, '_, f64>) -> f64 {
+    let mut largest = 0.0f64;
+    with(call, |o| {
+        // One step after the other, on copies; after each, what it leaves to the one before it.
+        let (mut gates, mut dc) = (o.gates.to_vec(), o.dc.to_vec());
+        let s = &o.sequence;
+        let weight = o.w[..s.hidden * 4 * s.hidden].iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        for n in 0..s.walk.steps {
+            let slot = s.batch * s.hidden;
+            let one = SequenceBackward {
+                walk: Walk { steps: 1, ..s.walk },
+                incoming: s.incoming || n > 0,
+                lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
+                gates: s.walk.at(s.gates, 4 * slot, n),
+                c: s.walk.at(s.c, slot, n),
+                dy: s.dy.map(|(start, row)| (s.walk.at(start, s.batch * row, n), row)),
+                ..*s
+            };
+            let of = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            largest = largest.max(of(&dc));
+            if let Some((start, row)) = one.dy {
+                let rows = o.dy[start..].chunks(row).take(s.batch);
+                largest = rows.fold(largest, |m, row| m.max(of(&row[..s.hidden])));
+            }
+            if one.incoming {
+                let before = s.walk.before(s.gates, 4 * slot, n);
+                for row in gates[before..][..4 * slot].chunks(4 * s.hidden) {
+                    largest = largest.max(weight * row.iter().map(|d| d.abs()).sum::<f64>());
+                }
+            }
+            reference::lstm_sequence_backward(&one, o.w, o.c, o.dy, &mut gates, &mut dc);
+        }
+    });
+    largest
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, |o| fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc));
+}
+
+/// The row of the table.
+pub fn row() -> Kernel {
+    Kernel {
+        name: "lstm_sequence_backward",
+        bindings: const {
+            &[
+                read("w", "[H, H] quads"),
+                read("c", "[D, T+1, B, H]"),
+                read("dy", "[T, B, D, H]"),
+                read("lengths", "[B]"),
+                write("gates", "[D, T, B, H] of (i, f, g, o)"),
+                write("dc", "[D, B, H]"),
+            ]
+        },
+        fields: Params::FIELDS,
+        params_size: size_of::<Params>(),
+        variants: vec![variant(
+            "rows",
+            concat!(
+                include_str!("../../shaders/common/activations.wgsl"),
+                include_str!("../../shaders/common/lengths.wgsl"),
+                include_str!("../../shaders/common/panels.wgsl"),
+                include_str!("../../shaders/lstm_sequence_backward.wgsl")
+            ),
+            [64, 1, 1],
+        )],
+        twin,
+        twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
+        fast: None,
+        tolerance: |_| Tolerance::SEQUENCE_GRADIENT,
+        scale: Some(incoming),
+    }
+}

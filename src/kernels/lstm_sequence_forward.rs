@@ -1,0 +1,227 @@
+//! Host side of `lstm_sequence_forward`.
+
+#[cfg(feature = "cpu")]
+pub(super) mod fast;
+
+use super::{
+    Directions, LSTM_SEQUENCE_FORWARD, Padding, flag, groups, input, output, read, variant, write,
+};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::reference::{self, Lengths, Real, SequenceForward, Tolerance, Walk};
+
+params! {
+    /// The block of constants; starts are those of the first timestep, those of `u` and `gates` count
+    /// quads, those of the second direction are named `_reverse`.
+    pub struct Params {
+        /// Rows `B`.
+        pub batch: u32,
+        /// Units `H`.
+        pub hidden: u32,
+        /// Timesteps.
+        pub steps: u32,
+        /// Elements from one row of a slot of `h` to the next.
+        pub h_row: u32,
+        /// Where the lengths start.
+        pub lengths_start: u32,
+        /// 1 where the walk is from later timesteps to earlier ones.
+        pub back: u32,
+        /// 1 where the walk is from later timesteps to earlier ones.
+        pub back_reverse: u32,
+        /// The first timestep.
+        pub t: u32,
+        /// The first timestep.
+        pub t_reverse: u32,
+        /// Where the recurrent weights start.
+        pub u_start: u32,
+        /// Where the recurrent weights start.
+        pub u_reverse: u32,
+        /// Where the gates start.
+        pub gates_start: u32,
+        /// Where the gates start.
+        pub gates_reverse: u32,
+        /// Where the hidden states before the first timestep start.
+        pub h_start: u32,
+        /// Where the hidden states before the first timestep start.
+        pub h_reverse: u32,
+        /// Where the cell states before it start.
+        pub c_start: u32,
+        /// Where the cell states before it start.
+        pub c_reverse: u32,
+    }
+}
+
+/// Rows that a workgroup owns.
+const ROWS: usize = 4;
+
+/// The sizes that a launch has.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Rows `B`.
+    pub batch: usize,
+    /// Units `H`.
+    pub hidden: usize,
+    /// Timesteps.
+    pub steps: usize,
+    /// Elements from one row of a slot of `h` to the next.
+    pub h_row: usize,
+    /// Whether `u` is in panels.
+    pub packed: bool,
+    /// Whether the activated gates are kept.
+    pub keep: bool,
+}
+
+/// What is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bindings {
+    /// Recurrent weights.
+    pub u: Range,
+    /// Gates.
+    pub gates: Range,
+    /// Hidden states.
+    pub h: Range,
+    /// Cell states.
+    pub c: Range,
+}
+
+/// Where one direction's operands start in what is bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct At {
+    /// Whether the walk is from later timesteps to earlier ones.
+    pub back: bool,
+    /// The first timestep.
+    pub t: usize,
+    /// Recurrent weights.
+    pub u: usize,
+    /// Gates of the first timestep.
+    pub gates: usize,
+    /// Hidden states before it.
+    pub h_prev: usize,
+    /// Cell states before it.
+    pub c_prev: usize,
+}
+
+/// Some timesteps of one direction or of both.
+pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Padding) -> Dispatch {
+    let [one, other] = at.both();
+    let (element, quad) = (|v: usize| v as u32, |v: usize| (v / 4) as u32);
+    let params = Params {
+        batch: shape.batch as u32,
+        hidden: shape.hidden as u32,
+        steps: shape.steps as u32,
+        h_row: shape.h_row as u32,
+        lengths_start: padding.start(),
+        back: one.back.into(),
+        back_reverse: other.back.into(),
+        t: one.t as u32,
+        t_reverse: other.t as u32,
+        u_start: quad(one.u),
+        u_reverse: quad(other.u),
+        gates_start: quad(one.gates),
+        gates_reverse: quad(other.gates),
+        h_start: element(one.h_prev),
+        h_reverse: element(other.h_prev),
+        c_start: element(one.c_prev),
+        c_reverse: element(other.c_prev),
+    };
+    Dispatch {
+        kernel: LSTM_SEQUENCE_FORWARD,
+        variant: 0,
+        constants: vec![
+            ("LENGTHS", padding.flag()),
+            ("PACKED", flag(shape.packed)),
+            ("KEEP", flag(shape.keep)),
+        ],
+        params: bytemuck::bytes_of(&params).to_vec(),
+        bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c],
+        grid: [groups(shape.batch, ROWS), 1, at.count()],
+    }
+}
+
+impl Params {
+    /// Where the operands of a launch's first or second direction start.
+    fn at(&self, second: bool) -> At {
+        let either = |one: u32, other: u32| if second { other } else { one } as usize;
+        At {
+            back: either(self.back, self.back_reverse) == 1,
+            t: either(self.t, self.t_reverse),
+            u: 4 * either(self.u_start, self.u_reverse),
+            gates: 4 * either(self.gates_start, self.gates_reverse),
+            h_prev: either(self.h_start, self.h_reverse),
+            c_prev: either(self.c_start, self.c_reverse),
+        }
+    }
+}
+
+/// Calls `each` with the operands of every direction, in the order that the twin takes.
+fn with<R: Real>(
+    call: Call<'_, '_, R>,
+    each: impl Fn(&SequenceForward<'_, R>, &[R], &mut [R], &mut [R], &mut [R]),
+) {
+    let p: Params = call.params();
+    let is = |constant| call.dispatch.constant(constant) != 0.0;
+    let (padded, packed, keep) = (is("LENGTHS"), is("PACKED"), is("KEEP"));
+    let [u, lengths, gates, h, c] = call.args else { unreachable!("five bindings") };
+    let lengths = input(lengths, p.lengths_start);
+    for direction in 0..call.dispatch.grid[2] {
+        let at = p.at(direction == 1);
+        let sequence = SequenceForward {
+            batch: p.batch as usize,
+            hidden: p.hidden as usize,
+            walk: Walk { steps: p.steps as usize, back: at.back },
+            h_row: p.h_row as usize,
+            packed,
+            keep,
+            lengths: padded.then_some(Lengths { lengths, t: at.t }),
+            gates: at.gates,
+            h_prev: at.h_prev,
+            c_prev: at.c_prev,
+        };
+        let u = &input(u, 0)[at.u..];
+        each(&sequence, u, output(gates, 0), output(h, 0), output(c, 0));
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, reference::lstm_sequence_forward);
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, fast::lstm_sequence_forward);
+}
+
+/// The row of the table.
+pub fn row() -> Kernel {
+    Kernel {
+        name: "lstm_sequence_forward",
+        bindings: const {
+            &[
+                read("u", "[H, H] of (i, f, g, o)"),
+                read("lengths", "[B]"),
+                write("gates", "[D, T, B, H] of (i, f, g, o)"),
+                write("h", "[T+D, B, D, H]"),
+                write("c", "[D, T+1, B, H]"),
+            ]
+        },
+        fields: Params::FIELDS,
+        params_size: size_of::<Params>(),
+        variants: vec![variant(
+            "rows",
+            concat!(
+                include_str!("../../shaders/common/activations.wgsl"),
+                include_str!("../../shaders/common/lengths.wgsl"),
+                include_str!("../../shaders/common/panels.wgsl"),
+                include_str!("../../shaders/lstm_sequence_forward.wgsl")
+            ),
+            [64, 1, 1],
+        )],
+        twin,
+        twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
+        fast: None,
+        scale: None,
+        tolerance: |_| Tolerance::SEQUENCE,
+    }
+}

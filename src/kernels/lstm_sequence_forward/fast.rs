@@ -1,0 +1,316 @@
+//! The fast CPU form of `lstm_sequence_forward`.
+//!
+//! A task owns some rows of the batch and walks through all their timesteps: rows never meet, so
+//! tasks never wait. The weights are panels of 16 units; the four gates of a unit come out of a
+//! product side by side and become states while they are in registers.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::cpu::pack;
+use crate::cpu::panel::{From, Left, ROWS, RowsTimesPanel, blocks};
+use crate::cpu::simd::{by_gate, by_unit, load, sigmoid, store, tanh};
+use crate::cpu::threads::{for_all, with_scratch, worth};
+use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
+
+/// Units of a panel.
+const UNITS: usize = PANEL / 4;
+
+/// Rows of a task. Weights that a core keeps beside it may pass for few rows at a time; larger ones
+/// have to be worth their way.
+pub(in crate::kernels) fn task_rows(hidden: usize) -> usize {
+    if hidden <= 256 { 8 } else { 16 }
+}
+
+/// Rows up to which a timestep is split over its units, where the weights are large: such a batch waits
+/// for them alone.
+const FEW_ROWS: usize = 4;
+
+/// Multiply-adds of a timestep from which on it is split over its units.
+pub(in crate::kernels) const SPLIT_FROM: usize = 1 << 19;
+
+/// As [`reference::lstm_sequence_forward`](crate::reference::lstm_sequence_forward). Every sum is one chain
+/// of multiply-adds, so that results don't depend on the split.
+pub(super) fn lstm_sequence_forward(
+    sequence: &SequenceForward<'_, f32>,
+    u: &[f32],
+    gates: &mut [f32],
+    h: &mut [f32],
+    c: &mut [f32],
+) {
+    let hidden = sequence.hidden;
+    if !sequence.packed {
+        let shape = Panels { k: hidden, n: 4 * hidden, transpose: false, ldb: 4 * hidden };
+        return with_scratch(shape.len(), |packed| {
+            pack(&shape, u, packed);
+            let sequence = SequenceForward { packed: true, ..*sequence };
+            lstm_sequence_forward(&sequence, packed, gates, h, c);
+        });
+    }
+    let u = &u[..panels(hidden, 4 * hidden)];
+    let (batch, steps) = (sequence.batch, sequence.walk.steps);
+    let (slot, h_slot) = (batch * hidden, batch * sequence.h_row);
+    let work = 4 * hidden * slot * steps;
+    let rows = task_rows(hidden);
+    let mut tasks: Vec<Task<'_>> = (0..batch.div_ceil(rows))
+        .map(|i| Task {
+            hidden,
+            h_row: sequence.h_row,
+            rows: rows.min(batch - i * rows),
+            split: batch <= FEW_ROWS && worth(work) && 4 * hidden * slot >= SPLIT_FROM,
+            keep: sequence.keep,
+            lengths: sequence.lengths.map(|lengths| lengths.rows_from(i * rows)),
+            sequence: *sequence,
+            u,
+            gates: Vec::with_capacity(steps),
+            h: Vec::with_capacity(steps + 1),
+            c: Vec::with_capacity(steps + 1),
+        })
+        .collect();
+    let walk = sequence.walk;
+    let lowest = |start: usize, slot: usize, count: usize| match walk.back {
+        true => start - (count - 1) * slot,
+        false => start,
+    };
+    for slot in gates[lowest(sequence.gates, 4 * slot, steps)..].chunks_mut(4 * slot).take(steps) {
+        let parts = slot.chunks_mut(4 * hidden * rows);
+        tasks.iter_mut().zip(parts).for_each(|(task, part)| task.gates.push(part));
+    }
+    let first = lowest(sequence.h_prev, h_slot, steps + 1);
+    for slot in h[first..].chunks_mut(h_slot).take(steps + 1) {
+        let parts = slot.chunks_mut(sequence.h_row * rows);
+        tasks.iter_mut().zip(parts).for_each(|(task, part)| task.h.push(part));
+    }
+    for slot in c[lowest(sequence.c_prev, slot, steps + 1)..].chunks_mut(slot).take(steps + 1) {
+        let parts = slot.chunks_mut(hidden * rows);
+        tasks.iter_mut().zip(parts).for_each(|(task, part)| task.c.push(part));
+    }
+    if walk.back {
+        for task in &mut tasks {
+            task.gates.reverse();
+            task.h.reverse();
+            task.c.reverse();
+        }
+    }
+    let side_by_side = tasks.len() > 1 && worth(work);
+    let arch = Arch::new();
+    for_all(tasks, side_by_side, |task| arch.dispatch(task));
+}
+
+/// Some rows, with a slice of theirs from every slot in the order of the walk.
+struct Task<'a> {
+    hidden: usize,
+    h_row: usize,
+    rows: usize,
+    split: bool,
+    keep: bool,
+    lengths: Option<Lengths<'a, f32>>,
+    sequence: SequenceForward<'a, f32>,
+    u: &'a [f32],
+    gates: Vec<&'a mut [f32]>,
+    h: Vec<&'a mut [f32]>,
+    c: Vec<&'a mut [f32]>,
+}
+
+impl WithSimd for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Task { hidden, h_row, rows, keep, u, mut gates, mut h, mut c, .. } = self;
+        let walk = self.sequence.walk;
+        for (n, gates) in gates.iter_mut().enumerate() {
+            let (h_prev, h) = h.split_at_mut(n + 1);
+            let (c_prev, c) = c.split_at_mut(n + 1);
+            let (h_prev, c_prev, h, c) = (&*h_prev[n], &*c_prev[n], &mut *h[0], &mut *c[0]);
+            let lengths = self.lengths.map(|lengths| walk.lengths(lengths, n));
+            let step = Step { hidden, h_row, keep, u, h_prev, lengths };
+            if self.split {
+                let mut of_rows = Rows {
+                    count: rows,
+                    gates: Default::default(),
+                    c_prev: Default::default(),
+                    c: Default::default(),
+                    h: Default::default(),
+                };
+                let parts = gates.chunks_mut(4 * hidden).zip(c_prev.chunks(hidden));
+                let states = c.chunks_mut(hidden).zip(h.chunks_mut(h_row));
+                for (r, ((gates, c_prev), (c, h))) in parts.zip(states).enumerate() {
+                    of_rows.gates[r] = gates;
+                    of_rows.c_prev[r] = c_prev;
+                    of_rows.c[r] = c;
+                    of_rows.h[r] = &mut h[..hidden];
+                }
+                split_units(&step, 0, of_rows);
+                continue;
+            }
+            for unit in (0..hidden).step_by(UNITS) {
+                let units = UNITS.min(hidden - unit);
+                for (row, count) in blocks(rows) {
+                    let tile = step.product(simd, unit, (row, count));
+                    for (r, tile) in (row..row + count).zip(tile.chunks_exact(PANEL)) {
+                        if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
+                            continue;
+                        }
+                        let at = r * hidden + unit;
+                        let cells = Cells {
+                            keep,
+                            tile,
+                            gates: &mut gates[4 * at..][..4 * units],
+                            c_prev: &c_prev[at..][..units],
+                            c: &mut c[at..][..units],
+                            h: &mut h[r * h_row + unit..][..units],
+                        };
+                        cells.run(simd);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the units of a timestep share.
+struct Step<'a> {
+    hidden: usize,
+    h_row: usize,
+    keep: bool,
+    u: &'a [f32],
+    h_prev: &'a [f32],
+    lengths: Option<Lengths<'a, f32>>,
+}
+
+impl Step<'_> {
+    /// The recurrent product of some rows for the panel of `unit`.
+    #[inline(always)]
+    fn product<S: Simd>(
+        &self,
+        simd: S,
+        unit: usize,
+        (row, count): (usize, usize),
+    ) -> [f32; ROWS * PANEL] {
+        let mut tile = [0.0; ROWS * PANEL];
+        simd.vectorize(RowsTimesPanel {
+            rows: count,
+            columns: (4 * (self.hidden - unit)).min(PANEL),
+            left: Left::Rows(&self.h_prev[row * self.h_row..], self.h_row),
+            panel: &self.u[4 * unit * self.hidden..][..self.hidden * PANEL],
+            ldp: PANEL,
+            terms: self.hidden,
+            from: From::Zero,
+            out: &mut tile,
+            ldo: PANEL,
+        });
+        tile
+    }
+}
+
+/// The pointwise part for some units of a row.
+struct Cells<'a> {
+    keep: bool,
+    tile: &'a [f32],
+    gates: &'a mut [f32],
+    c_prev: &'a [f32],
+    c: &'a mut [f32],
+    h: &'a mut [f32],
+}
+
+impl Cells<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = S::F32_LANES;
+        for unit in (0..self.c.len()).step_by(lanes) {
+            let part = |v: usize| 4 * unit + v * lanes;
+            let sums = std::array::from_fn(|v| {
+                let share = load(simd, self.gates.get(part(v)..).unwrap_or(&[]));
+                simd.add_f32s(load(simd, &self.tile[part(v)..]), share)
+            });
+            let [i, f, g, o] = by_gate(simd, sums);
+            let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
+            let (g, o) = (tanh(simd, g), sigmoid(simd, o));
+            let c_prev = load(simd, &self.c_prev[unit..]);
+            let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
+            store(simd, &mut self.c[unit..], c);
+            store(simd, &mut self.h[unit..], simd.mul_f32s(o, tanh(simd, c)));
+            if self.keep {
+                for (v, quads) in by_unit(simd, [i, f, g, o]).into_iter().enumerate() {
+                    if let Some(gates) = self.gates.get_mut(part(v)..) {
+                        store(simd, gates, quads);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some units of a few rows.
+struct Rows<'a> {
+    count: usize,
+    gates: [&'a mut [f32]; FEW_ROWS],
+    c_prev: [&'a [f32]; FEW_ROWS],
+    c: [&'a mut [f32]; FEW_ROWS],
+    h: [&'a mut [f32]; FEW_ROWS],
+}
+
+/// Panels that are not split further.
+const SPLIT: usize = 8;
+
+/// A timestep of a few rows from `unit` on, in halves side by side.
+fn split_units(step: &Step<'_>, unit: usize, rows: Rows<'_>) {
+    let panels = rows.c[0].len().div_ceil(UNITS);
+    if panels <= SPLIT {
+        return Arch::new().dispatch(Units { step, unit, rows });
+    }
+    let half = panels / 2 * UNITS;
+    let (mut left, mut right) = (
+        rows,
+        Rows {
+            count: 0,
+            gates: Default::default(),
+            c_prev: Default::default(),
+            c: Default::default(),
+            h: Default::default(),
+        },
+    );
+    right.count = left.count;
+    for r in 0..left.count {
+        (left.gates[r], right.gates[r]) = std::mem::take(&mut left.gates[r]).split_at_mut(4 * half);
+        (left.c_prev[r], right.c_prev[r]) = left.c_prev[r].split_at(half);
+        (left.c[r], right.c[r]) = std::mem::take(&mut left.c[r]).split_at_mut(half);
+        (left.h[r], right.h[r]) = std::mem::take(&mut left.h[r]).split_at_mut(half);
+    }
+    rayon::join(|| split_units(step, unit, left), || split_units(step, unit + half, right));
+}
+
+/// Some units of a few rows, from `unit` on.
+struct Units<'s, 'a> {
+    step: &'s Step<'s>,
+    unit: usize,
+    rows: Rows<'a>,
+}
+
+impl WithSimd for Units<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Units { step, unit, rows } = self;
+        let all = rows.c[0].len();
+        for first in (0..all).step_by(UNITS) {
+            let units = UNITS.min(all - first);
+            let tile = step.product(simd, unit + first, (0, rows.count));
+            for (r, tile) in tile.chunks_exact(PANEL).take(rows.count).enumerate() {
+                if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
+                    continue;
+                }
+                let cells = Cells {
+                    keep: step.keep,
+                    tile,
+                    gates: &mut rows.gates[r][4 * first..][..4 * units],
+                    c_prev: &rows.c_prev[r][first..][..units],
+                    c: &mut rows.c[r][first..][..units],
+                    h: &mut rows.h[r][first..][..units],
+                };
+                cells.run(simd);
+            }
+        }
+    }
+}
