@@ -1,5 +1,8 @@
 //! Work for one submission.
 
+#[cfg(feature = "cpu")]
+use std::time::Duration;
+
 use super::session::SessionKind;
 use super::{Buffer, Session, Wait};
 use crate::error::Result;
@@ -12,6 +15,15 @@ pub(crate) enum Recorder {
     Gpu(gpu::Recorder),
     #[cfg(feature = "cpu")]
     Cpu,
+}
+
+/// The times of a run's commands.
+pub(super) enum Timed {
+    /// They will be on the device.
+    #[cfg(feature = "gpu")]
+    Recorded(gpu::Timestamps),
+    #[cfg(feature = "cpu")]
+    Done(Vec<Duration>),
 }
 
 impl Recorder {
@@ -34,6 +46,20 @@ impl Recorder {
             }
             #[cfg(feature = "cpu")]
             (Recorder::Cpu, SessionKind::Cpu(session)) => session.run_commands(commands, run),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a session of another executor"),
+        }
+    }
+
+    /// Runs a session, for the first time where rings count, and takes the time of each command.
+    pub(super) fn run_timed(&mut self, session: &Session) -> Result<Timed> {
+        match (self, &session.kind) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), SessionKind::Gpu(session)) => {
+                Ok(Timed::Recorded(recorder.run_timed(session)?))
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, SessionKind::Cpu(session)) => Ok(Timed::Done(session.run_timed())),
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a session of another executor"),
         }

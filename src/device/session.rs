@@ -1,7 +1,9 @@
 //! A program with its buffers, whichever the executor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::recorder::Timed;
 use super::{Buffer, Device, Wait};
 use crate::command::{BufferId, Program};
 #[cfg(feature = "cpu")]
@@ -109,6 +111,60 @@ impl Session {
         let mut recorder = self.device.recorder();
         recorder.run(self, 0);
         recorder.submit_as(wait).await
+    }
+
+    /// Runs all commands once, as [`run`](Self::run) does, and waits; what each command took. That is
+    /// what [`Plan::timed`](crate::plan::Plan::timed) prints.
+    ///
+    /// On the CPU each is timed by the clock. On a GPU timestamp queries say when each command ends:
+    /// a command's time is that from the end of the one before it, barriers and what lies between
+    /// passes included, and the sum is the time of the whole on the device. Each launch is a pass of
+    /// its own then, so that the sum is more than what `run` takes. The first run of a session may
+    /// compile kernels: run it before.
+    ///
+    /// ```
+    /// use gatefold::Device;
+    /// use gatefold::plan::{Plan, Sequences, StackShape};
+    ///
+    /// let device = Device::cpu();
+    /// let plan = Plan::forward(&StackShape::lstm(3, 8), &Sequences::new(5, 2), &device.limits())?;
+    /// let session = device.session(&plan.program)?;
+    /// session.run()?;
+    /// let times = session.run_timed()?;
+    /// assert_eq!(times.len(), plan.program.commands.len());
+    /// println!("{}", plan.timed(&times));
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] where the device fails, or was opened without
+    /// `wgpu::Features::TIMESTAMP_QUERY`. Devices of this crate's opening have it where their adapter
+    /// does.
+    pub fn run_timed(&self) -> Result<Vec<Duration>> {
+        pollster::block_on(self.run_timed_as(Wait::Blocking))
+    }
+
+    /// The asynchronous form of [`run_timed`](Self::run_timed): the future polls a GPU of our own, a
+    /// caller's GPU is polled by the caller (see [who polls](Device#who-polls)).
+    ///
+    /// # Errors
+    /// As [`run_timed`](Self::run_timed).
+    pub async fn run_timed_async(&self) -> Result<Vec<Duration>> {
+        self.run_timed_as(Wait::Pending).await
+    }
+
+    async fn run_timed_as(&self, wait: Wait) -> Result<Vec<Duration>> {
+        let mut recorder = self.device.recorder();
+        match recorder.run_timed(self)? {
+            Timed::Done(times) => Ok(times),
+            #[cfg(feature = "gpu")]
+            Timed::Recorded(timestamps) => {
+                recorder.submit_as(wait).await?;
+                let buffer = Buffer::Gpu(timestamps.buffer().clone());
+                let words = self.device.read_as(&buffer, 0, buffer.len(), wait).await?;
+                Ok(timestamps.durations(&words))
+            }
+        }
     }
 
     /// Waits until everything that was submitted is done.
