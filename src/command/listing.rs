@@ -1,13 +1,25 @@
 //! How a program prints.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use super::{KernelTable, Operation, Owner, Program, Range};
 
 impl Program {
     /// A listing against a table: a line a buffer, a line a command.
     pub fn listing<'a>(&'a self, table: &'a KernelTable) -> impl Display + 'a {
-        Listing { program: self, table }
+        Listing { program: self, table, times: None }
+    }
+
+    /// The same, with what each command took
+    /// ([`Session::run_timed`](crate::Session::run_timed)) in microseconds, its share of the sum, and
+    /// the sum. A command without a time has `-`.
+    pub fn timed_listing<'a>(
+        &'a self,
+        table: &'a KernelTable,
+        times: &'a [Duration],
+    ) -> impl Display + 'a {
+        Listing { program: self, table, times: Some(times) }
     }
 
     fn range(&self, range: &Range) -> String {
@@ -23,6 +35,27 @@ impl Program {
 struct Listing<'a> {
     program: &'a Program,
     table: &'a KernelTable,
+    times: Option<&'a [Duration]>,
+}
+
+impl Listing<'_> {
+    /// The columns of a time and its share of all, where there are times.
+    fn time(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        time: impl FnOnce(&[Duration]) -> Option<Duration>,
+    ) -> fmt::Result {
+        let Some(times) = self.times else { return Ok(()) };
+        let sum: Duration = times.iter().sum();
+        match time(times) {
+            None => write!(f, "{:>13}  {:>7}  ", "-", "-"),
+            Some(time) => {
+                // Nothing is a share of nothing.
+                let share = time.as_secs_f64() / sum.as_secs_f64().max(1e-9);
+                write!(f, "{:>10.1} us  {:>5.1} %  ", 1e6 * time.as_secs_f64(), 100.0 * share)
+            }
+        }
+    }
 }
 
 impl Display for Listing<'_> {
@@ -37,7 +70,9 @@ impl Display for Listing<'_> {
         }
         writeln!(f, "commands ({})", program.commands.len())?;
         for (index, command) in program.commands.iter().enumerate() {
-            write!(f, "  {index:>4}  {:<30} ", command.label)?;
+            write!(f, "  {index:>4}  ")?;
+            self.time(f, |times| times.get(index).copied())?;
+            write!(f, "{:<30} ", command.label)?;
             match &command.operation {
                 Operation::Zero(range) => writeln!(f, "zero {}", program.range(range))?,
                 Operation::Copy { from, to } => {
@@ -55,6 +90,11 @@ impl Display for Listing<'_> {
                     writeln!(f, ")")?;
                 }
             }
+        }
+        if self.times.is_some() {
+            write!(f, "  {:>4}  ", "")?;
+            self.time(f, |times| Some(times.iter().sum()))?;
+            writeln!(f, "all commands")?;
         }
         Ok(())
     }

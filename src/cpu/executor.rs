@@ -2,6 +2,7 @@
 
 use std::mem::take;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use super::Cpu;
 use crate::command::{
@@ -123,6 +124,16 @@ impl Session {
     /// Where the program has fewer.
     pub fn run_commands(&self, commands: std::ops::Range<usize>, run: usize) {
         self.cpu.install(|| self.run_here(&self.program.commands[commands], run));
+    }
+
+    /// Runs all commands, for the first time where rings count; what each took.
+    pub fn run_timed(&self) -> Vec<Duration> {
+        let one = |index: usize| {
+            let start = Instant::now();
+            self.run_commands(index..index + 1, 0);
+            start.elapsed()
+        };
+        self.cpu.install(|| (0..self.program.commands.len()).map(one).collect())
     }
 
     fn run_here(&self, commands: &[Command], run: usize) {

@@ -56,25 +56,32 @@ impl Adapter {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Opens the device with the limits that the adapter offers.
+    /// Opens the device with the limits that the adapter offers, and with timestamps where it has
+    /// them.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the driver refuses.
     pub fn open(&self) -> Result<Gpu> {
-        self.open_with(Gpu::wanted(&self.inner).required_limits)
+        let timestamps = self.inner.features() & wgpu::Features::TIMESTAMP_QUERY;
+        self.open_with(Gpu::wanted(&self.inner).required_limits, timestamps)
     }
 
-    /// Opens the device with the limits that every WebGPU device has.
+    /// Opens the device with the limits that every WebGPU device has, and no optional feature.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the driver refuses.
     pub fn open_with_defaults(&self) -> Result<Gpu> {
-        self.open_with(wgpu::Limits::default())
+        self.open_with(wgpu::Limits::default(), wgpu::Features::empty())
     }
 
-    fn open_with(&self, required_limits: wgpu::Limits) -> Result<Gpu> {
+    fn open_with(
+        &self,
+        required_limits: wgpu::Limits,
+        required_features: wgpu::Features,
+    ) -> Result<Gpu> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gatefold"),
+            required_features,
             required_limits,
             ..Default::default()
         };

@@ -185,6 +185,16 @@ impl Session {
         &self.buffers[id.0 as usize]
     }
 
+    /// How many commands there are.
+    pub(super) fn commands(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether a command launches a kernel.
+    pub(super) fn is_launch(&self, command: usize) -> bool {
+        matches!(self.steps[command], Step::Launch(_))
+    }
+
     fn place(&self, range: &Range, run: usize) -> (&wgpu::Buffer, u64, u64) {
         let start = self.program.elements(range, run).start;
         (&self.buffer(range.buffer).inner, 4 * start as u64, 4 * range.len as u64)
@@ -197,6 +207,18 @@ impl Session {
         commands: std::ops::Range<usize>,
         run: usize,
     ) {
+        self.encode_timed(encoder, commands, run, None);
+    }
+
+    /// The same, with timestamps around each pass.
+    pub(super) fn encode_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        commands: std::ops::Range<usize>,
+        run: usize,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
         let mut steps = self.steps[commands].iter().peekable();
         while let Some(step) = steps.next() {
             match step {
@@ -216,7 +238,7 @@ impl Session {
                     );
                 }
                 Step::Launch(first) => {
-                    let mut pass = encoder.begin_compute_pass(&Default::default());
+                    let mut pass = encoder.begin_compute_pass(&descriptor);
                     let mut launch = first;
                     let mut bound: Option<&Arc<Pipeline>> = None;
                     loop {
@@ -335,7 +357,11 @@ impl Recorder {
         Recorder { gpu: gpu.clone(), encoder: None, in_flight: VecDeque::new() }
     }
 
-    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+    pub(super) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
         let device = &self.gpu.device;
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
     }

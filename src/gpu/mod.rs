@@ -6,6 +6,8 @@ mod context;
 mod executor;
 mod pipeline;
 mod readback;
+mod timing;
 
 pub use context::{Adapter, Gpu};
 pub use executor::{Buffer, Recorder, Session};
+pub(crate) use timing::Timestamps;

@@ -31,6 +31,7 @@ pub use update::{Rule, Update, norm_chunk};
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::command::{Limits, Owner, Program, Range};
 use crate::error::{Error, Result};
@@ -230,6 +231,62 @@ impl Plan {
         }
         planner.finish()
     }
+
+    /// The listing that [`Display`](fmt::Display) prints, with what each command took
+    /// ([`Session::run_timed`](crate::Session::run_timed)) in microseconds, its share of the sum, and
+    /// the sum at the end.
+    ///
+    /// ```text
+    ///      1        19.0 us   23.6 %  layer 0, t = 0                 lstm_step_forward 1x1x1 (...)
+    /// ```
+    pub fn timed<'a>(&'a self, times: &'a [Duration]) -> impl fmt::Display + 'a {
+        Timed { plan: self, times }
+    }
+
+    /// What stands before the listing of the program.
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (s, call) = (&self.shape, &self.sequences);
+        writeln!(
+            f,
+            "T = {}, B = {}, I = {}, H = {}, L = {}, D = {}, bias {:?}, head {:?}",
+            call.steps,
+            call.batch,
+            s.input,
+            s.hidden,
+            s.layers,
+            s.directions(),
+            s.bias,
+            s.head
+        )?;
+        let said = [
+            (s.projection.is_some(), format!("projection to {}", s.state())),
+            (s.learned_state, "learned initial states".to_owned()),
+            (s.encoding != Encoding::Values, format!("{:?} input", s.encoding)),
+            (call.lengths, "lengths".to_owned()),
+            (call.batch_first, "batch first".to_owned()),
+            (call.state, "given initial states".to_owned()),
+            (call.resets, "rows that begin anew".to_owned()),
+        ];
+        let said: Vec<String> =
+            said.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+        if !said.is_empty() {
+            writeln!(f, "with {}", said.join(", "))?;
+        }
+        writeln!(f, "tier: {} ({})", self.tier, self.reason)
+    }
+}
+
+/// A plan beside the times of its commands.
+struct Timed<'a> {
+    plan: &'a Plan,
+    times: &'a [Duration],
+}
+
+impl fmt::Display for Timed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plan.headline(f)?;
+        write!(f, "{}", self.plan.program.timed_listing(&kernels::table(), self.times))
+    }
 }
 
 fn expect_prediction(operation: &'static str, shape: &StackShape) -> Result<()> {
@@ -275,34 +332,7 @@ fn expect_classes(
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (s, call) = (&self.shape, &self.sequences);
-        writeln!(
-            f,
-            "T = {}, B = {}, I = {}, H = {}, L = {}, D = {}, bias {:?}, head {:?}",
-            call.steps,
-            call.batch,
-            s.input,
-            s.hidden,
-            s.layers,
-            s.directions(),
-            s.bias,
-            s.head
-        )?;
-        let said = [
-            (s.projection.is_some(), format!("projection to {}", s.state())),
-            (s.learned_state, "learned initial states".to_owned()),
-            (s.encoding != Encoding::Values, format!("{:?} input", s.encoding)),
-            (call.lengths, "lengths".to_owned()),
-            (call.batch_first, "batch first".to_owned()),
-            (call.state, "given initial states".to_owned()),
-            (call.resets, "rows that begin anew".to_owned()),
-        ];
-        let said: Vec<String> =
-            said.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
-        if !said.is_empty() {
-            writeln!(f, "with {}", said.join(", "))?;
-        }
-        writeln!(f, "tier: {} ({})", self.tier, self.reason)?;
+        self.headline(f)?;
         write!(f, "{}", self.program.listing(&kernels::table()))
     }
 }

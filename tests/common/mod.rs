@@ -13,6 +13,7 @@ pub mod random;
 pub mod seeds_by_hand;
 pub mod seeds_classes;
 pub mod streams;
+pub mod timing;
 pub mod training;
 pub mod training_faults;
 pub mod training_golden;
@@ -83,6 +84,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("model::early_stopping_keeps_the_best", models::early_stopping_keeps_the_best),
     ("model::predictions_in_parallel", models::predictions_in_parallel),
     ("model::async_reads", models::async_reads),
+    ("timing::every_command_has_a_time", timing::every_command_has_a_time),
     ("async::every_form", asynchronous::every_form),
     ("async::dropped_fits", asynchronous::dropped_fits),
     ("async::panics_in_progress", asynchronous::panics_in_progress),

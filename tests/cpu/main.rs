@@ -85,6 +85,7 @@ on_the_cpu! {
     a_hundred_steps_create_nothing: "model::a_hundred_steps_stay_on_the_device",
     saved_and_loaded: "model::saved_and_loaded",
     async_reads: "model::async_reads",
+    every_command_has_a_time: "timing::every_command_has_a_time",
     async_every_form: "async::every_form",
     async_dropped_fits: "async::dropped_fits",
     async_panics_in_progress: "async::panics_in_progress",

@@ -1,5 +1,7 @@
 //! The schedule, without any device.
 
+use std::time::Duration;
+
 use gatefold::command::{Access, Limits, Operation, Range};
 use gatefold::kernels;
 use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions};
@@ -30,6 +32,42 @@ fn one_dispatch_a_step_forward_and_backward() {
     }
     assert!(listing.contains("tier: step"));
     assert_eq!(listing.lines().filter(|l| l.contains(" adam ")).count(), 1, "{listing}");
+}
+
+/// The listing with times is the plain one with two more columns, and the sum.
+#[test]
+fn times_stand_beside_their_commands() {
+    let shape = StackShape::lstm(3, 8);
+    let plan = Plan::forward(&shape, &Sequences::new(2, 5), &Limits::WEBGPU).unwrap();
+    let count = plan.program.commands.len() as u64;
+    // 1, 2, 3 ... microseconds; the last command has none.
+    let times: Vec<Duration> = (1..count).map(Duration::from_micros).collect();
+    let (plain, timed) = (plan.to_string(), plan.timed(&times).to_string());
+    let all = 0.5 * (count * (count - 1)) as f64;
+    let mut lines = timed.lines();
+    let mut commands = 0;
+    for plain in plain.lines() {
+        let line = lines.next().unwrap();
+        // A command has its number, its label and what it does.
+        let number = plain.split_whitespace().next().and_then(|n| n.parse::<usize>().ok());
+        let Some(number) = number else {
+            assert_eq!(line, plain);
+            continue;
+        };
+        let columns = match times.get(number) {
+            Some(time) => {
+                let us = 1e6 * time.as_secs_f64();
+                format!("{us:>10.1} us  {:>5.1} %  ", 100.0 * us / all)
+            }
+            None => format!("{:>13}  {:>7}  ", "-", "-"),
+        };
+        assert_eq!(line, format!("{}{columns}{}", &plain[..8], &plain[8..]));
+        commands += 1;
+    }
+    assert_eq!(commands, count);
+    let last = lines.next().unwrap();
+    assert_eq!(last.trim(), format!("{all:.1} us  100.0 %  all commands"));
+    assert_eq!(lines.next(), None);
 }
 
 #[test]

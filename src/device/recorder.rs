@@ -1,0 +1,114 @@
+//! Work for one submission.
+
+#[cfg(feature = "cpu")]
+use std::time::Duration;
+
+use super::session::SessionKind;
+use super::{Buffer, Session, Wait};
+use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu;
+
+/// Collects work for one submission; the CPU does it at once.
+pub(crate) enum Recorder {
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Recorder),
+    #[cfg(feature = "cpu")]
+    Cpu,
+}
+
+/// The times of a run's commands.
+pub(super) enum Timed {
+    /// They will be on the device.
+    #[cfg(feature = "gpu")]
+    Recorded(gpu::Timestamps),
+    #[cfg(feature = "cpu")]
+    Done(Vec<Duration>),
+}
+
+impl Recorder {
+    /// Runs a session, for the `run`th time where rings count.
+    pub(crate) fn run(&mut self, session: &Session, run: usize) {
+        self.run_commands(session, 0..session.program.commands.len(), run);
+    }
+
+    /// Runs some of a session's commands.
+    pub(crate) fn run_commands(
+        &mut self,
+        session: &Session,
+        commands: std::ops::Range<usize>,
+        run: usize,
+    ) {
+        match (self, &session.kind) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), SessionKind::Gpu(session)) => {
+                recorder.run_commands(session, commands, run);
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, SessionKind::Cpu(session)) => session.run_commands(commands, run),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a session of another executor"),
+        }
+    }
+
+    /// Runs a session, for the first time where rings count, and takes the time of each command.
+    pub(super) fn run_timed(&mut self, session: &Session) -> Result<Timed> {
+        match (self, &session.kind) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), SessionKind::Gpu(session)) => {
+                Ok(Timed::Recorded(recorder.run_timed(session)?))
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, SessionKind::Cpu(session)) => Ok(Timed::Done(session.run_timed())),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a session of another executor"),
+        }
+    }
+
+    /// Copies `len` elements between two different buffers.
+    pub(crate) fn copy(&mut self, from: (&Buffer, usize), to: (&Buffer, usize), len: usize) {
+        match (self, from.0, to.0) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Buffer::Gpu(source), Buffer::Gpu(target)) => {
+                recorder.copy((source, from.1), (target, to.1), len);
+            }
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, Buffer::Cpu(source), Buffer::Cpu(target)) => {
+                let source = source.read();
+                target.write()[to.1..to.1 + len].copy_from_slice(&source[from.1..from.1 + len]);
+            }
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("buffers of another executor"),
+        }
+    }
+
+    /// Sets `len` elements to zero.
+    pub(crate) fn zero(&mut self, to: (&Buffer, usize), len: usize) {
+        match (self, to.0) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Buffer::Gpu(target)) => recorder.zero((target, to.1), len),
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu, Buffer::Cpu(target)) => target.write()[to.1..to.1 + len].fill(0.0),
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a buffer of another executor"),
+        }
+    }
+
+    pub(crate) fn submit(&mut self) -> Result<()> {
+        match self {
+            #[cfg(feature = "gpu")]
+            Recorder::Gpu(recorder) => recorder.submit(),
+            #[cfg(feature = "cpu")]
+            Recorder::Cpu => Ok(()),
+        }
+    }
+
+    /// Submits, when it is polled first, and waits where too much is before the device.
+    pub(crate) async fn submit_as(&mut self, wait: Wait) -> Result<()> {
+        match (self, wait) {
+            #[cfg(feature = "gpu")]
+            (Recorder::Gpu(recorder), Wait::Pending) => recorder.submit_async().await,
+            (recorder, _) => recorder.submit(),
+        }
+    }
+}
