@@ -132,7 +132,7 @@ fn row(
     drop(small);
 
     let work = Work::new(device, shape, kind, data)?;
-    work.run()?;
+    let first = work.run()?;
     reference.check(&work).map_err(wrong)?;
     let rows = reference.compared().len();
     let of_steps = if test { format!(" at T = {}", shape.steps) } else { String::new() };
@@ -140,7 +140,7 @@ fn row(
     if test {
         return Ok(Outcome::Tested(verified));
     }
-    Ok(Outcome::timed(&work, work.time()?, verified))
+    Ok(Outcome::timed(&work, work.time(first)?, verified))
 }
 
 /// Runs everything on every device; returns whether all was right.

@@ -57,8 +57,8 @@ fn bench(criterion: &mut Criterion, name: &str, device: &Device) -> gatefold::Re
 
 fn main() -> gatefold::Result<()> {
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
         .sample_size(20)
         .configure_from_args();
     bench(&mut criterion, "cpu", &Device::cpu())?;

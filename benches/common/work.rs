@@ -21,7 +21,7 @@ const FEWEST: usize = 3;
 /// What a row is timed for, where its fewest samples take less.
 const MEASURED: Duration = Duration::from_millis(500);
 
-/// What a row runs for before it is timed; once in any case.
+/// What a row runs for before it is timed; at least once.
 const WARM_UP: Duration = Duration::from_millis(50);
 
 /// The optimizer of a training step.
@@ -95,9 +95,8 @@ impl Work {
         Ok(start.elapsed())
     }
 
-    /// The median of several runs, each waited for, and how many.
-    pub fn time(&self) -> Result<(Duration, usize)> {
-        let mut warm = self.run()?;
+    /// The median of several runs, each waited for, and how many; it has run for `warm` before.
+    pub fn time(&self, mut warm: Duration) -> Result<(Duration, usize)> {
         while warm < WARM_UP {
             warm += self.run()?;
         }

@@ -1,6 +1,5 @@
 //! Work for one submission.
 
-#[cfg(feature = "cpu")]
 use std::time::Duration;
 
 use super::session::SessionKind;
@@ -15,15 +14,6 @@ pub(crate) enum Recorder {
     Gpu(gpu::Recorder),
     #[cfg(feature = "cpu")]
     Cpu,
-}
-
-/// The times of a run's commands.
-pub(super) enum Timed {
-    /// They will be on the device.
-    #[cfg(feature = "gpu")]
-    Recorded(gpu::Timestamps),
-    #[cfg(feature = "cpu")]
-    Done(Vec<Duration>),
 }
 
 impl Recorder {
@@ -51,15 +41,26 @@ impl Recorder {
         }
     }
 
-    /// Runs a session, for the first time where rings count, and takes the time of each command.
-    pub(super) fn run_timed(&mut self, session: &Session) -> Result<Timed> {
-        match (self, &session.kind) {
+    /// Runs a session, for the first time where rings count, and waits; what each command took.
+    pub(super) async fn run_timed_as(
+        &mut self,
+        session: &Session,
+        wait: Wait,
+    ) -> Result<Vec<Duration>> {
+        match (self, &session.kind, wait) {
             #[cfg(feature = "gpu")]
-            (Recorder::Gpu(recorder), SessionKind::Gpu(session)) => {
-                Ok(Timed::Recorded(recorder.run_timed(session)?))
+            (Recorder::Gpu(recorder), SessionKind::Gpu(timed), wait) => {
+                let timestamps = recorder.run_timed(timed)?;
+                match wait {
+                    Wait::Blocking => recorder.submit()?,
+                    Wait::Pending => recorder.submit_async().await?,
+                }
+                let buffer = Buffer::Gpu(timestamps.buffer().clone());
+                let words = session.device.read_as(&buffer, 0, buffer.len(), wait).await?;
+                Ok(timestamps.durations(&words))
             }
             #[cfg(feature = "cpu")]
-            (Recorder::Cpu, SessionKind::Cpu(session)) => Ok(Timed::Done(session.run_timed())),
+            (Recorder::Cpu, SessionKind::Cpu(timed), _) => Ok(timed.run_timed()),
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a session of another executor"),
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recorder::Timed;
 use super::{Buffer, Device, Wait};
 use crate::command::{BufferId, Program};
 #[cfg(feature = "cpu")]
@@ -141,7 +140,7 @@ impl Session {
     /// `wgpu::Features::TIMESTAMP_QUERY`. Devices of this crate's opening have it where their adapter
     /// does.
     pub fn run_timed(&self) -> Result<Vec<Duration>> {
-        pollster::block_on(self.run_timed_as(Wait::Blocking))
+        pollster::block_on(self.device.recorder().run_timed_as(self, Wait::Blocking))
     }
 
     /// The asynchronous form of [`run_timed`](Self::run_timed): the future polls a GPU of our own, a
@@ -150,21 +149,7 @@ impl Session {
     /// # Errors
     /// As [`run_timed`](Self::run_timed).
     pub async fn run_timed_async(&self) -> Result<Vec<Duration>> {
-        self.run_timed_as(Wait::Pending).await
-    }
-
-    async fn run_timed_as(&self, wait: Wait) -> Result<Vec<Duration>> {
-        let mut recorder = self.device.recorder();
-        match recorder.run_timed(self)? {
-            Timed::Done(times) => Ok(times),
-            #[cfg(feature = "gpu")]
-            Timed::Recorded(timestamps) => {
-                recorder.submit_as(wait).await?;
-                let buffer = Buffer::Gpu(timestamps.buffer().clone());
-                let words = self.device.read_as(&buffer, 0, buffer.len(), wait).await?;
-                Ok(timestamps.durations(&words))
-            }
-        }
+        self.device.recorder().run_timed_as(self, Wait::Pending).await
     }
 
     /// Waits until everything that was submitted is done.

@@ -10,4 +10,3 @@ mod timing;
 
 pub use context::{Adapter, Gpu};
 pub use executor::{Buffer, Recorder, Session};
-pub(crate) use timing::Timestamps;

@@ -1,7 +1,7 @@
 //! Against PyTorch, from the files that tests/golden/generate.py has written.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use approx::assert_abs_diff_eq;
 use gatefold::plan::{
@@ -16,13 +16,20 @@ use safetensors::SafeTensors;
 
 use super::{assert_close, wide};
 
+/// A golden's file. `GATEFOLD_GOLDEN` says where they lie for tests that run on another machine than
+/// the one that built them.
+fn file(name: &str) -> PathBuf {
+    let folder = std::env::var_os("GATEFOLD_GOLDEN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
+    folder.join(format!("{name}.safetensors"))
+}
+
 /// The tensors of a golden.
 pub struct Golden(HashMap<String, Array>);
 
 impl Golden {
     pub fn read(name: &str) -> Golden {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+        let bytes = std::fs::read(file(name)).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let array = |view: safetensors::tensor::TensorView<'_>| {
             let values =
@@ -149,8 +156,7 @@ pub fn stack(device: &Device, name: &str) {
 
 /// A file that PyTorch has written, without our metadata: the shape is inferred.
 pub fn plain_file(device: &Device) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plain.safetensors");
-    let model = Forecaster::load(device, path).unwrap();
+    let model = Forecaster::load(device, file("plain")).unwrap();
     let golden = Golden::read("plain_results");
     let y = model.predict(&batch_first(golden.get("x"))).unwrap();
     assert_close("prediction", y.data(), &golden.wide("prediction"), Tolerance::OUTPUT);
@@ -438,9 +444,7 @@ pub fn dropout(device: &Device) {
 pub fn half(device: &Device) {
     let results = Golden::read("half_results");
     for kind in ["f16", "bf16"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("tests/golden/half_{kind}.safetensors"));
-        let lstm = Lstm::load(device, path).unwrap();
+        let lstm = Lstm::load(device, file(&format!("half_{kind}"))).unwrap();
         let (y, _) = lstm.forward(&results.tensor(device, "x"), None).unwrap();
         let want = results.wide(&format!("y_{kind}"));
         assert_close(kind, &y.to_vec().unwrap(), &want, Tolerance::OUTPUT);
