@@ -41,15 +41,16 @@ fn run(device: &Device) -> Result<()> {
         params[entry.start..][..entry.len].copy_from_slice(&entry.from_pytorch(&values));
     }
 
-    // Forward: one timestep of one row.
+    // Forward: one timestep of one row. Gates are kept where a backward pass may follow.
     let call = Sequences::new(1, 1).with_state();
-    let plan = Plan::forward(&shape, &call, &device.limits())?;
+    let layer = StackShape { head: Head::Sequence, ..shape };
+    let plan = Plan::gradient(&layer, &call, None, &device.limits())?;
     let session = device.session(&plan.program)?;
     session.write("params", &params)?;
     session.write("h_0", &[SHORT_MEMORY])?;
     session.write("c_0", &[LONG_MEMORY])?;
     session.write("x", &[INPUT])?;
-    session.run()?;
+    session.run_commands(0..plan.backward_from)?;
     let gates = session.read("gates_l0")?;
     let [input, forget, candidate, output] = [gates[0], gates[1], gates[2], gates[3]];
     println!("Long-term memory keep percentage: {forget:.4}");

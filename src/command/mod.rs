@@ -97,6 +97,8 @@ pub struct Kernel {
     pub twin_f64: CpuForm<f64>,
     /// A faster CPU implementation than the twin, where there is one.
     pub fast: Option<CpuForm<f32>>,
+    /// How many multiply-adds a launch takes, of kernels that mostly consist of them.
+    pub work: Option<fn(&Dispatch) -> u64>,
     /// How far a result may be from the f64 twin's, given the command.
     pub tolerance: fn(&Dispatch) -> Tolerance,
     /// What the tolerance's absolute part is multiplied by, where the results scale with the
@@ -165,6 +167,25 @@ pub struct Command {
     pub operation: Operation,
 }
 
+impl Command {
+    /// Calls `each` with every range that the command touches, and how.
+    #[cfg(feature = "cpu")]
+    pub(crate) fn each_range(&self, table: &KernelTable, mut each: impl FnMut(&Range, Access)) {
+        match &self.operation {
+            Operation::Zero(to) => each(to, Access::ReadWrite),
+            Operation::Copy { from, to } => {
+                each(from, Access::Read);
+                each(to, Access::ReadWrite);
+            }
+            Operation::Dispatch(d) => {
+                for (range, binding) in d.bindings.iter().zip(table[d.kernel].bindings) {
+                    each(range, binding.access);
+                }
+            }
+        }
+    }
+}
+
 /// Who provides a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
@@ -196,11 +217,26 @@ pub struct Program {
     pub buffers: Vec<BufferSpec>,
     /// The commands.
     pub commands: Vec<Command>,
+    /// How many of the first commands only make something of what others give, such as copies of
+    /// weights in the order in which they are read. An executor may leave them out as long as nobody has
+    /// written the buffers that they read and write.
+    pub prepare: usize,
+}
+
+/// Which executor runs a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// [`gpu`](crate::gpu): many invocations, a launch costs microseconds.
+    Gpu,
+    /// [`cpu`](crate::cpu): few threads with wide vectors and caches.
+    Cpu,
 }
 
 /// What a plan has to keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Which executor runs it.
+    pub executor: Executor,
     /// The most elements that one binding may hold.
     pub max_binding: usize,
     /// The most elements that one buffer may hold.
@@ -216,6 +252,7 @@ pub struct Limits {
 impl Limits {
     /// Those of the CPU executor. Kernels count elements in u32, here as on a GPU.
     pub const CPU: Limits = Limits {
+        executor: Executor::Cpu,
         max_binding: u32::MAX as usize,
         max_buffer: u32::MAX as usize,
         alignment: 1,
@@ -225,6 +262,7 @@ impl Limits {
 
     /// What every WebGPU device offers (128 MiB a binding, 256 MiB a buffer).
     pub const WEBGPU: Limits = Limits {
+        executor: Executor::Gpu,
         max_binding: (128 << 20) / 4,
         max_buffer: (256 << 20) / 4,
         alignment: 64,
@@ -261,6 +299,12 @@ impl Program {
             Operation::Dispatch(dispatch) => Some((command, dispatch)),
             _ => None,
         })
+    }
+
+    /// Multiply-adds of all launches together, as far as their kernels say.
+    pub fn work(&self, table: &KernelTable) -> u64 {
+        let of = |d: &Dispatch| table[d.kernel].work.map_or(0, |work| work(d));
+        self.dispatches().map(|(_, d)| of(d)).sum()
     }
 
     /// Bytes of the buffers that a session allocates.

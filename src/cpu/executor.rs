@@ -1,6 +1,8 @@
 //! Buffers in memory and the loop over commands.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::take;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,17 @@ use crate::error::Result;
 
 /// A buffer in memory, shared by its clones.
 #[derive(Clone, Debug)]
-pub struct Buffer<R = f32>(Arc<(RwLock<Vec<R>>, Held)>);
+pub struct Buffer<R = f32>(Arc<Shared<R>>);
+
+#[derive(Debug)]
+struct Shared<R> {
+    elements: RwLock<Vec<R>>,
+    /// How often they were given for writing.
+    writes: AtomicU64,
+    /// What they were made of, where nobody has been given them since; else 0.
+    stamp: AtomicU64,
+    _held: Held,
+}
 
 impl<R: Clone + Default> Buffer<R> {
     pub(super) fn zeros(len: usize, allocated: &Allocated) -> Option<Self> {
@@ -21,7 +33,8 @@ impl<R: Clone + Default> Buffer<R> {
         data.try_reserve_exact(len).ok()?;
         data.resize(len, R::default());
         let held = allocated.hold((len * size_of::<R>()) as u64);
-        Some(Buffer(Arc::new((RwLock::new(data), held))))
+        let elements = RwLock::new(data);
+        Some(Buffer(Arc::new(Shared { elements, writes: 0.into(), stamp: 0.into(), _held: held })))
     }
 }
 
@@ -39,12 +52,20 @@ impl<R> Buffer<R> {
 
     /// The contents, for reading.
     pub fn read(&self) -> RwLockReadGuard<'_, Vec<R>> {
-        self.0.0.read().unwrap_or_else(|e| e.into_inner())
+        self.0.elements.read().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The contents, for writing.
     pub fn write(&self) -> RwLockWriteGuard<'_, Vec<R>> {
-        self.0.0.write().unwrap_or_else(|e| e.into_inner())
+        let guard = self.0.elements.write().unwrap_or_else(|e| e.into_inner());
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
+        self.0.stamp.store(0, Ordering::Relaxed);
+        guard
+    }
+
+    /// A number that is another one once somebody may have written.
+    fn version(&self) -> u64 {
+        self.0.writes.load(Ordering::Relaxed)
     }
 
     /// Whether both are the same buffer.
@@ -57,6 +78,10 @@ impl<R> Buffer<R> {
     }
 }
 
+/// Multiply-adds of a program from which on it runs in a pool of threads: going there and back takes as
+/// long as about a tenth of them.
+const POOLED_FROM: u64 = 1 << 22;
+
 /// A program with its buffers, ready to run.
 pub struct Session {
     cpu: Arc<Cpu>,
@@ -68,6 +93,15 @@ pub struct Session {
     lock_order: Vec<usize>,
     /// Which buffers the program writes.
     written: Vec<bool>,
+    /// Which it writes after what [`Program::prepare`] counts.
+    written_later: Vec<bool>,
+    /// What those commands do, as a number that tells them from others.
+    recipe: u64,
+    /// The buffers that they read only, and those that they write.
+    sources: Vec<usize>,
+    results: Vec<usize>,
+    /// Whether there is enough to do for threads.
+    pooled: bool,
 }
 
 /// A locked buffer.
@@ -90,22 +124,54 @@ impl Session {
             Buffer::len,
             |a, b| a.is(b),
         )?;
-        let mut written = vec![false; buffers.len()];
-        for command in &program.commands {
-            match &command.operation {
-                Operation::Zero(range) | Operation::Copy { to: range, .. } => {
-                    written[range.buffer.0 as usize] = true;
+        let none = vec![false; buffers.len()];
+        let (mut written, mut written_later, mut read_first) = (none.clone(), none.clone(), none);
+        let mut recipe = DefaultHasher::new();
+        for (index, command) in program.commands.iter().enumerate().rev() {
+            if index + 1 == program.prepare {
+                written_later.copy_from_slice(&written);
+                written.fill(false);
+            }
+            let first = index < program.prepare;
+            if first && let Operation::Dispatch(d) = &command.operation {
+                (d.kernel, &d.params, &d.bindings).hash(&mut recipe);
+            }
+            command.each_range(&table, |range, access| {
+                let buffer = range.buffer.0 as usize;
+                written[buffer] |= access == Access::ReadWrite;
+                read_first[buffer] |= first;
+            });
+        }
+        let (mut sources, mut results) = (Vec::new(), Vec::new());
+        if program.prepare == 0 {
+            written_later.copy_from_slice(&written);
+        } else {
+            for buffer in 0..buffers.len() {
+                match (written[buffer], read_first[buffer]) {
+                    (true, _) => results.push(buffer),
+                    (false, true) => sources.push(buffer),
+                    (false, false) => {}
                 }
-                Operation::Dispatch(d) => {
-                    for (range, binding) in d.bindings.iter().zip(table[d.kernel].bindings) {
-                        written[range.buffer.0 as usize] |= binding.access == Access::ReadWrite;
-                    }
-                }
+                written[buffer] |= written_later[buffer];
             }
         }
+        let recipe = recipe.finish();
+        let pooled = program.work(&table) >= POOLED_FROM;
         let mut lock_order: Vec<usize> = (0..buffers.len()).collect();
         lock_order.sort_by_key(|&i| buffers[i].address());
-        Ok(Session { cpu, table, program, buffers, lock_order, written })
+        Ok(Session {
+            cpu,
+            table,
+            program,
+            buffers,
+            lock_order,
+            written,
+            written_later,
+            recipe,
+            sources,
+            results,
+            pooled,
+        })
     }
 
     /// The buffer behind a name of the program.
@@ -123,7 +189,11 @@ impl Session {
     /// # Panics
     /// Where the program has fewer.
     pub fn run_commands(&self, commands: std::ops::Range<usize>, run: usize) {
-        self.cpu.install(|| self.run_here(&self.program.commands[commands], run));
+        if self.pooled {
+            self.cpu.install(|| self.run_here(commands, run));
+        } else {
+            self.run_here(commands, run);
+        }
     }
 
     /// Runs all commands, for the first time where rings count; what each took.
@@ -136,15 +206,63 @@ impl Session {
         self.cpu.install(|| (0..self.program.commands.len()).map(one).collect())
     }
 
-    fn run_here(&self, commands: &[Command], run: usize) {
+    /// What marks the results of the first commands, as long as their sources are those of now.
+    fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.recipe.hash(&mut hasher);
+        for &index in &self.sources {
+            (self.buffers[index].address(), self.buffers[index].version()).hash(&mut hasher);
+        }
+        hasher.finish() | 1
+    }
+
+    /// Whether the results of the first commands are there.
+    fn is_prepared(&self) -> bool {
+        let stamp = self.stamp();
+        let of = |&index: &usize| self.buffers[index].0.stamp.load(Ordering::Relaxed);
+        self.results.iter().map(of).all(|found| found == stamp)
+    }
+
+    fn lock(&self, written: &[bool]) -> Vec<Option<Guard<'_>>> {
         let mut guards: Vec<Option<Guard<'_>>> = self.buffers.iter().map(|_| None).collect();
         for &index in &self.lock_order {
-            guards[index] = Some(if self.written[index] {
+            guards[index] = Some(if written[index] {
                 Guard::Write(self.buffers[index].write())
             } else {
                 Guard::Read(self.buffers[index].read())
             });
         }
+        guards
+    }
+
+    fn run_here(&self, mut range: std::ops::Range<usize>, run: usize) {
+        let prepare = self.program.prepare.min(range.end);
+        let prepares = range.start < prepare;
+        let mut guards = match prepares && !self.is_prepared() {
+            true => self.lock(&self.written),
+            false => self.lock(&self.written_later),
+        };
+        if prepares {
+            // Again, now that nobody else writes.
+            if self.is_prepared() {
+                range.start = prepare;
+            } else {
+                drop(guards);
+                guards = self.lock(&self.written);
+            }
+        }
+        self.run_locked(&self.program.commands[range.clone()], run, &mut guards);
+        // Sources that a later command has written are other ones now.
+        let kept = !self.sources.iter().any(|&index| self.written_later[index]);
+        if kept && range.start == 0 && (1..=prepare).contains(&self.program.prepare) {
+            let stamp = self.stamp();
+            for &index in &self.results {
+                self.buffers[index].0.stamp.store(stamp, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn run_locked(&self, commands: &[Command], run: usize, guards: &mut [Option<Guard<'_>>]) {
         let mut views: Vec<Arg<'_, f32>> = guards
             .iter_mut()
             .map(|guard| match guard {

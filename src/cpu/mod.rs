@@ -98,10 +98,11 @@ impl Cpu {
         Session::new(self.clone(), table, program, caller)
     }
 
+    /// Does the work on one of the threads.
     fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.pool {
             Some(pool) => pool.install(work),
-            None => work(),
+            None => rayon::scope(|_| work()),
         }
     }
 }

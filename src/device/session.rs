@@ -1,5 +1,6 @@
 //! A program with its buffers, whichever the executor.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +107,26 @@ impl Session {
         pollster::block_on(self.run_as(Wait::Blocking))
     }
 
+    /// Runs some of the commands once, as [`run`](Self::run) does, such as those of the forward pass
+    /// before [`Plan::backward_from`](crate::plan::Plan::backward_from).
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the program has fewer commands; [`Error::Gpu`] where the device fails.
+    pub fn run_commands(&self, commands: Range<usize>) -> Result<()> {
+        let all = self.program.commands.len();
+        if commands.start > commands.end || commands.end > all {
+            return Err(Error::Value {
+                operation: "Session::run_commands",
+                name: "commands".to_owned(),
+                expected: format!("within 0..{all}"),
+                got: format!("{commands:?}"),
+            });
+        }
+        let mut recorder = self.device.recorder();
+        recorder.run_commands(self, commands, 0);
+        recorder.submit()
+    }
+
     pub(crate) async fn run_as(&self, wait: Wait) -> Result<()> {
         let mut recorder = self.device.recorder();
         recorder.run(self, 0);
@@ -189,7 +210,7 @@ impl Session {
     pub(crate) fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        commands: std::ops::Range<usize>,
+        commands: Range<usize>,
     ) {
         match &self.kind {
             SessionKind::Gpu(session) => session.encode(encoder, commands, 0),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::executor::{Buffer, Submission};
 use super::pipeline::Pipelines;
-use crate::command::Limits;
+use crate::command::{Executor, Limits};
 use crate::counters::{Allocated, Counters, Counts};
 use crate::error::{Error, Result};
 
@@ -160,6 +160,7 @@ impl Gpu {
         let elements = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(usize::MAX);
         let llvmpipe = info.name.contains("llvmpipe");
         let limits = Limits {
+            executor: Executor::Gpu,
             max_binding: elements(offered.max_storage_buffer_binding_size),
             // Offsets inside a binding are u32 in the shaders.
             max_buffer: elements(offered.max_buffer_size).min(u32::MAX as usize),

@@ -89,6 +89,7 @@ pub fn row() -> Kernel {
             ),
             [256, 1, 1],
         )],
+        work: None,
         twin,
         twin_f64: twin,
         fast: None,

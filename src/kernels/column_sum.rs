@@ -69,6 +69,7 @@ pub fn row() -> Kernel {
             include_str!("../../shaders/column_sum.wgsl"),
             [64, 1, 1],
         )],
+        work: None,
         twin,
         twin_f64: twin,
         fast: None,

@@ -151,6 +151,7 @@ pub fn row() -> Kernel {
             ),
             [64, 1, 1],
         )],
+        work: None,
         twin,
         twin_f64: twin,
         fast: None,

@@ -215,6 +215,11 @@ pub fn row() -> Kernel {
             ),
             [64, 1, 1],
         )],
+        work: Some(|d| {
+            let p: Params = bytemuck::pod_read_unaligned(&d.params);
+            let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);
+            4 * rows * u64::from(p.hidden).pow(2)
+        }),
         twin,
         twin_f64: twin,
         #[cfg(feature = "cpu")]

@@ -252,6 +252,11 @@ pub fn row() -> Kernel {
             ),
             [16, 4, 1],
         )],
+        work: Some(|d| {
+            let p: Params = bytemuck::pod_read_unaligned(&d.params);
+            let rows = u64::from(d.grid[2]) * u64::from(p.batch);
+            4 * rows * u64::from(p.hidden) * u64::from(p.terms)
+        }),
         twin,
         twin_f64: twin,
         #[cfg(feature = "cpu")]

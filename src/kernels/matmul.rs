@@ -163,6 +163,10 @@ pub fn row() -> Kernel {
             ),
             [16, 16, 1],
         )],
+        work: Some(|d| {
+            let p: Params = bytemuck::pod_read_unaligned(&d.params);
+            u64::from(d.grid[2]) * u64::from(p.m) * u64::from(p.n) * u64::from(p.k)
+        }),
         twin,
         twin_f64: twin,
         #[cfg(feature = "cpu")]

@@ -75,6 +75,7 @@ pub fn row() -> Kernel {
             include_str!("../../shaders/pack_panels.wgsl"),
             [256, 1, 1],
         )],
+        work: None,
         twin,
         twin_f64: twin,
         #[cfg(feature = "cpu")]

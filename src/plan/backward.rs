@@ -6,7 +6,9 @@ use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
+use crate::kernels::{
+    Directions, View, column_sum, embedding_backward, lstm_sequence_backward, lstm_step_backward,
+};
 use crate::reference::{Product, Strides};
 
 impl Planner<'_> {
@@ -153,8 +155,50 @@ impl Planner<'_> {
                 self.copy_sequence(&label, (self.steps, projection), from, to, None, false);
             }
         }
+        if self.walks() {
+            self.pack_recurrent(l, true);
+            return self.sequence_backward(l);
+        }
         for s in 0..self.steps {
             self.step_backward(l, s);
+        }
+    }
+
+    /// All timesteps in one launch.
+    fn sequence_backward(&mut self, l: usize) {
+        let (batch, hidden, steps) = (self.batch, self.shape.hidden, self.steps);
+        let features = self.shape.features();
+        let (packed, incoming) = (true, false);
+        let shape = lstm_sequence_backward::Shape {
+            batch,
+            hidden,
+            steps,
+            dy_row: features,
+            packed,
+            incoming,
+        };
+        for d in 0..self.shape.directions() {
+            let (t, last) = (self.visit_back(d, 0), self.visit_back(d, steps - 1));
+            let weights = self.packed(l, d);
+            let at = lstm_sequence_backward::At {
+                back: d == 0,
+                t,
+                w: weights.start,
+                gates: self.gates_at(d, t),
+                c: self.c_around(d, t).1,
+                dy: t * batch * features + d * hidden,
+                dc: d * self.slot(),
+            };
+            let bound = lstm_sequence_backward::Bindings {
+                w: self.whole(weights.buffer),
+                c: self.whole(self.layer("c", l)),
+                dy: Some(self.whole(self.named("dh"))),
+                gates: self.whole(self.gates(l)),
+                dc: self.whole(self.named("dc")),
+            };
+            let (at, padding) = (Directions::One(at), self.padding());
+            let dispatch = lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
+            self.launch(format!("layer {l}{}, backward, t = {t} to {last}", said(d)), dispatch);
         }
     }
 
@@ -216,7 +260,7 @@ impl Planner<'_> {
         let Some(projection) = self.shape.projection.filter(|_| s + 1 < self.steps) else {
             return;
         };
-        let (gates, dp) = (self.layer("gates", l), self.named("dp"));
+        let (gates, dp) = (self.gates(l), self.named("dp"));
         let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let (t, next) = (self.visit_back(d, s), self.visit_back(d, s + 1));
@@ -258,7 +302,7 @@ impl Planner<'_> {
             (Some(_), _) | (_, 0) => Vec::new(),
             _ => vec![self.gates_at(d, self.visit_back(d, s - 1))],
         };
-        let (gates, gates_at) = windows(self.layer("gates", l), 4 * slot, &|d| {
+        let (gates, gates_at) = windows(self.gates(l), 4 * slot, &|d| {
             [vec![self.gates_at(d, t(d))], after(d)].concat()
         });
         let each = gates_at.len() / directions.len();
@@ -304,7 +348,7 @@ impl Planner<'_> {
         let (state, features) = (self.shape.state(), self.shape.features());
         for d in 0..self.shape.directions() {
             let said = format!("layer {l}{}", said(d));
-            let d_gates = Place { buffer: self.layer("gates", l), start: self.gates_at(d, 0) };
+            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(d, 0) };
             let to = self.required(grads, Role::WeightIh(l, d));
             let shape = self.summed(Product::dense(input, 4 * hidden, rows, true, false));
             let label = format!("{said}, weight_ih gradient");
@@ -324,7 +368,7 @@ impl Planner<'_> {
             let label = format!("{said}, bias gradient");
             self.column_sums(&label, (rows, 4 * hidden), d_gates, sums, &biases);
             if let Some(projection) = self.shape.projection {
-                let z = Place { buffer: self.layer("z", l), start: self.gates_at(d, 0) / 4 };
+                let z = Place { buffer: self.layer("z", l), start: self.z_at(d, 0) };
                 let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };
                 let to = self.required(grads, Role::WeightHr(l, d));
                 let shape = Product {
@@ -345,7 +389,7 @@ impl Planner<'_> {
             let label = format!("layer {l}{}, initial state's gradient", said(d));
             let (start, width) = self.state_at(State::Hidden, l, d);
             let to = Place { buffer: self.named("dh_0"), start };
-            let gates = self.layer("gates", l);
+            let gates = self.gates(l);
             let mut first = Place { buffer: gates, start: self.gates_at(d, 0) };
             if d == 1 && self.sequences.lengths {
                 // Where the row ends; a row without timesteps has no gates.
@@ -466,7 +510,7 @@ impl Planner<'_> {
             _ => self.named("dh"),
         };
         for d in 0..self.shape.directions() {
-            let d_gates = Place { buffer: self.layer("gates", l), start: self.gates_at(d, 0) };
+            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(d, 0) };
             let weight = self.required(self.params, Role::WeightIh(l, d));
             let shape = Product {
                 accumulate: d > 0,

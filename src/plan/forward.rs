@@ -2,10 +2,19 @@
 
 use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
-use crate::command::{BufferId, Dispatch, Operation, Range};
+use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, embedding, lstm_step_forward, one_hot};
-use crate::reference::{Product, Strides};
+use crate::kernels::{
+    Directions, embedding, lstm_sequence_forward, lstm_step_forward, one_hot, pack_panels,
+};
+use crate::reference::{PANEL, Panels, Product, Strides, panels};
+
+/// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
+pub(super) const GATES_OF_A_CHUNK: usize = (16 << 20) / 4;
+
+/// The same on the CPU, 2 MiB: what a product has just written is still in a cache when the timesteps
+/// read it.
+const GATES_IN_CACHE: usize = (2 << 20) / 4;
 
 /// The states of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +47,26 @@ impl Planner<'_> {
         self.batch * self.shape.hidden
     }
 
-    /// Where the gates of timestep `t` start in `gates_l{l}`; in units, a quarter of that.
+    /// The gates of a layer: those of all timesteps where they are kept, else those of a chunk, in a
+    /// buffer that all layers share.
+    pub(super) fn gates(&self, l: usize) -> BufferId {
+        if self.keep { self.layer("gates", l) } else { self.named("gates") }
+    }
+
+    /// The first timestep, in time, of those whose gates a direction has in the workspace.
+    fn chunk_at(&self, d: usize) -> usize {
+        let (first, count) = self.chunk;
+        if d == 0 { first } else { self.steps - first - count }
+    }
+
+    /// Where the gates of timestep `t` start in the gates of a layer.
     pub(super) fn gates_at(&self, d: usize, t: usize) -> usize {
-        4 * (d * self.steps + t) * self.slot()
+        4 * (d * self.chunk.1 + t - self.chunk_at(d)) * self.slot()
+    }
+
+    /// Where what is projected at timestep `t` starts in `z_l{l}`.
+    pub(super) fn z_at(&self, d: usize, t: usize) -> usize {
+        (d * self.steps + t) * self.slot()
     }
 
     /// Where slot `slot` of a direction starts in `h_l{l}`. Both directions write slot `t+1` at
@@ -232,8 +258,14 @@ impl Planner<'_> {
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
         let (directions, state) = (self.shape.directions(), self.shape.state());
         let name = |kind: &str| format!("{kind}_l{l}");
-        let size = [directions, steps, batch, hidden, 4];
-        let gates = self.workspace(&name("gates"), "[D, T, B, H, 4]", &size);
+        let some = self.chunk_steps();
+        if self.keep {
+            let size = [directions, steps, batch, hidden, 4];
+            self.workspace(&name("gates"), "[D, T, B, H, 4]", &size);
+        } else if l == 0 {
+            let size = [directions, some, batch, hidden, 4];
+            self.workspace("gates", "[D, chunk of T, B, H, 4]", &size);
+        }
         let size = [steps + directions, batch, directions, state];
         let h = self.workspace(&name("h"), "[T+D, B, D, P]", &size);
         let size = [directions, steps + 1, batch, hidden];
@@ -252,25 +284,165 @@ impl Planner<'_> {
         for d in 0..directions {
             self.initial_state(State::Hidden, l, d);
             self.initial_state(State::Cell, l, d);
-            self.input_projection(l, d, Place { buffer: gates, start: self.gates_at(d, 0) });
         }
-        for s in 0..steps {
-            self.step_forward(l, s);
+        if self.walks() && self.keep {
+            self.pack_recurrent(l, false);
+        }
+        for first in (0..steps).step_by(some) {
+            self.chunk = (first, some.min(steps - first));
+            for d in 0..directions {
+                self.input_projection(l, d);
+            }
+            if self.walks() {
+                self.sequence_forward(l);
+                continue;
+            }
+            for s in first..first + self.chunk.1 {
+                self.step_forward(l, s);
+            }
         }
         if l + 1 < self.shape.layers {
             self.outputs_for_next(l);
         }
     }
 
-    fn input_projection(&mut self, l: usize, d: usize, out: Place) {
+    /// Timesteps whose gates are in the workspace at a time.
+    fn chunk_steps(&self) -> usize {
+        if self.keep {
+            return self.steps;
+        }
+        let most = match self.limits.executor {
+            Executor::Gpu => GATES_OF_A_CHUNK,
+            Executor::Cpu => GATES_IN_CACHE,
+        };
+        (most / (4 * self.shape.directions() * self.slot())).clamp(1, self.steps)
+    }
+
+    /// The weights of all layers in panels, for the CPU executor: the first commands of a plan that
+    /// leaves parameters as they are, which need not run again before somebody changes them.
+    pub(super) fn prepare(&mut self) {
+        if !self.packs() {
+            return;
+        }
+        for l in 0..self.shape.layers {
+            for d in 0..self.shape.directions() {
+                let columns = 4 * self.shape.hidden;
+                let named = |kind: &str| {
+                    format!("packed_{kind}_l{l}{}", if d == 1 { "_reverse" } else { "" })
+                };
+                let mut weights =
+                    vec![(named("weight_ih"), Role::WeightIh(l, d), self.shape.layer_input(l))];
+                if self.walks() {
+                    weights.push((named("weight_hh"), Role::WeightHh(l, d), self.shape.hidden));
+                }
+                for (name, role, k) in weights {
+                    let shape = Panels { k, n: columns, transpose: false, ldb: columns };
+                    let size = [columns.div_ceil(PANEL), k, PANEL];
+                    let buffer = self.workspace(&name, "[panels, K, 64]", &size);
+                    self.pack(&name, &shape, role, Place { buffer, start: 0 });
+                }
+            }
+        }
+        self.program.prepare = self.program.commands.len();
+    }
+
+    fn pack(&mut self, label: &str, shape: &Panels, role: Role, to: Place) {
+        let from = self.window(self.required(self.params, role), shape.k * shape.n);
+        let dispatch = pack_panels::dispatch(shape, from, self.window(to, shape.len()));
+        self.launch(label, dispatch);
+    }
+
+    /// The recurrent weights of a layer, or their transposes, in panels that all layers share.
+    pub(super) fn pack_recurrent(&mut self, l: usize, transpose: bool) {
+        let hidden = self.shape.hidden;
+        let (k, n) = if transpose { (4 * hidden, hidden) } else { (hidden, 4 * hidden) };
+        let shape = Panels { k, n, transpose, ldb: 4 * hidden };
+        let either = panels(hidden, 4 * hidden).max(panels(4 * hidden, hidden));
+        let packed = self.program.buffer("packed").unwrap_or_else(|| {
+            let directions = self.shape.directions();
+            self.workspace("packed", "[D, panels]", &[directions, either])
+        });
+        for d in 0..self.shape.directions() {
+            let label = format!("layer {l}{}, packed weights", said(d));
+            let to = Place { buffer: packed, start: d * either };
+            self.pack(&label, &shape, Role::WeightHh(l, d), to);
+        }
+    }
+
+    /// Where the packed recurrent weights of a layer are.
+    pub(super) fn packed(&self, l: usize, d: usize) -> Place {
+        let name = format!("packed_weight_hh_l{l}{}", if d == 1 { "_reverse" } else { "" });
+        match self.program.buffer(&name) {
+            Some(buffer) => Place { buffer, start: 0 },
+            None => {
+                let buffer = self.named("packed");
+                let each = self.program.spec(buffer).len / self.shape.directions();
+                Place { buffer, start: d * each }
+            }
+        }
+    }
+
+    /// The input's share of the gates of a chunk.
+    fn input_projection(&mut self, l: usize, d: usize) {
         let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
         let biases: Vec<Place> =
             roles.into_iter().filter_map(|role| self.parameter(self.params, role)).collect();
-        let (rows, columns) = (self.steps * self.batch, 4 * self.shape.hidden);
-        let shape = Product::dense(rows, columns, self.shape.layer_input(l), false, false);
-        let weight = self.required(self.params, Role::WeightIh(l, d));
-        let label = format!("layer {l}{}, input projection", said(d));
-        self.product(&label, shape, self.layer_input(l), weight, &biases, out);
+        let (t, steps) = (self.chunk_at(d), self.chunk.1);
+        let (rows, columns) = (steps * self.batch, 4 * self.shape.hidden);
+        let width = self.shape.layer_input(l);
+        let mut shape = Product::dense(rows, columns, width, false, false);
+        let mut weight = self.required(self.params, Role::WeightIh(l, d));
+        let packed = format!("packed_weight_ih_l{l}{}", if d == 1 { "_reverse" } else { "" });
+        if let Some(buffer) = self.program.buffer(&packed) {
+            (shape, weight) = (shape.packed(), Place { buffer, start: 0 });
+        }
+        let mut label = format!("layer {l}{}, input projection", said(d));
+        if steps < self.steps {
+            label = format!("{label}, t = {t} to {}", t + steps - 1);
+        }
+        let input = self.layer_input(l);
+        let input = Place { start: input.start + t * self.batch * width, ..input };
+        let out = Place { buffer: self.gates(l), start: self.gates_at(d, t) };
+        self.product(&label, shape, input, weight, &biases, out);
+    }
+
+    /// All timesteps of a chunk in one launch.
+    fn sequence_forward(&mut self, l: usize) {
+        let (first, steps) = self.chunk;
+        let (batch, hidden) = (self.batch, self.shape.hidden);
+        let at = |d: usize| {
+            let t = self.visit(d, first);
+            lstm_sequence_forward::At {
+                back: d == 1,
+                t,
+                u: self.packed(l, d).start,
+                gates: self.gates_at(d, t),
+                h_prev: self.h_around(d, t).0,
+                c_prev: self.c_around(d, t).0,
+            }
+        };
+        let label = |d: usize| {
+            let (t, last) = (self.visit(d, first), self.visit(d, first + steps - 1));
+            format!("layer {l}{}, t = {t} to {last}", said(d))
+        };
+        let bound = |d: usize| lstm_sequence_forward::Bindings {
+            u: self.whole(self.packed(l, d).buffer),
+            gates: self.whole(self.gates(l)),
+            h: self.whole(self.layer("h", l)),
+            c: self.whole(self.layer("c", l)),
+        };
+        let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
+        let shape = lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, keep };
+        let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
+            .map(|d| {
+                let at = Directions::One(at(d));
+                let padding = self.padding();
+                (label(d), lstm_sequence_forward::dispatch(&shape, &bound(d), at, padding))
+            })
+            .collect();
+        for (label, dispatch) in launches {
+            self.launch(label, dispatch);
+        }
     }
 
     /// Puts an initial state where the first step of a direction finds it.
@@ -378,7 +550,7 @@ impl Planner<'_> {
         let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let t = self.visit(d, s);
-                let a = Place { buffer: z, start: self.gates_at(d, t) / 4 };
+                let a = Place { buffer: z, start: self.z_at(d, t) };
                 let b = self.required(self.params, Role::WeightHr(l, d));
                 (a, b, Place { buffer: h, start: self.h_around(d, t).1 })
             })
@@ -402,8 +574,7 @@ impl Planner<'_> {
         let t = |d: usize| self.visit(d, s);
         let weight = |d: usize| self.required(self.params, Role::WeightHh(l, d)).start;
         let (u, u_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
-        let (gates, gates_at) =
-            windows(self.layer("gates", l), 4 * slot, &|d| vec![self.gates_at(d, t(d))]);
+        let (gates, gates_at) = windows(self.gates(l), 4 * slot, &|d| vec![self.gates_at(d, t(d))]);
         let pair = |(before, after): (usize, usize)| vec![before, after];
         let row = (batch - 1) * features + terms;
         let (h, h_at) = windows(self.layer("h", l), row, &|d| pair(self.h_around(d, t(d))));
@@ -412,7 +583,7 @@ impl Planner<'_> {
         // Without a projection nothing is written there, but a launch binds a buffer.
         let z_buffer = if projected { self.layer("z", l) } else { self.named("unused") };
         let (z, z_at) = match projected {
-            true => windows(z_buffer, slot, &|d| vec![self.gates_at(d, t(d)) / 4]),
+            true => windows(z_buffer, slot, &|d| vec![self.z_at(d, t(d))]),
             false => (self.whole(z_buffer), Vec::new()),
         };
         let at = |i: usize| lstm_step_forward::At {

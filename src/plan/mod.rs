@@ -55,7 +55,8 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `lengths` | `[B]` | timesteps of each row, where rows have lengths |
 /// | `h_0`, `c_0` | `[L D, B, P]`, `[L D, B, H]` | the initial states, where they are given |
 /// | `keep`, `fresh` | `[B]` | 1 and 0 for rows that go on, 0 and 1 for those that begin anew, with [`Sequences::resets`] |
-/// | `gates_l{l}` | `[D, T, B, H, 4]` | the input's share, then the activated gates, then their gradients |
+/// | `gates_l{l}` | `[D, T, B, H, 4]` | the input's share, then the activated gates, then their gradients; without a backward pass `gates`, of a chunk of timesteps at a time |
+/// | `packed_{weight}`, `packed` | `[panels, K, 64]` | on the CPU, weights as [`pack_panels`](crate::reference::pack_panels) leaves them; `packed` is that of each layer in turn |
 /// | `h_l{l}` | `[T+D, B, D, P]` | hidden states; slot `t+1` after timestep `t`, the slots at both ends the initial ones |
 /// | `c_l{l}` | `[D, T+1, B, H]` | cell states; forward slot `t+1` after timestep `t`, reverse slot `t` |
 /// | `z_l{l}` | `[D, T, B, H]` | what is projected |
@@ -116,6 +117,7 @@ impl Plan {
     /// [`Error::Value`] for lengths in a linear layer alone.
     pub fn forward(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
         let mut planner = Planner::new("Plan::forward", shape, sequences, None, limits)?;
+        planner.prepare();
         planner.forward();
         planner.finish()
     }
@@ -136,6 +138,7 @@ impl Plan {
         let passes = if answer == Answer::Outputs { 0 } else { kernels::softmax::PASSES };
         expect_classes(operation, shape, passes, limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        planner.prepare();
         planner.forward();
         planner.answer(answer);
         planner.finish()
@@ -163,6 +166,7 @@ impl Plan {
             });
         }
         let mut planner = Planner::new(operation, shape, sequences, dropout, limits)?;
+        planner.keep = true;
         if dropout.is_some() {
             planner.workspace("key", "[4]", &[4]);
         }
@@ -188,6 +192,7 @@ impl Plan {
         expect_classes(operation, shape, passes(&options.objective), limits)?;
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
         planner.accumulate = options.part.adds();
+        planner.keep = true;
         planner.feed(options);
         planner.forward_from = planner.program.commands.len();
         planner.forward();
@@ -221,6 +226,7 @@ impl Plan {
         expect_prediction(operation, shape)?;
         expect_classes(operation, shape, passes(objective), limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        planner.prepare();
         planner.given_results = Owner::Workspace;
         planner.target(objective);
         planner.forward();

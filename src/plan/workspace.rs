@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{Encoding, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::command::{
-    BufferId, BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range,
+    BufferId, BufferSpec, Command, Dispatch, Executor, Limits, Operation, Owner, Program, Range,
 };
 use crate::error::{Error, Result};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::{self, Padding, View, copy_at_length, copy_sequence, dropout, matmul};
-use crate::reference::{Dropout, Product, SlotAtLength, Strides};
+use crate::reference::{Dropout, Product, SlotAtLength, Strides, panels};
 
 /// A place in a buffer: an operand's first element.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,10 @@ pub(super) struct Planner<'a> {
     pub(super) dropout: Option<Dropout>,
     /// Whether gradients and the loss are added to what is there.
     pub(super) accumulate: bool,
+    /// Whether gates are kept for a backward pass.
+    pub(super) keep: bool,
+    /// The timesteps whose gates are in the workspace, as the first that a direction visits and how many.
+    pub(super) chunk: (usize, usize),
     /// Whose the loss and the weights of classes are.
     pub(super) given_results: Owner,
     pub(super) limits: &'a Limits,
@@ -85,6 +89,8 @@ impl<'a> Planner<'a> {
             batch,
             dropout,
             accumulate: false,
+            keep: false,
+            chunk: (0, steps),
             given_results: Owner::Caller,
             limits,
             program: Program::default(),
@@ -118,6 +124,26 @@ impl<'a> Planner<'a> {
             planner.workspace("unused", "[1]", &[1]);
         }
         Ok(planner)
+    }
+
+    /// Whether products read weights in panels: on the CPU, which binds everything whole.
+    pub(super) fn packs(&self) -> bool {
+        let (directions, width) = (self.shape.directions(), self.shape.features());
+        let slots = (self.steps + directions) * self.batch;
+        let weights = panels(self.shape.input.max(width), 4 * self.shape.hidden);
+        let largest = [
+            self.table.len,
+            directions * weights.max(panels(4 * self.shape.hidden, self.shape.hidden)),
+            slots * self.shape.input.max(width),
+            4 * directions * slots * self.shape.hidden,
+        ];
+        self.limits.executor == Executor::Cpu
+            && largest.iter().all(|&len| len <= self.limits.max_binding)
+    }
+
+    /// Whether one launch runs all timesteps of a layer.
+    pub(super) fn walks(&self) -> bool {
+        self.packs() && self.shape.projection.is_none()
     }
 
     /// The lengths of the rows, where they have any.
@@ -295,6 +321,16 @@ impl<'a> Planner<'a> {
             let start = at.start + row * ld + column;
             self.window(Place { start, ..at }, (rows - 1) * ld + columns)
         };
+        if p.packed_b {
+            // Only where everything can be bound whole.
+            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
+            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
+            let a = self.window(a, extent(a_rows, p.lda, a_row));
+            let b = self.window(b, panels(p.k, p.n));
+            let biases: Vec<View> = biases.iter().map(|bias| self.window(*bias, p.n)).collect();
+            let c = self.window(c, extent(p.m, p.ldc, p.n));
+            return self.launch(label, matmul::dispatch(&p, a, b, &biases, c));
+        }
         let mut launches = Vec::new();
         for m in (0..p.m).step_by(most_m.min(p.m)) {
             for n in (0..p.n).step_by(most_n.min(p.n)) {
@@ -486,6 +522,11 @@ impl<'a> Planner<'a> {
     pub(super) fn finish(self) -> Result<Plan> {
         self.program.check(&kernels::table(), self.limits)?;
         let Some(output) = self.output else { unreachable!("a plan has a result") };
+        let (tier, reason) = match (self.walks(), self.limits.executor) {
+            (true, _) => ("sequence", "a launch for all timesteps: rows never meet"),
+            (false, Executor::Cpu) => ("step", "a projection, or buffers that can't be bound whole"),
+            (false, Executor::Gpu) => ("step", "one dispatch a timestep, the only tier so far"),
+        };
         Ok(Plan {
             program: Arc::new(self.program),
             shape: self.shape,
@@ -493,8 +534,8 @@ impl<'a> Planner<'a> {
             output,
             forward_from: self.forward_from,
             backward_from: self.backward_from,
-            tier: "step",
-            reason: "one dispatch a timestep, the only tier so far".to_owned(),
+            tier,
+            reason: reason.to_owned(),
         })
     }
 }

@@ -287,9 +287,10 @@ pub fn cell(device: &Device) {
     }
 
     let sequences = Sequences::new(1, 1).with_state();
-    let forward = Plan::forward(&shape, &sequences, &limits).unwrap();
+    let layer = StackShape { head: Head::Sequence, ..shape };
+    let gradient = Plan::gradient(&layer, &sequences, None, &limits).unwrap();
     let training = Plan::training(&shape, &sequences, &options, &limits).unwrap();
-    let forward = device.session(&forward.program).unwrap();
+    let forward = device.session(&gradient.program).unwrap();
     let training = device.session(&training.program).unwrap();
     for session in [&forward, &training] {
         session.write("params", &params).unwrap();
@@ -297,7 +298,7 @@ pub fn cell(device: &Device) {
         session.write("c_0", &[2.0]).unwrap();
     }
     forward.write("x", &[1.0]).unwrap();
-    forward.run().unwrap();
+    forward.run_commands(0..gradient.backward_from).unwrap();
     let gates = forward.read("gates_l0").unwrap();
     let (c, h) = (forward.read("c_l0").unwrap()[1], forward.read("h_l0").unwrap()[1]);
     let stages = [gates[1], gates[2], gates[0], c, gates[3], h];
