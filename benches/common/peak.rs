@@ -26,7 +26,7 @@ impl Peak {
         if device.as_gpu().is_none() {
             let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
             let what = format!("multiply-adds in registers on {threads} threads");
-            return Ok(Peak { flops: peak_flops(threads), what, short: "peak" });
+            return Ok(Peak { flops: gatefold::cpu::peak_flops(threads), what, short: "peak" });
         }
         let mut best = (0.0, 0);
         for size in [256, 512, 1024, 2048, 4096] {
@@ -73,33 +73,4 @@ fn product(device: &Device, size: usize) -> Result<(f64, Duration)> {
     }
     assert!(session.read("c")?.iter().all(|&c| c == size as f32), "the product is wrong");
     Ok((2.0 * (size as f64).powi(3) / fastest.as_secs_f64(), fastest))
-}
-
-/// Multiply-adds a second, times two, of so many threads that do nothing else, on numbers in
-/// registers. Built for the processor that the compiler assumes.
-fn peak_flops(threads: usize) -> f64 {
-    const LANES: usize = 64;
-    const TURNS: usize = 4_000_000;
-    let thread = || {
-        let mut sums = [0.5f32; LANES];
-        let (factor, term) = (black_box(0.999f32), black_box(1e-3f32));
-        for _ in 0..TURNS {
-            for sum in &mut sums {
-                *sum = *sum * factor + term;
-            }
-        }
-        black_box(sums);
-    };
-    let mut best = 0.0f64;
-    for _ in 0..3 {
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(thread);
-            }
-        });
-        let flop = (2 * LANES * TURNS * threads) as f64;
-        best = best.max(flop / start.elapsed().as_secs_f64());
-    }
-    best
 }

@@ -60,7 +60,11 @@ impl Work {
                 _ => {
                     let commands = plan.program.commands[..plan.backward_from].to_vec();
                     let buffers = plan.program.buffers.clone();
-                    device.session(&Arc::new(Program { buffers, commands }))?
+                    device.session(&Arc::new(Program {
+                        buffers,
+                        commands,
+                        ..Program::default()
+                    }))?
                 }
             };
             session.write("feed", &feed)?;

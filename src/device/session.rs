@@ -207,11 +207,7 @@ impl Session {
 
     /// Records some of its commands into a caller's encoder; does nothing on the CPU.
     #[cfg(feature = "gpu")]
-    pub(crate) fn encode(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        commands: Range<usize>,
-    ) {
+    pub(crate) fn encode(&self, encoder: &mut wgpu::CommandEncoder, commands: Range<usize>) {
         match &self.kind {
             SessionKind::Gpu(session) => session.encode(encoder, commands, 0),
             #[cfg(feature = "cpu")]

@@ -524,7 +524,9 @@ impl<'a> Planner<'a> {
         let Some(output) = self.output else { unreachable!("a plan has a result") };
         let (tier, reason) = match (self.walks(), self.limits.executor) {
             (true, _) => ("sequence", "a launch for all timesteps: rows never meet"),
-            (false, Executor::Cpu) => ("step", "a projection, or buffers that can't be bound whole"),
+            (false, Executor::Cpu) => {
+                ("step", "a projection, or buffers that can't be bound whole")
+            }
             (false, Executor::Gpu) => ("step", "one dispatch a timestep, the only tier so far"),
         };
         Ok(Plan {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatefold::command::Limits;
+use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape};
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerWeights, Trace};
@@ -673,9 +673,11 @@ pub fn small_limits_change_nothing(device: &Device) {
         };
         // Where the directions had shared launches, they no longer do.
         let factor = case.directions();
-        assert_eq!(steps(&program), 2 * 2 * 37);
+        let walks = device.limits().executor == Executor::Cpu && case.proj_size == 0;
+        let whole = if walks { 0 } else { 2 * 2 * 37 };
+        assert_eq!(steps(&program), whole, "{case:?}");
         assert!(steps(&cut) > 2 * 2 * 37 * factor * 9 / 10, "{case:?}");
-        assert!(cut.commands.len() > program.commands.len() + 20);
+        assert!(cut.commands.len() > program.commands.len() + 20, "{case:?}");
         for ((got, want), name) in got.iter().zip(&want).zip(names.iter().chain(&["y"])) {
             let want = wide(want);
             // The pieces are summed in another order.

@@ -95,6 +95,7 @@ impl WithSimd for Task<'_> {
         let Task { sequence: s, first, rows, w, c, dy, mut gates, dc, .. } = self;
         let (hidden, slot, walk) = (s.hidden, s.batch * s.hidden, s.walk);
         let before = usize::from(s.incoming);
+        let mut tile = [0.0; ROWS * PANEL];
         for n in 0..walk.steps {
             let (done, rest) = gates.split_at_mut(n + before);
             let gates = &mut *rest[0];
@@ -123,7 +124,7 @@ impl WithSimd for Task<'_> {
             for unit in (0..hidden).step_by(PANEL) {
                 let units = PANEL.min(hidden - unit);
                 for (row, count) in blocks(rows) {
-                    let tile = step.product(simd, unit, (row, count));
+                    step.product(simd, unit, (row, count), &mut tile);
                     for (r, tile) in (row..row + count).zip(tile.chunks_exact(PANEL)) {
                         let at = r * hidden + unit;
                         let gates = &mut gates[4 * at..][..4 * units];
@@ -134,6 +135,9 @@ impl WithSimd for Task<'_> {
         }
     }
 }
+
+/// Products of a few rows and a panel.
+type Tile = [f32; ROWS * PANEL];
 
 /// What the units of a timestep share.
 struct Step<'a> {
@@ -154,8 +158,8 @@ impl Step<'_> {
         simd: S,
         unit: usize,
         (row, count): (usize, usize),
-    ) -> [f32; ROWS * PANEL] {
-        let mut tile = [0.0; ROWS * PANEL];
+        tile: &mut Tile,
+    ) {
         let terms = 4 * self.hidden;
         if let Some(incoming) = self.incoming {
             simd.vectorize(RowsTimesPanel {
@@ -166,11 +170,10 @@ impl Step<'_> {
                 ldp: PANEL,
                 terms,
                 from: From::Zero,
-                out: &mut tile,
+                out: tile,
                 ldo: PANEL,
             });
         }
-        tile
     }
 
     /// The pointwise part for some units of row `r` from `unit` on.
@@ -259,10 +262,10 @@ impl WithSimd for Units<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Units { step, unit, rows } = self;
-        let all = rows.dc[0].len();
+        let (all, mut tile) = (rows.dc[0].len(), [0.0; ROWS * PANEL]);
         for first in (0..all).step_by(PANEL) {
             let units = PANEL.min(all - first);
-            let tile = step.product(simd, unit + first, (0, rows.count));
+            step.product(simd, unit + first, (0, rows.count), &mut tile);
             for (r, tile) in tile.chunks_exact(PANEL).take(rows.count).enumerate() {
                 let gates = &mut rows.gates[r][4 * first..][..4 * units];
                 let dc = &mut rows.dc[r][first..][..units];

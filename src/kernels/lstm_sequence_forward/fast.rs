@@ -118,6 +118,7 @@ impl WithSimd for Task<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Task { hidden, h_row, rows, keep, u, mut gates, mut h, mut c, .. } = self;
         let walk = self.sequence.walk;
+        let mut tile = [0.0; ROWS * PANEL];
         for (n, gates) in gates.iter_mut().enumerate() {
             let (h_prev, h) = h.split_at_mut(n + 1);
             let (c_prev, c) = c.split_at_mut(n + 1);
@@ -146,7 +147,7 @@ impl WithSimd for Task<'_> {
             for unit in (0..hidden).step_by(UNITS) {
                 let units = UNITS.min(hidden - unit);
                 for (row, count) in blocks(rows) {
-                    let tile = step.product(simd, unit, (row, count));
+                    step.product(simd, unit, (row, count), &mut tile);
                     for (r, tile) in (row..row + count).zip(tile.chunks_exact(PANEL)) {
                         if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
                             continue;
@@ -168,6 +169,9 @@ impl WithSimd for Task<'_> {
     }
 }
 
+/// Products of a few rows and a panel.
+type Tile = [f32; ROWS * PANEL];
+
 /// What the units of a timestep share.
 struct Step<'a> {
     hidden: usize,
@@ -186,8 +190,8 @@ impl Step<'_> {
         simd: S,
         unit: usize,
         (row, count): (usize, usize),
-    ) -> [f32; ROWS * PANEL] {
-        let mut tile = [0.0; ROWS * PANEL];
+        tile: &mut Tile,
+    ) {
         simd.vectorize(RowsTimesPanel {
             rows: count,
             columns: (4 * (self.hidden - unit)).min(PANEL),
@@ -196,10 +200,9 @@ impl Step<'_> {
             ldp: PANEL,
             terms: self.hidden,
             from: From::Zero,
-            out: &mut tile,
+            out: tile,
             ldo: PANEL,
         });
-        tile
     }
 }
 
@@ -293,10 +296,10 @@ impl WithSimd for Units<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Units { step, unit, rows } = self;
-        let all = rows.c[0].len();
+        let (all, mut tile) = (rows.c[0].len(), [0.0; ROWS * PANEL]);
         for first in (0..all).step_by(UNITS) {
             let units = UNITS.min(all - first);
-            let tile = step.product(simd, unit + first, (0, rows.count));
+            step.product(simd, unit + first, (0, rows.count), &mut tile);
             for (r, tile) in tile.chunks_exact(PANEL).take(rows.count).enumerate() {
                 if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
                     continue;
