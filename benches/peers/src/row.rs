@@ -1,0 +1,147 @@
+//! One peer, one task: verified, then timed.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use contestant::{Kind, Result, Shape, Task};
+
+use crate::child::Child;
+use crate::options::Options;
+use crate::peers::{Pair, Peer};
+use crate::statistics::{interval, median};
+
+/// What a turn takes, about, in seconds.
+const TURN: f64 = 0.05;
+
+/// Steps of training in a turn, at most: long before a model has learned its one batch by heart and its
+/// gradients are subnormal, which some CPUs are slow at.
+const MOST_STEPS: usize = 200;
+
+/// Runs of inference or gradients in a turn, at most.
+const MOST: usize = 100_000;
+
+/// Between turns: threads that spin while they wait have gone to sleep.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What was measured of one task.
+pub struct Row {
+    /// Seconds each, the median of the turns.
+    pub ours: f64,
+    /// Seconds each, the median of the turns.
+    pub peer: f64,
+    /// The median of the pairs' ratios, ours by the peer's.
+    pub ratio: f64,
+    /// That median's interval.
+    pub interval: Option<(f64, f64)>,
+    /// How far apart the results are, in units of the peer's tolerance.
+    pub apart: Apart,
+}
+
+/// The largest difference of the results.
+pub struct Apart {
+    pub tensor: &'static str,
+    pub difference: f64,
+}
+
+/// Verifies, then times in turns.
+pub fn measure(
+    pair: &mut Pair,
+    peer: &Peer,
+    (kind, shape): (Kind, Shape),
+    folder: &Path,
+    options: &Options,
+) -> Result<Row> {
+    let limit = options.limit;
+    let Pair { ours, peer: theirs } = pair;
+    let named = |name: &str| {
+        let name = name.to_owned();
+        move |error: contestant::Error| -> contestant::Error { format!("{name}: {error}").into() }
+    };
+    let (of_ours, of_theirs) = (named("gatefold"), named(peer.name));
+    ours.load(kind, shape, folder, limit).map_err(&of_ours)?;
+    theirs.load(kind, shape, folder, limit).map_err(&of_theirs)?;
+    let a = ours.check(&folder.join("ours.f32"), limit).map_err(&of_ours)?;
+    let b = theirs.check(&folder.join("theirs.f32"), limit).map_err(&of_theirs)?;
+    let apart = compare(kind, shape, &a, &b, peer.tolerance)?;
+
+    let times_of_ours = times(ours, kind, limit).map_err(&of_ours)?;
+    let times_of_theirs = times(theirs, kind, limit).map_err(&of_theirs)?;
+    let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+    for _ in 0..options.pairs {
+        of_a.push(turn(ours, times_of_ours, limit).map_err(&of_ours)?);
+        of_b.push(turn(theirs, times_of_theirs, limit).map_err(&of_theirs)?);
+    }
+    let ratios: Vec<f64> = of_a.iter().zip(&of_b).map(|(a, b)| a / b).collect();
+    Ok(Row {
+        ours: median(&of_a),
+        peer: median(&of_b),
+        ratio: median(&ratios),
+        interval: interval(&ratios),
+        apart,
+    })
+}
+
+/// How often a turn computes; warms up on the way.
+fn times(child: &mut Child, kind: Kind, limit: Duration) -> Result<usize> {
+    let most = if kind == Kind::Step { MOST_STEPS } else { MOST };
+    let mut times = 1;
+    // A first run may compile or tune, and a short one is mostly a timer's.
+    for _ in 0..4 {
+        let each = child.go(times, limit)? / times as f64;
+        times = ((TURN / each).round() as usize).clamp(1, most.min(4 + 10 * times));
+    }
+    Ok(times)
+}
+
+/// Seconds each.
+fn turn(child: &mut Child, times: usize, limit: Duration) -> Result<f64> {
+    sleep(PAUSE);
+    if times > 1 {
+        child.go(1, limit)?;
+    }
+    Ok(child.go(times, limit)? / times as f64)
+}
+
+/// Whether two contestants computed the same.
+fn compare(
+    kind: Kind,
+    shape: Shape,
+    ours: &[f32],
+    theirs: &[f32],
+    tolerance: f64,
+) -> Result<Apart> {
+    let tensors = Task::results(kind, shape);
+    let wanted: usize = tensors.iter().map(|&(_, len)| len).sum();
+    if ours.len() != wanted || theirs.len() != wanted {
+        return Err(format!("{} and {} numbers, not {wanted}", ours.len(), theirs.len()).into());
+    }
+    let mut worst = Apart { tensor: "", difference: 0.0 };
+    let mut start = 0;
+    for (tensor, len) in tensors {
+        let (a, b) = (&ours[start..start + len], &theirs[start..start + len]);
+        start += len;
+        let largest = a.iter().fold(0.0, |most: f64, &value| most.max(f64::from(value).abs()));
+        for (&a, &b) in a.iter().zip(b) {
+            let (a, b) = (f64::from(a), f64::from(b));
+            let unit = match kind {
+                Kind::Inference => 1.0,
+                Kind::ForwardBackward => largest,
+                Kind::Step => a.abs(),
+            };
+            // NaN compares false.
+            let difference = (a - b).abs() / unit;
+            if !(difference <= tolerance) && a != b {
+                return Err(format!(
+                    "{tensor} is {b:e} there and {a:e} here: {difference:.1e} apart, {tolerance:.0e} \
+                     allowed"
+                )
+                .into());
+            }
+            if difference > worst.difference {
+                worst = Apart { tensor, difference };
+            }
+        }
+    }
+    Ok(worst)
+}
