@@ -90,7 +90,8 @@ pub fn parse() -> Result<Option<Options>> {
     }
     let chosen = !shapes.is_empty();
     if !chosen {
-        let usual = |[steps, batch, input, hidden]: [usize; 4]| Shape { steps, batch, input, hidden };
+        let usual =
+            |[steps, batch, input, hidden]: [usize; 4]| Shape { steps, batch, input, hidden };
         shapes = SHAPES.map(usual).to_vec();
     }
     Ok(Some(Options { peers, kinds, shapes, chosen, pairs, limit, out }))

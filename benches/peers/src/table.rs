@@ -54,12 +54,7 @@ impl Table {
                     Some((low, high)) => format!("{low:.3} to {high:.3}"),
                     None => "none".to_owned(),
                 };
-                format!(
-                    "| {} | {} | {ratio:.3} | {interval} | {:.0e} | |",
-                    time(a),
-                    time(b),
-                    apart.difference
-                )
+                format!("| {} | {} | {ratio:.3} | {interval} | {:.0e} | |", time(a), time(b), apart)
             }
             // A reason may hold anything; a cell holds no bar.
             Err(reason) => format!("| | | | | | not timed: {} |", reason.replace('|', "/")),
