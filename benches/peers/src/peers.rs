@@ -102,7 +102,8 @@ pub static PEERS: [Peer; 8] = [
     },
 ];
 
-/// Shapes that Burn runs on a software adapter unasked: the others take minutes a step.
+/// Shapes that Burn runs on a software adapter unasked. It tunes its kernels for each shape, which takes
+/// half a minute there, and the large ones take seconds a run.
 const ON_SOFTWARE: [Shape; 2] = [
     Shape { steps: 100, batch: 1, input: 1, hidden: 50 },
     Shape { steps: 64, batch: 32, input: 64, hidden: 128 },
@@ -147,7 +148,7 @@ impl Peer {
             return Some("it doesn't train".to_owned());
         }
         if self.place == Place::Adapter && software && !chosen && !ON_SOFTWARE.contains(&shape) {
-            return Some("minutes on a software adapter; `--shape` runs it".to_owned());
+            return Some("left out on a software adapter; `--shape` runs it".to_owned());
         }
         None
     }

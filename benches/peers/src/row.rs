@@ -119,7 +119,8 @@ fn compare(kind: Kind, shape: Shape, ours: &[f32], theirs: &[f32], tolerance: f6
             };
             // The same numbers are 0 apart, also where the unit is 0; NaN compares false.
             let difference = if a == b { 0.0 } else { (a - b).abs() / unit };
-            if !(difference <= tolerance) {
+            let close = difference <= tolerance;
+            if !close {
                 return Err(format!(
                     "{tensor} is {b:e} there and {a:e} here: {difference:.1e} apart, {tolerance:.0e} \
                      allowed"

@@ -51,7 +51,7 @@ impl Table {
         let line = match result {
             Ok(Row { ours: a, peer: b, ratio, interval, apart }) => {
                 let interval = match interval {
-                    Some((low, high)) => format!("{low:.3} to {high:.3}"),
+                    Some((low, high)) => format!("{} to {}", digits(low), digits(high)),
                     None => "none".to_owned(),
                 };
                 format!("| {} | {} | {ratio:.3} | {interval} | {:.0e} | |", time(a), time(b), apart)
@@ -90,9 +90,11 @@ impl fmt::Display for Table {
         }
         writeln!(
             f,
-            "Medians of {} pairs of turns; the ratio is the median of the pairs' ratios, and below 1 \
-             gatefold is faster. `apart` is the largest difference of the results, verified before.\n",
-            self.pairs
+            "Pairs of turns: {}. Times are medians, the ratio is the median of the pairs' ratios, and \
+             below 1 gatefold is faster. `apart` is the largest difference of the results, verified \
+             before.\n\n{}\n",
+            self.pairs,
+            machine()
         )?;
         for (title, lines) in [("Contestants", &self.present), ("Missing", &self.missing)] {
             if !lines.is_empty() {
@@ -109,13 +111,43 @@ impl fmt::Display for Table {
     }
 }
 
-/// With three digits.
 fn time(seconds: f64) -> String {
-    let (value, unit) = match seconds {
-        s if s < 1e-3 => (s * 1e6, "µs"),
-        s if s < 1.0 => (s * 1e3, "ms"),
-        s => (s, "s"),
-    };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.digits$} {unit}")
+    match seconds {
+        s if s < 1e-3 => format!("{} µs", digits(s * 1e6)),
+        s if s < 1.0 => format!("{} ms", digits(s * 1e3)),
+        s => format!("{} s", digits(s)),
+    }
+}
+
+/// A positive number with three digits that count.
+fn digits(value: f64) -> String {
+    let decimals = (2.0 - value.log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// What all this ran on, as far as the system says.
+fn machine() -> String {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let threads = std::thread::available_parallelism().map_or(0, |threads| threads.get());
+    format!(
+        "Machine: {}, {threads} hardware threads, {} {}.",
+        processor.as_deref().unwrap_or("a processor without a name"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits() {
+        let shown = [0.000_012_34, 0.123_4, 1.234, 12.34, 123.4, 1234.0].map(digits);
+        assert_eq!(shown, ["0.0000123", "0.123", "1.23", "12.3", "123", "1234"]);
+        assert_eq!(time(0.012_34), "12.3 ms");
+    }
 }
