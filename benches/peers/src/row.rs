@@ -81,9 +81,12 @@ fn times(child: &mut Child, kind: Kind, limit: Duration) -> Result<usize> {
     let most = if kind == Kind::Step { MOST_STEPS } else { MOST };
     let mut times = 1;
     // A first run may compile or tune, and a short one is mostly a timer's.
-    for _ in 0..4 {
+    for round in 0..4 {
         let each = child.go(times, limit)? / times as f64;
         times = ((TURN / each).round() as usize).clamp(1, most.min(4 + 10 * times));
+        if round > 0 && each > TURN {
+            break;
+        }
     }
     Ok(times)
 }

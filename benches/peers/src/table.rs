@@ -54,7 +54,7 @@ impl Table {
                     Some((low, high)) => format!("{} to {}", digits(low), digits(high)),
                     None => "none".to_owned(),
                 };
-                format!("| {} | {} | {ratio:.3} | {interval} | {:.0e} | |", time(a), time(b), apart)
+                format!("| {} | {} | {} | {interval} | {apart:.0e} | |", time(a), time(b), apart)
             }
             // A reason may hold anything; a cell holds no bar.
             Err(reason) => format!("| | | | | | not timed: {} |", reason.replace('|', "/")),
