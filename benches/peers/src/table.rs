@@ -49,13 +49,7 @@ impl Table {
     ) {
         let ours = if peer.place == Place::Cpu { "CPU" } else { "GPU" };
         let line = match result {
-            Ok(Row { ours: a, peer: b, ratio, interval, apart }) => {
-                let interval = match interval {
-                    Some((low, high)) => format!("{} to {}", digits(low), digits(high)),
-                    None => "none".to_owned(),
-                };
-                format!("| {} | {} | {} | {interval} | {apart:.0e} | |", time(a), time(b), apart)
-            }
+            Ok(row) => cells(&row),
             // A reason may hold anything; a cell holds no bar.
             Err(reason) => format!("| | | | | | not timed: {} |", reason.replace('|', "/")),
         };
@@ -111,6 +105,16 @@ impl fmt::Display for Table {
     }
 }
 
+/// What a row measured, from gatefold's time on.
+fn cells(row: &Row) -> String {
+    let interval = match row.interval {
+        Some((low, high)) => format!("{} to {}", digits(low), digits(high)),
+        None => "none".to_owned(),
+    };
+    let [ours, peer, ratio] = [time(row.ours), time(row.peer), digits(row.ratio)];
+    format!("| {ours} | {peer} | {ratio} | {interval} | {:.0e} | |", row.apart)
+}
+
 fn time(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{} µs", digits(s * 1e6)),
@@ -143,6 +147,13 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_number_in_its_cell() {
+        let interval = Some((0.5, 0.75));
+        let row = Row { ours: 1e-3, peer: 2e-6, ratio: 0.625, interval, apart: 3e-7 };
+        assert_eq!(cells(&row), "| 1.00 ms | 2.00 µs | 0.625 | 0.500 to 0.750 | 3e-7 | |");
+    }
 
     #[test]
     fn three_digits() {
