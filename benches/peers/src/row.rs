@@ -36,6 +36,9 @@ pub struct Row {
     pub interval: Option<(f64, f64)>,
     /// The largest difference of the results.
     pub apart: f64,
+    /// The share of the machine that was busy between turns, when it should have been idle; where the
+    /// system says.
+    pub busy: Option<f64>,
 }
 
 /// Verifies, then times in turns.
@@ -62,8 +65,11 @@ pub fn measure(
     let times_of_ours = times(ours, kind, limit).map_err(&of_ours)?;
     let times_of_theirs = times(theirs, kind, limit).map_err(&of_theirs)?;
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+    let mut pauses = Pauses::default();
     for _ in 0..options.pairs {
+        pauses.pause();
         of_a.push(turn(ours, times_of_ours, limit).map_err(&of_ours)?);
+        pauses.pause();
         of_b.push(turn(theirs, times_of_theirs, limit).map_err(&of_theirs)?);
     }
     let ratios: Vec<f64> = of_a.iter().zip(&of_b).map(|(a, b)| a / b).collect();
@@ -73,6 +79,7 @@ pub fn measure(
         ratio: median(&ratios),
         interval: interval(&ratios),
         apart,
+        busy: pauses.busy(),
     })
 }
 
@@ -93,11 +100,42 @@ fn times(child: &mut Child, kind: Kind, limit: Duration) -> Result<usize> {
 
 /// Seconds each.
 fn turn(child: &mut Child, times: usize, limit: Duration) -> Result<f64> {
-    sleep(PAUSE);
     if times > 1 {
         child.go(1, limit)?;
     }
     Ok(child.go(times, limit)? / times as f64)
+}
+
+/// The time between turns, in ticks of all hardware threads together.
+#[derive(Default)]
+struct Pauses {
+    idle: u64,
+    all: u64,
+}
+
+impl Pauses {
+    fn pause(&mut self) {
+        let before = ticks();
+        sleep(PAUSE);
+        if let (Some((idle, all)), Some((idle_after, all_after))) = (before, ticks()) {
+            self.idle += idle_after.saturating_sub(idle);
+            self.all += all_after.saturating_sub(all);
+        }
+    }
+
+    fn busy(&self) -> Option<f64> {
+        (self.all > 0).then(|| 1.0 - self.idle as f64 / self.all as f64)
+    }
+}
+
+/// Linux's count of idle ticks, and of all.
+fn ticks() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let counts: Option<Vec<u64>> =
+        text.lines().next()?.split_whitespace().skip(1).map(|count| count.parse().ok()).collect();
+    let counts = counts?;
+    // User, nice, system, idle, waiting for a disk, interrupts, stolen; guests are counted as users.
+    Some((counts.get(3)? + counts.get(4)?, counts.iter().take(8).sum()))
 }
 
 /// How far apart the results of two contestants are, where that is allowed.

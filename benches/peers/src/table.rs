@@ -8,6 +8,9 @@ use crate::options::Options;
 use crate::peers::{Pair, Peer, Place};
 use crate::row::Row;
 
+/// The share of the machine that may be busy between turns without a note.
+const DISTURBED: f64 = 0.1;
+
 /// Everything that was measured, and what wasn't.
 pub struct Table {
     pairs: usize,
@@ -112,7 +115,11 @@ fn cells(row: &Row) -> String {
         None => "none".to_owned(),
     };
     let [ours, peer, ratio] = [time(row.ours), time(row.peer), digits(row.ratio)];
-    format!("| {ours} | {peer} | {ratio} | {interval} | {:.0e} | |", row.apart)
+    let note = match row.busy {
+        Some(busy) if busy > DISTURBED => format!("machine {:.0} % busy", 100.0 * busy),
+        _ => String::new(),
+    };
+    format!("| {ours} | {peer} | {ratio} | {interval} | {:.0e} | {note} |", row.apart)
 }
 
 fn time(seconds: f64) -> String {
@@ -151,8 +158,9 @@ mod tests {
     #[test]
     fn each_number_in_its_cell() {
         let interval = Some((0.5, 0.75));
-        let row = Row { ours: 1e-3, peer: 2e-6, ratio: 0.625, interval, apart: 3e-7 };
-        assert_eq!(cells(&row), "| 1.00 ms | 2.00 µs | 0.625 | 0.500 to 0.750 | 3e-7 | |");
+        let row = Row { ours: 1e-3, peer: 2e-6, ratio: 0.625, interval, apart: 3e-7, busy: None };
+        assert_eq!(cells(&row), "| 1.00 ms | 2.00 µs | 0.625 | 0.500 to 0.750 | 3e-7 |  |");
+        assert!(cells(&Row { busy: Some(0.3), ..row }).ends_with("| machine 30 % busy |"));
     }
 
     #[test]
