@@ -1,6 +1,5 @@
 //! What an executor can do at best, measured in the same run.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -2,11 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::take;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::Cpu;
+use super::{Aligned, Cpu};
 use crate::command::{
     Access, Arg, BufferId, Command, KernelTable, Limits, Operation, Program, Range,
 };
@@ -19,7 +20,7 @@ pub struct Buffer<R = f32>(Arc<Shared<R>>);
 
 #[derive(Debug)]
 struct Shared<R> {
-    elements: RwLock<Vec<R>>,
+    elements: RwLock<Aligned<R>>,
     /// How often they were given for writing.
     writes: AtomicU64,
     /// What they were made of, where nobody has been given them since; else 0.
@@ -29,12 +30,29 @@ struct Shared<R> {
 
 impl<R: Clone + Default> Buffer<R> {
     pub(super) fn zeros(len: usize, allocated: &Allocated) -> Option<Self> {
-        let mut data = Vec::new();
+        let mut data = Aligned::new(0);
         data.try_reserve_exact(len).ok()?;
         data.resize(len, R::default());
         let held = allocated.hold((len * size_of::<R>()) as u64);
         let elements = RwLock::new(data);
         Some(Buffer(Arc::new(Shared { elements, writes: 0.into(), stamp: 0.into(), _held: held })))
+    }
+}
+
+/// A lock that shows a slice.
+struct Elements<G>(G);
+
+impl<R, G: Deref<Target = Aligned<R>>> Deref for Elements<G> {
+    type Target = [R];
+
+    fn deref(&self) -> &[R] {
+        &self.0
+    }
+}
+
+impl<R, G: DerefMut<Target = Aligned<R>>> DerefMut for Elements<G> {
+    fn deref_mut(&mut self) -> &mut [R] {
+        &mut self.0
     }
 }
 
@@ -51,12 +69,20 @@ impl<R> Buffer<R> {
     }
 
     /// The contents, for reading.
-    pub fn read(&self) -> RwLockReadGuard<'_, Vec<R>> {
+    pub fn read(&self) -> impl Deref<Target = [R]> + '_ {
+        Elements(self.shared())
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, Aligned<R>> {
         self.0.elements.read().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The contents, for writing.
-    pub fn write(&self) -> RwLockWriteGuard<'_, Vec<R>> {
+    pub fn write(&self) -> impl DerefMut<Target = [R]> + '_ {
+        Elements(self.exclusive())
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Aligned<R>> {
         let guard = self.0.elements.write().unwrap_or_else(|e| e.into_inner());
         self.0.writes.fetch_add(1, Ordering::Relaxed);
         self.0.stamp.store(0, Ordering::Relaxed);
@@ -106,8 +132,8 @@ pub struct Session {
 
 /// A locked buffer.
 enum Guard<'a> {
-    Read(RwLockReadGuard<'a, Vec<f32>>),
-    Write(RwLockWriteGuard<'a, Vec<f32>>),
+    Read(RwLockReadGuard<'a, Aligned<f32>>),
+    Write(RwLockWriteGuard<'a, Aligned<f32>>),
 }
 
 impl Session {
@@ -227,9 +253,9 @@ impl Session {
         let mut guards: Vec<Option<Guard<'_>>> = self.buffers.iter().map(|_| None).collect();
         for &index in &self.lock_order {
             guards[index] = Some(if written[index] {
-                Guard::Write(self.buffers[index].write())
+                Guard::Write(self.buffers[index].exclusive())
             } else {
-                Guard::Read(self.buffers[index].read())
+                Guard::Read(self.buffers[index].shared())
             });
         }
         guards

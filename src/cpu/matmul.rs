@@ -2,7 +2,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::panel::{From, Left, ROWS, RowsTimesPanel, blocks};
+use super::Aligned;
+use super::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use super::threads::{for_chunks, with_scratch, worth};
 use crate::reference::{PANEL, Panels, Product};
 
@@ -69,9 +70,10 @@ pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32
 }
 
 /// The sum of the biases, filled up to whole panels.
-fn bias_row(p: &Product, biases: &[&[f32]]) -> Option<Vec<f32>> {
+fn bias_row(p: &Product, biases: &[&[f32]]) -> Option<Aligned<f32>> {
     let (one, others) = biases.split_first()?;
-    let mut sum = vec![0.0; p.n.next_multiple_of(PANEL)];
+    let mut sum = Aligned::new(0);
+    sum.resize(p.n.next_multiple_of(PANEL), 0.0);
     sum[..p.n].copy_from_slice(&one[..p.n]);
     for bias in others {
         for (sum, value) in sum.iter_mut().zip(&bias[..p.n]) {
@@ -218,9 +220,9 @@ impl WithSimd for Task<'_> {
                     simd.vectorize(product);
                     continue;
                 }
-                let mut tile = [0.0; ROWS * PANEL];
-                let both = |tile: &mut [f32; ROWS * PANEL], c: &mut [f32], out: bool| {
-                    let rows = tile.chunks_exact_mut(PANEL).zip(c.chunks_mut(p.ldc));
+                let mut tile = Tile::new();
+                let both = |tile: &mut Tile, c: &mut [f32], out: bool| {
+                    let rows = tile.0.chunks_exact_mut(PANEL).zip(c.chunks_mut(p.ldc));
                     for (tile, c) in rows.take(count) {
                         match out {
                             true => c[..columns].copy_from_slice(&tile[..columns]),
@@ -239,7 +241,7 @@ impl WithSimd for Task<'_> {
                     rows.for_each(|(to, from)| to[..columns].copy_from_slice(&from[..columns]));
                     (product.panel, product.ldp) = (&filled, PANEL);
                 }
-                (product.out, product.ldo) = (&mut tile, PANEL);
+                (product.out, product.ldo) = (&mut tile.0, PANEL);
                 simd.vectorize(product);
                 both(&mut tile, c, true);
             }

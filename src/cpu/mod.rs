@@ -20,6 +20,10 @@ use crate::counters::{Allocated, Counters, Counts};
 use crate::error::{Error, Result};
 use crate::reference::Real;
 
+/// Elements that start with a line of the cache, as long as the widest vectors: a vector that lies in two
+/// lines takes twice the time.
+pub(crate) type Aligned<R> = aligned_vec::AVec<R, aligned_vec::ConstAlign<64>>;
+
 /// The CPU as a device.
 #[derive(Debug)]
 pub struct Cpu {

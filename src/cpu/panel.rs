@@ -8,8 +8,21 @@
 
 use pulp::{Simd, WithSimd};
 
+use crate::reference::PANEL;
+
 /// The most rows of one call.
 pub(crate) const ROWS: usize = 6;
+
+/// Products of a few rows and a panel.
+#[repr(align(64))]
+pub(crate) struct Tile(pub(crate) [f32; ROWS * PANEL]);
+
+impl Tile {
+    /// Zeros.
+    pub(crate) fn new() -> Tile {
+        Tile([0.0; ROWS * PANEL])
+    }
+}
 
 /// The rows of a product's left side.
 #[derive(Clone, Copy, Debug)]
@@ -84,57 +97,77 @@ impl RowsTimesPanel<'_> {
     }
 
     #[inline(always)]
-    fn passes<S: Simd, const R: usize, const V: usize>(mut self, simd: S, vectors: usize) {
-        for first in (0..vectors).step_by(V) {
-            match self.left {
+    fn passes<S: Simd, const R: usize, const V: usize>(self, simd: S, vectors: usize) {
+        let RowsTimesPanel { left, panel, ldp, terms, from, out, ldo, .. } = self;
+        let mut first = 0;
+        while first < vectors {
+            let start = first * S::F32_LANES;
+            let mut sums = [[simd.splat_f32s(0.0); V]; R];
+            match from {
+                From::Zero => {}
+                From::Rows(from, ld) => read::<S, R, V>(&mut sums, &from[start..], ld),
+                From::Out => read::<S, R, V>(&mut sums, &out[start..], ldo),
+            }
+            match left {
                 Left::Rows(left, ld) => {
-                    let rows: [&[f32]; R] = std::array::from_fn(|r| &left[r * ld..][..self.terms]);
-                    self.pass::<S, R, V>(simd, first, |k| std::array::from_fn(|r| rows[r][k]));
+                    let mut rows = [left; R];
+                    for (r, row) in rows.iter_mut().enumerate() {
+                        *row = &left[r * ld..][..terms];
+                    }
+                    for k in 0..terms {
+                        let mut column = [0.0; R];
+                        for r in 0..R {
+                            column[r] = rows[r][k];
+                        }
+                        let row = &panel[k * ldp + start..][..V * S::F32_LANES];
+                        multiply_add::<S, R, V>(simd, column, row, &mut sums);
+                    }
                 }
                 Left::Columns(left, ld) => {
-                    self.pass::<S, R, V>(simd, first, |k| {
-                        let left = &left[k * ld..][..R];
-                        std::array::from_fn(|r| left[r])
-                    });
+                    for k in 0..terms {
+                        let mut column = [0.0; R];
+                        column.copy_from_slice(&left[k * ld..][..R]);
+                        let row = &panel[k * ldp + start..][..V * S::F32_LANES];
+                        multiply_add::<S, R, V>(simd, column, row, &mut sums);
+                    }
                 }
             }
+            for r in 0..R {
+                let out = &mut out[r * ldo + start..][..V * S::F32_LANES];
+                S::as_mut_simd_f32s(out).0.copy_from_slice(&sums[r]);
+            }
+            first += V;
         }
     }
+}
 
-    /// `V` vectors of every row, from the vector `first` on.
-    #[inline(always)]
-    fn pass<S: Simd, const R: usize, const V: usize>(
-        &mut self,
-        simd: S,
-        first: usize,
-        left: impl Fn(usize) -> [f32; R],
-    ) {
-        let start = first * S::F32_LANES;
-        let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        let from = match self.from {
-            From::Zero => None,
-            From::Rows(from, ld) => Some((from, ld)),
-            From::Out => Some((&*self.out, self.ldo)),
-        };
-        if let Some((from, ld)) = from {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let (from, _) = S::as_simd_f32s(&from[r * ld + start..][..V * S::F32_LANES]);
-                sums.copy_from_slice(from);
-            }
-        }
-        for (k, row) in self.panel.chunks(self.ldp).take(self.terms).enumerate() {
-            let (row, _) = S::as_simd_f32s(&row[start..][..V * S::F32_LANES]);
-            let row: [S::f32s; V] = std::array::from_fn(|v| row[v]);
-            for (sums, left) in sums.iter_mut().zip(left(k)) {
-                let left = simd.splat_f32s(left);
-                for (sum, &right) in sums.iter_mut().zip(&row) {
-                    *sum = simd.mul_add_f32s(left, right, *sum);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            let out = &mut self.out[r * self.ldo + start..][..V * S::F32_LANES];
-            S::as_mut_simd_f32s(out).0.copy_from_slice(sums);
+// No closures below: they would be functions of their own, without the vectors' instructions.
+
+/// `V` vectors of each of `R` rows.
+#[inline(always)]
+fn read<S: Simd, const R: usize, const V: usize>(
+    sums: &mut [[S::f32s; V]; R],
+    from: &[f32],
+    ld: usize,
+) {
+    for r in 0..R {
+        sums[r].copy_from_slice(S::as_simd_f32s(&from[r * ld..][..V * S::F32_LANES]).0);
+    }
+}
+
+/// One term of every sum.
+#[inline(always)]
+fn multiply_add<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    column: [f32; R],
+    row: &[f32],
+    sums: &mut [[S::f32s; V]; R],
+) {
+    let (row, _) = S::as_simd_f32s(row);
+    for r in 0..R {
+        let left = simd.splat_f32s(column[r]);
+        for v in 0..V {
+            sums[r][v] = simd.mul_add_f32s(left, row[v], sums[r][v]);
         }
     }
 }
@@ -147,7 +180,8 @@ impl WithSimd for InRegisters {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
-        let [factor, term] = std::hint::black_box([0.5, 0.25]).map(|v| simd.splat_f32s(v));
+        let [factor, term] = std::hint::black_box([0.5, 0.25]);
+        let (factor, term) = (simd.splat_f32s(factor), simd.splat_f32s(term));
         let count = if S::REGISTER_COUNT < 32 { 12 } else { 24 };
         let mut sums = [term; 24];
         for _ in 0..self.0 {

@@ -12,28 +12,27 @@ use pulp::Simd;
 /// `r^8 / 8! < 5.2e-9`, and `exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1)`.
 #[inline(always)]
 fn exp_minus_1<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let splat = |value: f32| simd.splat_f32s(value);
     // Comparisons with NaN are false; minima and maxima would lose it on some processors.
-    let (low, high) = (splat(-87.0), splat(88.0));
+    let (low, high) = (simd.splat_f32s(-87.0), simd.splat_f32s(88.0));
     let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
     let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
     // The sum's last bits are those of the nearest whole number.
-    let rounder = splat(1.5 * (1 << 23) as f32);
-    let rounded = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), rounder);
+    let rounder = simd.splat_f32s(1.5 * (1 << 23) as f32);
+    let rounded = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), rounder);
     let n = simd.sub_f32s(rounded, rounder);
     // ln 2 in two parts, the first with so few bits that its product with n is exact.
-    let r = simd.mul_add_f32s(n, splat(-0.693_359_4), x);
-    let r = simd.mul_add_f32s(n, splat(2.121_944_4e-4), r);
-    let mut sum = splat(1.0 / 5040.0);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(-0.693_359_4), x);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
+    let mut sum = simd.splat_f32s(1.0 / 5040.0);
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 1.0 / 2.0] {
-        sum = simd.mul_add_f32s(sum, r, splat(coefficient));
+        sum = simd.mul_add_f32s(sum, r, simd.splat_f32s(coefficient));
     }
     let small = simd.mul_add_f32s(simd.mul_f32s(sum, r), r, r);
     let exponent =
         simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
     let power = simd.add_u32s(exponent, simd.splat_u32s(1.0f32.to_bits()));
     let power = simd.transmute_f32s_u32s(power);
-    simd.mul_add_f32s(power, small, simd.sub_f32s(power, splat(1.0)))
+    simd.mul_add_f32s(power, small, simd.sub_f32s(power, simd.splat_f32s(1.0)))
 }
 
 /// `1 / (1 + exp(-x))`, within 2e-7 of its value.
@@ -124,20 +123,22 @@ mod x86 {
     #[inline(always)]
     pub(super) fn turn<S: Simd>(simd: S, v: [S::f32s; 4], quads: bool) -> Option<[S::f32s; 4]> {
         if let Some(simd) = same::<S, V4>(simd) {
-            let v = v.map(cast::<S::f32s, __m512>);
+            let v: [__m512; 4] = [cast(v[0]), cast(v[1]), cast(v[2]), cast(v[3])];
             let turned = match quads {
                 true => lanes_512(simd, blocks_512(simd, v)),
                 false => blocks_512(simd, lanes_512(simd, v)),
             };
-            return Some(turned.map(cast));
+            let [a, b, c, d] = turned;
+            return Some([cast(a), cast(b), cast(c), cast(d)]);
         }
         if let Some(simd) = same::<S, V3>(simd) {
-            let v = v.map(cast::<S::f32s, __m256>);
+            let v: [__m256; 4] = [cast(v[0]), cast(v[1]), cast(v[2]), cast(v[3])];
             let turned = match quads {
                 true => lanes_256(simd, from_blocks_256(simd, v)),
                 false => to_blocks_256(simd, lanes_256(simd, v)),
             };
-            return Some(turned.map(cast));
+            let [a, b, c, d] = turned;
+            return Some([cast(a), cast(b), cast(c), cast(d)]);
         }
         None
     }
@@ -161,14 +162,15 @@ mod x86 {
     #[inline(always)]
     fn lanes_512(simd: V4, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
         let s = simd.avx512f;
-        let pairs = |v| s._mm512_castps_pd(v);
-        let (ab, cd) = (s._mm512_unpacklo_ps(a, b), s._mm512_unpacklo_ps(c, d));
-        let (ab_high, cd_high) = (s._mm512_unpackhi_ps(a, b), s._mm512_unpackhi_ps(c, d));
+        let ab = s._mm512_castps_pd(s._mm512_unpacklo_ps(a, b));
+        let cd = s._mm512_castps_pd(s._mm512_unpacklo_ps(c, d));
+        let ab_high = s._mm512_castps_pd(s._mm512_unpackhi_ps(a, b));
+        let cd_high = s._mm512_castps_pd(s._mm512_unpackhi_ps(c, d));
         [
-            s._mm512_castpd_ps(s._mm512_unpacklo_pd(pairs(ab), pairs(cd))),
-            s._mm512_castpd_ps(s._mm512_unpackhi_pd(pairs(ab), pairs(cd))),
-            s._mm512_castpd_ps(s._mm512_unpacklo_pd(pairs(ab_high), pairs(cd_high))),
-            s._mm512_castpd_ps(s._mm512_unpackhi_pd(pairs(ab_high), pairs(cd_high))),
+            s._mm512_castpd_ps(s._mm512_unpacklo_pd(ab, cd)),
+            s._mm512_castpd_ps(s._mm512_unpackhi_pd(ab, cd)),
+            s._mm512_castpd_ps(s._mm512_unpacklo_pd(ab_high, cd_high)),
+            s._mm512_castpd_ps(s._mm512_unpackhi_pd(ab_high, cd_high)),
         ]
     }
 
@@ -200,14 +202,15 @@ mod x86 {
     #[inline(always)]
     fn lanes_256(simd: V3, [a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
         let s = simd.avx;
-        let pairs = |v| s._mm256_castps_pd(v);
-        let (ab, cd) = (s._mm256_unpacklo_ps(a, b), s._mm256_unpacklo_ps(c, d));
-        let (ab_high, cd_high) = (s._mm256_unpackhi_ps(a, b), s._mm256_unpackhi_ps(c, d));
+        let ab = s._mm256_castps_pd(s._mm256_unpacklo_ps(a, b));
+        let cd = s._mm256_castps_pd(s._mm256_unpacklo_ps(c, d));
+        let ab_high = s._mm256_castps_pd(s._mm256_unpackhi_ps(a, b));
+        let cd_high = s._mm256_castps_pd(s._mm256_unpackhi_ps(c, d));
         [
-            s._mm256_castpd_ps(s._mm256_unpacklo_pd(pairs(ab), pairs(cd))),
-            s._mm256_castpd_ps(s._mm256_unpackhi_pd(pairs(ab), pairs(cd))),
-            s._mm256_castpd_ps(s._mm256_unpacklo_pd(pairs(ab_high), pairs(cd_high))),
-            s._mm256_castpd_ps(s._mm256_unpackhi_pd(pairs(ab_high), pairs(cd_high))),
+            s._mm256_castpd_ps(s._mm256_unpacklo_pd(ab, cd)),
+            s._mm256_castpd_ps(s._mm256_unpackhi_pd(ab, cd)),
+            s._mm256_castpd_ps(s._mm256_unpacklo_pd(ab_high, cd_high)),
+            s._mm256_castpd_ps(s._mm256_unpackhi_pd(ab_high, cd_high)),
         ]
     }
 }

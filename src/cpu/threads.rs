@@ -6,6 +6,8 @@ use std::cell::Cell;
 
 use rayon::prelude::*;
 
+use super::Aligned;
+
 /// Multiply-adds below which waking a thread costs more than it wins.
 const PARALLEL_FROM: usize = 1 << 20;
 
@@ -39,17 +41,17 @@ pub(crate) fn for_all<T: Send>(items: Vec<T>, side_by_side: bool, each: impl Fn(
 }
 
 thread_local! {
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Option<Aligned<f32>>> = const { Cell::new(None) };
 }
 
 /// Calls `with` with `len` elements that this thread keeps for the next call; what they hold doesn't
 /// count. A call inside a call gets others.
 pub(crate) fn with_scratch<T>(len: usize, with: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut scratch = SCRATCH.take();
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| Aligned::new(0));
     if scratch.len() < len {
         scratch.resize(len, 0.0);
     }
     let result = with(&mut scratch[..len]);
-    SCRATCH.set(scratch);
+    SCRATCH.set(Some(scratch));
     result
 }

@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::cpu::pack;
-use crate::cpu::panel::{From, Left, ROWS, RowsTimesPanel, blocks};
+use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{by_gate, by_unit, load, store, tanh};
 use crate::cpu::threads::{for_all, with_scratch, worth};
 use crate::kernels::lstm_sequence_forward::fast::{SPLIT_FROM, task_rows};
@@ -95,7 +95,7 @@ impl WithSimd for Task<'_> {
         let Task { sequence: s, first, rows, w, c, dy, mut gates, dc, .. } = self;
         let (hidden, slot, walk) = (s.hidden, s.batch * s.hidden, s.walk);
         let before = usize::from(s.incoming);
-        let mut tile = [0.0; ROWS * PANEL];
+        let mut tile = Tile::new();
         for n in 0..walk.steps {
             let (done, rest) = gates.split_at_mut(n + before);
             let gates = &mut *rest[0];
@@ -125,7 +125,7 @@ impl WithSimd for Task<'_> {
                 let units = PANEL.min(hidden - unit);
                 for (row, count) in blocks(rows) {
                     step.product(simd, unit, (row, count), &mut tile);
-                    for (r, tile) in (row..row + count).zip(tile.chunks_exact(PANEL)) {
+                    for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
                         let at = r * hidden + unit;
                         let gates = &mut gates[4 * at..][..4 * units];
                         step.cells(simd, (r, unit), tile, gates, &mut dc[at..][..units]);
@@ -135,9 +135,6 @@ impl WithSimd for Task<'_> {
         }
     }
 }
-
-/// Products of a few rows and a panel.
-type Tile = [f32; ROWS * PANEL];
 
 /// What the units of a timestep share.
 struct Step<'a> {
@@ -170,7 +167,7 @@ impl Step<'_> {
                 ldp: PANEL,
                 terms,
                 from: From::Zero,
-                out: tile,
+                out: &mut tile.0,
                 ldo: PANEL,
             });
         }
@@ -192,33 +189,40 @@ impl Step<'_> {
         let (lanes, units) = (S::F32_LANES, dc.len());
         let at = r * self.hidden + unit;
         let (c_prev, c) = (&self.c_prev[at..][..units], &self.c[at..][..units]);
-        let dy = self.dy.map(|(dy, row)| &dy[r * row + unit..][..units]);
+        let dy = match self.dy {
+            Some((dy, row)) => &dy[r * row + unit..][..units],
+            None => &[],
+        };
         let one = simd.splat_f32s(1.0);
-        // 1 - x^2, and x (1 - x).
-        let tanh_slope = |x| simd.negate_mul_add_f32s(x, x, one);
-        let sigmoid_slope = |x| simd.negate_mul_add_f32s(x, x, x);
-        for unit in (0..units).step_by(lanes) {
-            let part = |v: usize| 4 * unit + v * lanes;
+        let mut unit = 0;
+        while unit < units {
             let mut dh = load(simd, &tile[unit..]);
-            if let Some(dy) = dy {
+            if !dy.is_empty() {
                 dh = simd.add_f32s(dh, load(simd, &dy[unit..]));
             }
-            let quads = std::array::from_fn(|v| load(simd, gates.get(part(v)..).unwrap_or(&[])));
+            let mut quads = [one; 4];
+            for (v, quads) in quads.iter_mut().enumerate() {
+                *quads = load(simd, &gates[(4 * unit + v * lanes).min(4 * units)..]);
+            }
             let [i, f, g, o] = by_gate(simd, quads);
             let tanh_c = tanh(simd, load(simd, &c[unit..]));
-            let d_h_o = simd.mul_f32s(dh, o);
-            let d_cell = simd.mul_add_f32s(d_h_o, tanh_slope(tanh_c), load(simd, &dc[unit..]));
-            let d_i = simd.mul_f32s(simd.mul_f32s(d_cell, g), sigmoid_slope(i));
-            let c_prev = load(simd, &c_prev[unit..]);
-            let d_f = simd.mul_f32s(simd.mul_f32s(d_cell, c_prev), sigmoid_slope(f));
-            let d_g = simd.mul_f32s(simd.mul_f32s(d_cell, i), tanh_slope(g));
-            let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), sigmoid_slope(o));
+            // The slope of tanh is 1 - x^2, that of sigmoid x - x^2.
+            let slope = simd.negate_mul_add_f32s(tanh_c, tanh_c, one);
+            let d_cell = simd.mul_add_f32s(simd.mul_f32s(dh, o), slope, load(simd, &dc[unit..]));
+            let slope = simd.negate_mul_add_f32s(i, i, i);
+            let d_i = simd.mul_f32s(simd.mul_f32s(d_cell, g), slope);
+            let slope = simd.negate_mul_add_f32s(f, f, f);
+            let d_f = simd.mul_f32s(simd.mul_f32s(d_cell, load(simd, &c_prev[unit..])), slope);
+            let slope = simd.negate_mul_add_f32s(g, g, one);
+            let d_g = simd.mul_f32s(simd.mul_f32s(d_cell, i), slope);
+            let slope = simd.negate_mul_add_f32s(o, o, o);
+            let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), slope);
             store(simd, &mut dc[unit..], simd.mul_f32s(d_cell, f));
-            for (v, quads) in by_unit(simd, [d_i, d_f, d_g, d_o]).into_iter().enumerate() {
-                if let Some(gates) = gates.get_mut(part(v)..) {
-                    store(simd, gates, quads);
-                }
+            let quads = by_unit(simd, [d_i, d_f, d_g, d_o]);
+            for (v, &quads) in quads.iter().enumerate() {
+                store(simd, &mut gates[(4 * unit + v * lanes).min(4 * units)..], quads);
             }
+            unit += lanes;
         }
     }
 }
@@ -262,11 +266,11 @@ impl WithSimd for Units<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Units { step, unit, rows } = self;
-        let (all, mut tile) = (rows.dc[0].len(), [0.0; ROWS * PANEL]);
+        let (all, mut tile) = (rows.dc[0].len(), Tile::new());
         for first in (0..all).step_by(PANEL) {
             let units = PANEL.min(all - first);
             step.product(simd, unit + first, (0, rows.count), &mut tile);
-            for (r, tile) in tile.chunks_exact(PANEL).take(rows.count).enumerate() {
+            for (r, tile) in tile.0.chunks_exact(PANEL).take(rows.count).enumerate() {
                 let gates = &mut rows.gates[r][4 * first..][..4 * units];
                 let dc = &mut rows.dc[r][first..][..units];
                 step.cells(simd, (r, unit + first), tile, gates, dc);

@@ -7,7 +7,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::cpu::pack;
-use crate::cpu::panel::{From, Left, ROWS, RowsTimesPanel, blocks};
+use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{by_gate, by_unit, load, sigmoid, store, tanh};
 use crate::cpu::threads::{for_all, with_scratch, worth};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
@@ -118,7 +118,7 @@ impl WithSimd for Task<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Task { hidden, h_row, rows, keep, u, mut gates, mut h, mut c, .. } = self;
         let walk = self.sequence.walk;
-        let mut tile = [0.0; ROWS * PANEL];
+        let mut tile = Tile::new();
         for (n, gates) in gates.iter_mut().enumerate() {
             let (h_prev, h) = h.split_at_mut(n + 1);
             let (c_prev, c) = c.split_at_mut(n + 1);
@@ -148,7 +148,7 @@ impl WithSimd for Task<'_> {
                 let units = UNITS.min(hidden - unit);
                 for (row, count) in blocks(rows) {
                     step.product(simd, unit, (row, count), &mut tile);
-                    for (r, tile) in (row..row + count).zip(tile.chunks_exact(PANEL)) {
+                    for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
                         if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
                             continue;
                         }
@@ -168,9 +168,6 @@ impl WithSimd for Task<'_> {
         }
     }
 }
-
-/// Products of a few rows and a panel.
-type Tile = [f32; ROWS * PANEL];
 
 /// What the units of a timestep share.
 struct Step<'a> {
@@ -200,7 +197,7 @@ impl Step<'_> {
             ldp: PANEL,
             terms: self.hidden,
             from: From::Zero,
-            out: tile,
+            out: &mut tile.0,
             ldo: PANEL,
         });
     }
@@ -219,13 +216,15 @@ struct Cells<'a> {
 impl Cells<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let lanes = S::F32_LANES;
-        for unit in (0..self.c.len()).step_by(lanes) {
-            let part = |v: usize| 4 * unit + v * lanes;
-            let sums = std::array::from_fn(|v| {
-                let share = load(simd, self.gates.get(part(v)..).unwrap_or(&[]));
-                simd.add_f32s(load(simd, &self.tile[part(v)..]), share)
-            });
+        let (lanes, units) = (S::F32_LANES, self.c.len());
+        let mut unit = 0;
+        while unit < units {
+            let mut sums = [simd.splat_f32s(0.0); 4];
+            for (v, sum) in sums.iter_mut().enumerate() {
+                let at = (4 * unit + v * lanes).min(4 * units);
+                let share = load(simd, &self.gates[at..]);
+                *sum = simd.add_f32s(load(simd, &self.tile[4 * unit + v * lanes..]), share);
+            }
             let [i, f, g, o] = by_gate(simd, sums);
             let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
             let (g, o) = (tanh(simd, g), sigmoid(simd, o));
@@ -234,12 +233,13 @@ impl Cells<'_> {
             store(simd, &mut self.c[unit..], c);
             store(simd, &mut self.h[unit..], simd.mul_f32s(o, tanh(simd, c)));
             if self.keep {
-                for (v, quads) in by_unit(simd, [i, f, g, o]).into_iter().enumerate() {
-                    if let Some(gates) = self.gates.get_mut(part(v)..) {
-                        store(simd, gates, quads);
-                    }
+                let quads = by_unit(simd, [i, f, g, o]);
+                for (v, &quads) in quads.iter().enumerate() {
+                    let at = (4 * unit + v * lanes).min(4 * units);
+                    store(simd, &mut self.gates[at..], quads);
                 }
             }
+            unit += lanes;
         }
     }
 }
@@ -296,11 +296,11 @@ impl WithSimd for Units<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Units { step, unit, rows } = self;
-        let (all, mut tile) = (rows.c[0].len(), [0.0; ROWS * PANEL]);
+        let (all, mut tile) = (rows.c[0].len(), Tile::new());
         for first in (0..all).step_by(UNITS) {
             let units = UNITS.min(all - first);
             step.product(simd, unit + first, (0, rows.count), &mut tile);
-            for (r, tile) in tile.chunks_exact(PANEL).take(rows.count).enumerate() {
+            for (r, tile) in tile.0.chunks_exact(PANEL).take(rows.count).enumerate() {
                 if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
                     continue;
                 }
