@@ -123,9 +123,22 @@ fn cases() -> Vec<Case> {
     let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot * steps));
     let (h, c) = (b.buffer((steps + 1) * slot), b.buffer((steps + 1) * slot));
     let (packed, keep) = (false, true);
-    let sizes = lstm_sequence_forward::Shape { batch, hidden, steps, h_row: hidden, packed, keep };
-    let bound =
-        lstm_sequence_forward::Bindings { u: u.range, gates: gates.range, h: h.range, c: c.range };
+    let sizes = lstm_sequence_forward::Shape {
+        batch,
+        hidden,
+        steps,
+        h_row: hidden,
+        packed,
+        input: None,
+        keep,
+    };
+    let bound = lstm_sequence_forward::Bindings {
+        u: u.range,
+        x: None,
+        gates: gates.range,
+        h: h.range,
+        c: c.range,
+    };
     let at = Directions::One(lstm_sequence_forward::At::default());
     let launch = lstm_sequence_forward::dispatch(&sizes, &bound, at, Padding(None));
     cases.push(b.case("lstm_sequence_forward", shape.clone(), flop.clone(), launch));
@@ -149,7 +162,7 @@ fn cases() -> Vec<Case> {
 
     let (rows, columns) = (512, 2048);
     let mut b = new();
-    let panels = Panels { k: rows, n: columns, transpose: true, ldb: rows };
+    let panels = Panels::dense(rows, columns, true);
     let (from, out) = (b.buffer(rows * columns), b.buffer(rows * columns));
     let launch = kernels::pack_panels::dispatch(&panels, from, out);
     let bytes = Throughput::Bytes(8 * (rows * columns) as u64);

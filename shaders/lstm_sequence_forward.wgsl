@@ -2,7 +2,8 @@
 // in both. A workgroup owns some rows of the batch and walks through their timesteps, since rows
 // never meet.
 //
-//   (i, f, g, o) = P + h_prev . U       P: the input's share and the biases, from matmul
+//   (i, f, g, o) = P + h_prev . U       P: the input's share and the biases, from matmul, or where
+//                                       INPUT x . W + bias
 //   i, f, o      = sigmoid;  g = tanh
 //   c            = f * c_prev + i * g
 //   h            = o * tanh(c)
@@ -10,15 +11,18 @@
 // | binding | name    | shape                                    | access     | may alias |
 // |---------|---------|------------------------------------------|------------|-----------|
 // | 0       | params  | Params                                   | uniform    |           |
-// | 1       | u       | [H, H] of (i, f, g, o), a direction      | read       | lengths   |
-// |         |         | each, or its panels where PACKED         |            |           |
-// | 2       | lengths | [B], where LENGTHS                       | read       | u         |
-// | 3       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
-// |         |         | entry, where KEEP the activated gates    |            |           |
-// |         |         | afterwards                               |            |           |
-// | 4       | h       | [T+D, B, D, H]; the slot before the      | read_write | nothing   |
+// | 1       | u       | [H, H] of (i, f, g, o), a direction      | read       | reads     |
+// |         |         | each, or its panels where PACKED; where  |            |           |
+// |         |         | INPUT those of [1 + I + H, H]: the bias, |            |           |
+// |         |         | W, U                                     |            |           |
+// | 2       | x       | [T, B, I], where INPUT                   | read       | reads     |
+// | 3       | lengths | [B], where LENGTHS                       | read       | reads     |
+// | 4       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
+// |         |         | entry unless INPUT, where KEEP the       |            |           |
+// |         |         | activated gates afterwards               |            |           |
+// | 5       | h       | [T+D, B, D, H]; the slot before the      | read_write | nothing   |
 // |         |         | first step is read, the steps' written   |            |           |
-// | 5       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
+// | 6       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
 //
 // Starts are those of the first timestep, in elements of the bound range; gates and u count vec4;
 // those of the second direction are named `_reverse`. Each step finds its operands a slot further
@@ -31,6 +35,7 @@
 override LENGTHS: bool = false;
 override PACKED: bool = false;
 override KEEP: bool = true;
+override INPUT: bool = false;
 
 struct Params {
     batch: u32,
@@ -50,14 +55,18 @@ struct Params {
     h_reverse: u32,
     c_start: u32,
     c_reverse: u32,
+    input: u32,
+    x_start: u32,
+    x_reverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> u: array<vec4<f32>>;              // [H, H]
-@group(0) @binding(2) var<storage, read> lengths: array<f32>;              // [B]
-@group(0) @binding(3) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
-@group(0) @binding(4) var<storage, read_write> h: array<f32>;              // [T+D, B, D, H]
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;              // [D, T+1, B, H]
+@group(0) @binding(2) var<storage, read> x: array<f32>;                    // [T, B, I]
+@group(0) @binding(3) var<storage, read> lengths: array<f32>;              // [B]
+@group(0) @binding(4) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
+@group(0) @binding(5) var<storage, read_write> h: array<f32>;              // [T+D, B, D, H]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;              // [D, T+1, B, H]
 
 const INVOCATIONS = 64u;
 const ROWS = 4u;
@@ -72,6 +81,17 @@ struct Slots {
     c: u32,
 }
 
+// The input's share of four gates of a row, with their bias.
+fn of_input(weights: u32, x_start: u32, row: u32, unit: u32) -> vec4<f32> {
+    let terms = params.input + 1u + params.hidden;
+    let row_start = x_start + min(row, params.batch - 1u) * params.input;
+    var sum = u[weights + quad_in_panels(0u, unit, terms)];
+    for (var k = 0u; k < params.input; k++) {
+        sum += x[row_start + k] * u[weights + quad_in_panels(1u + k, unit, terms)];
+    }
+    return sum;
+}
+
 fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>) {
     if row >= params.batch {
         return;
@@ -82,7 +102,10 @@ fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>) {
         }
     }
     let at = row * params.hidden + unit;
-    let sums = sum + gates[at_step.gates + at];
+    var sums = sum;
+    if !INPUT {
+        sums += gates[at_step.gates + at];
+    }
     let s = sigmoid(sums);
     let gate = vec4(s.x, s.y, hyperbolic_tangent(sums).z, s.w);
     let cell = gate.y * c[at_step.c_prev + at] + gate.x * gate.z;
@@ -112,6 +135,11 @@ fn main(
     now.gates = select(params.gates_start, params.gates_reverse, reverse);
     now.h_prev = select(params.h_start, params.h_reverse, reverse);
     now.c_prev = select(params.c_start, params.c_reverse, reverse);
+    var x_now = select(params.x_start, params.x_reverse, reverse);
+    let x_slot = params.batch * params.input;
+    // The rows of a panel, and which of them is the first of U.
+    let above = select(0u, params.input + 1u, INPUT);
+    let terms = above + params.hidden;
     for (var step = 0u; step < params.steps; step++) {
         now.h = select(now.h_prev + h_slot, now.h_prev - h_slot, back);
         now.c = select(now.c_prev + slot, now.c_prev - slot, back);
@@ -124,9 +152,15 @@ fn main(
             var sum_1 = vec4(0.0);
             var sum_2 = vec4(0.0);
             var sum_3 = vec4(0.0);
+            if INPUT {
+                sum_0 = of_input(u_start, x_now, row, unit);
+                sum_1 = of_input(u_start, x_now, row + 1u, unit);
+                sum_2 = of_input(u_start, x_now, row + 2u, unit);
+                sum_3 = of_input(u_start, x_now, row + 3u, unit);
+            }
             for (var k = 0u; k < params.hidden; k++) {
-                let in_row = k * params.hidden + unit;
-                let weight = u[u_start + select(in_row, quad_in_panels(k, unit, params.hidden), PACKED)];
+                let in_panel = quad_in_panels(above + k, unit, terms);
+                let weight = u[u_start + select(k * params.hidden + unit, in_panel, PACKED)];
                 sum_0 += h[h_0 + k] * weight;
                 sum_1 += h[h_1 + k] * weight;
                 sum_2 += h[h_2 + k] * weight;
@@ -143,5 +177,6 @@ fn main(
         now.c_prev = now.c;
         now.t = select(now.t + 1u, now.t - 1u, back);
         now.gates = select(now.gates + slot, now.gates - slot, back);
+        x_now = select(x_now + x_slot, x_now - x_slot, back);
     }
 }

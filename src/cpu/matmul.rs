@@ -47,7 +47,7 @@ pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32
             let left = if p.transpose_a { &a[k * p.lda..] } else { &a[k..] };
             let part = Part { p, left, from, n, columns, terms };
             if packs {
-                let panels = Panels { k: terms, n: columns, transpose: p.transpose_b, ldb: p.ldb };
+                let panels = Panels { ldb: p.ldb, ..Panels::dense(terms, columns, p.transpose_b) };
                 let b = if p.transpose_b { &b[n * p.ldb + k..] } else { &b[k * p.ldb + n..] };
                 with_scratch(panels.len(), |packed| {
                     pack(&panels, b, packed);
@@ -87,7 +87,8 @@ fn bias_row(p: &Product, biases: &[&[f32]]) -> Option<Aligned<f32>> {
 pub fn pack(panels: &Panels, b: &[f32], out: &mut [f32]) {
     let arch = Arch::new();
     let out = &mut out[..panels.len()];
-    for_chunks(out, panels.k * PANEL, worth(panels.len()), |i, out| {
+    for_chunks(out, panels.rows * PANEL, worth(panels.k * panels.n), |i, out| {
+        let out = &mut out[panels.first * PANEL..][..panels.k * PANEL];
         arch.dispatch(|| pack_one(panels, i, b, out));
     });
 }
@@ -99,6 +100,16 @@ const TURNED: usize = 16;
 #[inline(always)]
 fn pack_one(panels: &Panels, i: usize, b: &[f32], out: &mut [f32]) {
     let (first, columns) = (i * PANEL, PANEL.min(panels.n - i * PANEL));
+    if panels.accumulate {
+        for (k, row) in out.chunks_exact_mut(PANEL).enumerate() {
+            for (column, value) in row[..columns].iter_mut().enumerate() {
+                let n = first + column;
+                let at = if panels.transpose { n * panels.ldb + k } else { k * panels.ldb + n };
+                *value += b[at];
+            }
+        }
+        return;
+    }
     if !panels.transpose {
         for (k, row) in out.chunks_exact_mut(PANEL).enumerate() {
             let (row, rest) = row.split_at_mut(columns);

@@ -31,6 +31,8 @@ pub(crate) enum Left<'a> {
     Rows(&'a [f32], usize),
     /// `[K, R]`, stored rows so many elements apart.
     Columns(&'a [f32], usize),
+    /// Two `[R, ..]` side by side: rows so many elements apart, the first with so many terms of the `K`.
+    Beside((&'a [f32], usize, usize), (&'a [f32], usize)),
 }
 
 /// Where sums begin.
@@ -110,18 +112,14 @@ impl RowsTimesPanel<'_> {
             }
             match left {
                 Left::Rows(left, ld) => {
-                    let mut rows = [left; R];
-                    for (r, row) in rows.iter_mut().enumerate() {
-                        *row = &left[r * ld..][..terms];
-                    }
-                    for k in 0..terms {
-                        let mut column = [0.0; R];
-                        for r in 0..R {
-                            column[r] = rows[r][k];
-                        }
-                        let row = &panel[k * ldp + start..][..V * S::F32_LANES];
-                        multiply_add::<S, R, V>(simd, column, row, &mut sums);
-                    }
+                    let panel = &panel[start..];
+                    add_rows::<S, R, V>(simd, (left, ld), (panel, ldp), terms, &mut sums);
+                }
+                Left::Beside((left, ld, count), (other, ld_other)) => {
+                    let panel = (&panel[start..], ldp);
+                    add_rows::<S, R, V>(simd, (left, ld), panel, count, &mut sums);
+                    let (other, panel) = ((other, ld_other), (&panel.0[count * ldp..], ldp));
+                    add_rows::<S, R, V>(simd, other, panel, terms - count, &mut sums);
                 }
                 Left::Columns(left, ld) => {
                     for k in 0..terms {
@@ -152,6 +150,28 @@ fn read<S: Simd, const R: usize, const V: usize>(
 ) {
     for r in 0..R {
         sums[r].copy_from_slice(S::as_simd_f32s(&from[r * ld..][..V * S::F32_LANES]).0);
+    }
+}
+
+/// Terms of every sum, from rows of the left side.
+#[inline(always)]
+fn add_rows<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    (left, ld): (&[f32], usize),
+    (panel, ldp): (&[f32], usize),
+    terms: usize,
+    sums: &mut [[S::f32s; V]; R],
+) {
+    let mut rows = [left; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &left[r * ld..][..terms];
+    }
+    for k in 0..terms {
+        let mut column = [0.0; R];
+        for r in 0..R {
+            column[r] = rows[r][k];
+        }
+        multiply_add::<S, R, V>(simd, column, &panel[k * ldp..][..V * S::F32_LANES], sums);
     }
 }
 

@@ -47,6 +47,12 @@ params! {
         pub c_start: u32,
         /// Where the cell states before it start.
         pub c_reverse: u32,
+        /// Features `I` of the input.
+        pub input: u32,
+        /// Where the input starts.
+        pub x_start: u32,
+        /// Where the input starts.
+        pub x_reverse: u32,
     }
 }
 
@@ -66,6 +72,9 @@ pub struct Shape {
     pub h_row: usize,
     /// Whether `u` is in panels.
     pub packed: bool,
+    /// Features `I` of the input, where its share of the gates is still to be made; `u` is in panels
+    /// then, below the bias and the input's weights.
+    pub input: Option<usize>,
     /// Whether the activated gates are kept.
     pub keep: bool,
 }
@@ -73,9 +82,11 @@ pub struct Shape {
 /// What is bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bindings {
-    /// Recurrent weights.
+    /// Recurrent weights, and with [`Shape::input`] those of the input.
     pub u: Range,
-    /// Gates.
+    /// The input, with [`Shape::input`].
+    pub x: Option<Range>,
+    /// Gates; without [`Shape::keep`] and with [`Shape::input`] any buffer of its own.
     pub gates: Range,
     /// Hidden states.
     pub h: Range,
@@ -98,6 +109,8 @@ pub struct At {
     pub h_prev: usize,
     /// Cell states before it.
     pub c_prev: usize,
+    /// Its input, where there is one.
+    pub x: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -122,7 +135,11 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         h_reverse: element(other.h_prev),
         c_start: element(one.c_prev),
         c_reverse: element(other.c_prev),
+        input: element(shape.input.unwrap_or(0)),
+        x_start: element(one.x),
+        x_reverse: element(other.x),
     };
+    let x = bound.x.unwrap_or(bound.u);
     Dispatch {
         kernel: LSTM_SEQUENCE_FORWARD,
         variant: 0,
@@ -130,9 +147,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("LENGTHS", padding.flag()),
             ("PACKED", flag(shape.packed)),
             ("KEEP", flag(shape.keep)),
+            ("INPUT", flag(shape.input.is_some())),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c],
+        bindings: vec![bound.u, x, padding.range(bound.u), bound.gates, bound.h, bound.c],
         grid: [groups(shape.batch, ROWS), 1, at.count()],
     }
 }
@@ -148,6 +166,7 @@ impl Params {
             gates: 4 * either(self.gates_start, self.gates_reverse),
             h_prev: either(self.h_start, self.h_reverse),
             c_prev: either(self.c_start, self.c_reverse),
+            x: either(self.x_start, self.x_reverse),
         }
     }
 }
@@ -155,12 +174,12 @@ impl Params {
 /// Calls `each` with the operands of every direction, in the order that the twin takes.
 fn with<R: Real>(
     call: Call<'_, '_, R>,
-    each: impl Fn(&SequenceForward<'_, R>, &[R], &mut [R], &mut [R], &mut [R]),
+    each: impl Fn(&SequenceForward<'_, R>, &[R], &[R], &mut [R], &mut [R], &mut [R]),
 ) {
     let p: Params = call.params();
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (padded, packed, keep) = (is("LENGTHS"), is("PACKED"), is("KEEP"));
-    let [u, lengths, gates, h, c] = call.args else { unreachable!("five bindings") };
+    let [u, x, lengths, gates, h, c] = call.args else { unreachable!("six bindings") };
     let lengths = input(lengths, p.lengths_start);
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
@@ -170,6 +189,7 @@ fn with<R: Real>(
             walk: Walk { steps: p.steps as usize, back: at.back },
             h_row: p.h_row as usize,
             packed,
+            x: is("INPUT").then_some((p.input as usize, at.x)),
             keep,
             lengths: padded.then_some(Lengths { lengths, t: at.t }),
             gates: at.gates,
@@ -177,7 +197,7 @@ fn with<R: Real>(
             c_prev: at.c_prev,
         };
         let u = &input(u, 0)[at.u..];
-        each(&sequence, u, output(gates, 0), output(h, 0), output(c, 0));
+        each(&sequence, u, input(x, 0), output(gates, 0), output(h, 0), output(c, 0));
     }
 }
 
@@ -197,6 +217,7 @@ pub fn row() -> Kernel {
         bindings: const {
             &[
                 read("u", "[H, H] of (i, f, g, o)"),
+                read("x", "[T, B, I]"),
                 read("lengths", "[B]"),
                 write("gates", "[D, T, B, H] of (i, f, g, o)"),
                 write("h", "[T+D, B, D, H]"),
@@ -218,7 +239,7 @@ pub fn row() -> Kernel {
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);
-            4 * rows * u64::from(p.hidden).pow(2)
+            4 * rows * u64::from(p.hidden) * u64::from(p.hidden + p.input)
         }),
         twin,
         twin_f64: twin,

@@ -17,8 +17,12 @@ params! {
         pub b_start: u32,
         /// Where the panels start in their binding.
         pub out_start: u32,
-        /// Elements of the panels.
+        /// Elements to write.
         pub len: u32,
+        /// Rows of a panel.
+        pub rows: u32,
+        /// The row of a panel where B begins.
+        pub first: u32,
     }
 }
 
@@ -30,15 +34,20 @@ pub fn dispatch(panels: &Panels, b: View, out: View) -> Dispatch {
         ldb: panels.ldb as u32,
         b_start: b.start(),
         out_start: out.start(),
-        len: panels.len() as u32,
+        len: reference::panels(panels.k, panels.n) as u32,
+        rows: panels.rows as u32,
+        first: panels.first as u32,
     };
     Dispatch {
         kernel: PACK_PANELS,
         variant: 0,
-        constants: vec![("TRANSPOSE", flag(panels.transpose))],
+        constants: vec![
+            ("TRANSPOSE", flag(panels.transpose)),
+            ("ACCUMULATE", flag(panels.accumulate)),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![b.range, out.range],
-        grid: linear_grid(panels.len()),
+        grid: linear_grid(params.len as usize),
     }
 }
 
@@ -49,6 +58,9 @@ fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Panels, &[R], &mut [R])) 
         n: p.n as usize,
         transpose: call.dispatch.constant("TRANSPOSE") != 0.0,
         ldb: p.ldb as usize,
+        rows: p.rows as usize,
+        first: p.first as usize,
+        accumulate: call.dispatch.constant("ACCUMULATE") != 0.0,
     };
     let [b, out] = call.args else { unreachable!("two bindings") };
     form(&panels, input(b, p.b_start), output(out, p.out_start));
@@ -67,7 +79,7 @@ fn fast(call: Call<'_, '_, f32>) {
 pub fn row() -> Kernel {
     Kernel {
         name: "pack_panels",
-        bindings: const { &[read("b", "[K, N]"), write("out", "[ceil(N / 64), K, 64]")] },
+        bindings: const { &[read("b", "[K, N]"), write("out", "[ceil(N / 64), rows, 64]")] },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
         variants: vec![variant(
@@ -83,6 +95,9 @@ pub fn row() -> Kernel {
         #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: None,
-        tolerance: |_| Tolerance::EXACT,
+        tolerance: |d| match d.constant("ACCUMULATE") != 0.0 {
+            true => Tolerance::Mixed { absolute: 0.0, relative: 1e-7 },
+            false => Tolerance::EXACT,
+        },
     }
 }

@@ -16,6 +16,14 @@ pub(super) const GATES_OF_A_CHUNK: usize = (16 << 20) / 4;
 /// read it.
 const GATES_IN_CACHE: usize = (2 << 20) / 4;
 
+/// Rows of a batch from which on the timesteps make the input's share of the gates themselves: enough to
+/// be worth a pass over the weights. The gates then stay where they are made, which took 2 to 30 % off
+/// every shape; with fewer rows, a product over all timesteps passes large weights less often.
+const FUSED_ROWS: usize = 6;
+
+/// Weights (f32) that a core keeps beside it, 1 MiB, which may be passed for fewer rows than that.
+const FUSED_WEIGHTS: usize = (1 << 20) / 4;
+
 /// The states of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -258,11 +266,11 @@ impl Planner<'_> {
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
         let (directions, state) = (self.shape.directions(), self.shape.state());
         let name = |kind: &str| format!("{kind}_l{l}");
-        let some = self.chunk_steps();
+        let some = if self.fuses() { steps } else { self.chunk_steps() };
         if self.keep {
             let size = [directions, steps, batch, hidden, 4];
             self.workspace(&name("gates"), "[D, T, B, H, 4]", &size);
-        } else if l == 0 {
+        } else if !self.fuses() && self.program.buffer("gates").is_none() {
             let size = [directions, some, batch, hidden, 4];
             self.workspace("gates", "[D, chunk of T, B, H, 4]", &size);
         }
@@ -290,8 +298,8 @@ impl Planner<'_> {
         }
         for first in (0..steps).step_by(some) {
             self.chunk = (first, some.min(steps - first));
-            for d in 0..directions {
-                self.input_projection(l, d);
+            if !self.fuses() {
+                (0..directions).for_each(|d| self.input_projection(l, d));
             }
             if self.walks() {
                 self.sequence_forward(l);
@@ -318,32 +326,76 @@ impl Planner<'_> {
         (most / (4 * self.shape.directions() * self.slot())).clamp(1, self.steps)
     }
 
+    /// Whether the timesteps make the input's share of the gates themselves.
+    pub(super) fn fuses(&self) -> bool {
+        let shape = &self.shape;
+        let rows = 1 + shape.input.max(shape.features()) + shape.hidden;
+        let few = 4 * shape.hidden * rows <= FUSED_WEIGHTS;
+        self.walks() && (self.batch >= FUSED_ROWS || self.steps == 1 || few)
+    }
+
+    /// Rows of the panels that the forward walk through a layer reads: where it fuses, the input's
+    /// bias and weights stand above the recurrent ones.
+    fn walk_rows(&self, l: usize) -> usize {
+        let above = if self.fuses() { self.shape.layer_input(l) + 1 } else { 0 };
+        above + self.shape.hidden
+    }
+
     /// The weights of all layers in panels, for the CPU executor: the first commands of a plan that
     /// leaves parameters as they are, which need not run again before somebody changes them.
     pub(super) fn prepare(&mut self) {
         if !self.packs() {
             return;
         }
+        let columns = 4 * self.shape.hidden;
+        let packed = |planner: &mut Self, name: &str, rows: usize| {
+            let size = [columns.div_ceil(PANEL), rows, PANEL];
+            let buffer = planner.workspace(name, "[panels, K, 64]", &size);
+            Place { buffer, start: 0 }
+        };
         for l in 0..self.shape.layers {
             for d in 0..self.shape.directions() {
-                let columns = 4 * self.shape.hidden;
-                let named = |kind: &str| {
-                    format!("packed_{kind}_l{l}{}", if d == 1 { "_reverse" } else { "" })
-                };
-                let mut weights =
-                    vec![(named("weight_ih"), Role::WeightIh(l, d), self.shape.layer_input(l))];
                 if self.walks() {
-                    weights.push((named("weight_hh"), Role::WeightHh(l, d), self.shape.hidden));
+                    let to = packed(self, &packed_name("weight_hh", l, d), self.walk_rows(l));
+                    self.pack_walk(l, d, to);
                 }
-                for (name, role, k) in weights {
-                    let shape = Panels { k, n: columns, transpose: false, ldb: columns };
-                    let size = [columns.div_ceil(PANEL), k, PANEL];
-                    let buffer = self.workspace(&name, "[panels, K, 64]", &size);
-                    self.pack(&name, &shape, role, Place { buffer, start: 0 });
+                if !self.fuses() {
+                    let name = packed_name("weight_ih", l, d);
+                    let shape = Panels::dense(self.shape.layer_input(l), columns, false);
+                    let to = packed(self, &name, shape.k);
+                    self.pack(&name, &shape, Role::WeightIh(l, d), to);
                 }
             }
         }
         self.program.prepare = self.program.commands.len();
+    }
+
+    /// Packs what the forward walk through a layer reads.
+    fn pack_walk(&mut self, l: usize, d: usize, to: Place) {
+        let (hidden, rows) = (self.shape.hidden, self.walk_rows(l));
+        let columns = 4 * hidden;
+        let label = |what: &str| format!("layer {l}{}, packed {what}", said(d));
+        let part =
+            |k: usize, first: usize| Panels { rows, first, ..Panels::dense(k, columns, false) };
+        if self.fuses() {
+            let input = self.shape.layer_input(l);
+            let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
+            let biases: Vec<Role> = roles
+                .into_iter()
+                .filter(|&role| self.parameter(self.params, role).is_some())
+                .collect();
+            if biases.is_empty() {
+                let len = panels(rows, columns);
+                let all = Range { buffer: to.buffer, start: to.start, len };
+                self.push(&label("weights"), Operation::Zero(all));
+            }
+            for (i, role) in biases.into_iter().enumerate() {
+                let shape = Panels { accumulate: i > 0, ..part(1, 0) };
+                self.pack(&label("bias"), &shape, role, to);
+            }
+            self.pack(&label("input weights"), &part(input, 1), Role::WeightIh(l, d), to);
+        }
+        self.pack(&label("weights"), &part(hidden, rows - hidden), Role::WeightHh(l, d), to);
     }
 
     fn pack(&mut self, label: &str, shape: &Panels, role: Role, to: Place) {
@@ -352,27 +404,30 @@ impl Planner<'_> {
         self.launch(label, dispatch);
     }
 
-    /// The recurrent weights of a layer, or their transposes, in panels that all layers share.
+    /// What a walk through a layer reads, forward or backward, in panels that all layers share.
     pub(super) fn pack_recurrent(&mut self, l: usize, transpose: bool) {
         let hidden = self.shape.hidden;
-        let (k, n) = if transpose { (4 * hidden, hidden) } else { (hidden, 4 * hidden) };
-        let shape = Panels { k, n, transpose, ldb: 4 * hidden };
-        let either = panels(hidden, 4 * hidden).max(panels(4 * hidden, hidden));
         let packed = self.program.buffer("packed").unwrap_or_else(|| {
-            let directions = self.shape.directions();
-            self.workspace("packed", "[D, panels]", &[directions, either])
+            let forward = (0..self.shape.layers).map(|l| panels(self.walk_rows(l), 4 * hidden));
+            let most = forward.chain([panels(4 * hidden, hidden)]).max().unwrap_or(0);
+            self.workspace("packed", "[D, panels]", &[self.shape.directions(), most])
         });
+        let each = self.program.spec(packed).len / self.shape.directions();
         for d in 0..self.shape.directions() {
-            let label = format!("layer {l}{}, packed weights", said(d));
-            let to = Place { buffer: packed, start: d * either };
-            self.pack(&label, &shape, Role::WeightHh(l, d), to);
+            let to = Place { buffer: packed, start: d * each };
+            if transpose {
+                let label = format!("layer {l}{}, packed weights", said(d));
+                let shape = Panels::dense(4 * hidden, hidden, true);
+                self.pack(&label, &shape, Role::WeightHh(l, d), to);
+            } else {
+                self.pack_walk(l, d, to);
+            }
         }
     }
 
-    /// Where the packed recurrent weights of a layer are.
+    /// Where the packed weights that a walk through a layer reads are.
     pub(super) fn packed(&self, l: usize, d: usize) -> Place {
-        let name = format!("packed_weight_hh_l{l}{}", if d == 1 { "_reverse" } else { "" });
-        match self.program.buffer(&name) {
+        match self.program.buffer(&packed_name("weight_hh", l, d)) {
             Some(buffer) => Place { buffer, start: 0 },
             None => {
                 let buffer = self.named("packed");
@@ -392,8 +447,7 @@ impl Planner<'_> {
         let width = self.shape.layer_input(l);
         let mut shape = Product::dense(rows, columns, width, false, false);
         let mut weight = self.required(self.params, Role::WeightIh(l, d));
-        let packed = format!("packed_weight_ih_l{l}{}", if d == 1 { "_reverse" } else { "" });
-        if let Some(buffer) = self.program.buffer(&packed) {
+        if let Some(buffer) = self.program.buffer(&packed_name("weight_ih", l, d)) {
             (shape, weight) = (shape.packed(), Place { buffer, start: 0 });
         }
         let mut label = format!("layer {l}{}, input projection", said(d));
@@ -410,6 +464,8 @@ impl Planner<'_> {
     fn sequence_forward(&mut self, l: usize) {
         let (first, steps) = self.chunk;
         let (batch, hidden) = (self.batch, self.shape.hidden);
+        let (x, width) = (self.layer_input(l), self.shape.layer_input(l));
+        let input = self.fuses().then_some(width);
         let at = |d: usize| {
             let t = self.visit(d, first);
             lstm_sequence_forward::At {
@@ -419,20 +475,28 @@ impl Planner<'_> {
                 gates: self.gates_at(d, t),
                 h_prev: self.h_around(d, t).0,
                 c_prev: self.c_around(d, t).0,
+                x: x.start + t * batch * width,
             }
         };
         let label = |d: usize| {
             let (t, last) = (self.visit(d, first), self.visit(d, first + steps - 1));
             format!("layer {l}{}, t = {t} to {last}", said(d))
         };
+        // Without gates to keep or to add to, none are touched, but a launch binds a buffer.
+        let gates = match input.is_some() && !self.keep {
+            true => self.named("unused"),
+            false => self.gates(l),
+        };
         let bound = |d: usize| lstm_sequence_forward::Bindings {
             u: self.whole(self.packed(l, d).buffer),
-            gates: self.whole(self.gates(l)),
+            x: input.map(|_| self.whole(x.buffer)),
+            gates: self.whole(gates),
             h: self.whole(self.layer("h", l)),
             c: self.whole(self.layer("c", l)),
         };
         let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
-        let shape = lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, keep };
+        let shape =
+            lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
         let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
             .map(|d| {
                 let at = Directions::One(at(d));
@@ -731,6 +795,11 @@ impl Planner<'_> {
             self.copy_sequence("predictions", (steps, outputs), from, to, None, false);
         }
     }
+}
+
+/// The buffer of weights in panels.
+fn packed_name(kind: &str, l: usize, d: usize) -> String {
+    format!("packed_{kind}_l{l}{}", if d == 1 { "_reverse" } else { "" })
 }
 
 /// A direction, as labels name it.

@@ -130,7 +130,8 @@ impl<'a> Planner<'a> {
     pub(super) fn packs(&self) -> bool {
         let (directions, width) = (self.shape.directions(), self.shape.features());
         let slots = (self.steps + directions) * self.batch;
-        let weights = panels(self.shape.input.max(width), 4 * self.shape.hidden);
+        let rows = self.shape.input.max(width) + 1 + self.shape.hidden;
+        let weights = panels(rows, 4 * self.shape.hidden);
         let largest = [
             self.table.len,
             directions * weights.max(panels(4 * self.shape.hidden, self.shape.hidden)),

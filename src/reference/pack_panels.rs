@@ -6,20 +6,21 @@ use super::Real;
 pub const PANEL: usize = 64;
 
 /// Copies `B [K, N]`, or the transpose of a stored `[N, K]`, into panels of [`PANEL`] columns, one
-/// after the other: `[ceil(N / 64), K, 64]`, filled up with zeros. A product that reads a panel reads
-/// memory in order, whatever `N` is.
+/// after the other and filled up with zeros: rows `first` to `first + K` of `[ceil(N / 64), rows, 64]`.
+/// A product that reads a panel reads memory in order, whatever `N` is.
 pub fn pack_panels<R: Real>(p: &Panels, b: &[R], out: &mut [R]) {
-    for (panel, out) in out[..p.len()].chunks_exact_mut(p.k * PANEL).enumerate() {
-        for (k, row) in out.chunks_exact_mut(PANEL).enumerate() {
-            for (i, value) in row.iter_mut().enumerate() {
+    for (panel, out) in out[..p.len()].chunks_exact_mut(p.rows * PANEL).enumerate() {
+        for (k, row) in out.chunks_exact_mut(PANEL).skip(p.first).take(p.k).enumerate() {
+            for (i, out) in row.iter_mut().enumerate() {
                 let n = panel * PANEL + i;
-                *value = if n >= p.n {
+                let value = if n >= p.n {
                     R::zero()
                 } else if p.transpose {
                     b[n * p.ldb + k]
                 } else {
                     b[k * p.ldb + n]
                 };
+                *out = if p.accumulate { *out + value } else { value };
             }
         }
     }
@@ -36,12 +37,24 @@ pub struct Panels {
     pub transpose: bool,
     /// Elements from one stored row of B to the next.
     pub ldb: usize,
+    /// Rows of a panel, which may hold several matrices one below the other.
+    pub rows: usize,
+    /// The row of a panel where this one begins.
+    pub first: usize,
+    /// B is added to what is there.
+    pub accumulate: bool,
 }
 
 impl Panels {
+    /// Dense B alone in its panels.
+    pub fn dense(k: usize, n: usize, transpose: bool) -> Panels {
+        let ldb = if transpose { k } else { n };
+        Panels { k, n, transpose, ldb, rows: k, first: 0, accumulate: false }
+    }
+
     /// Elements of the panels.
     pub fn len(&self) -> usize {
-        panels(self.k, self.n)
+        panels(self.rows, self.n)
     }
 
     /// Whether there are none.
@@ -60,9 +73,13 @@ pub fn in_panels(k: usize, n: usize, terms: usize) -> usize {
     (n / PANEL * terms + k) * PANEL + n % PANEL
 }
 
-/// The `[K, N]` that stands in panels.
-pub(super) fn unpacked<R: Real>((k, n): (usize, usize), panels: &[R]) -> Vec<R> {
-    let at = (0..k).flat_map(|row| (0..n).map(move |column| in_panels(row, column, k)));
+/// Rows of the matrix with `N` columns that stands in panels of so many rows.
+pub(super) fn unpacked<R: Real>(
+    rows: std::ops::Range<usize>,
+    (terms, n): (usize, usize),
+    panels: &[R],
+) -> Vec<R> {
+    let at = rows.flat_map(|row| (0..n).map(move |column| in_panels(row, column, terms)));
     at.map(|at| panels[at]).collect()
 }
 

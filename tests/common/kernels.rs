@@ -126,7 +126,7 @@ pub fn matmul(device: &Device) {
 /// The same with B in panels.
 fn matmul_packed(device: &Device, p: &Product, biases: usize) {
     let p = Product { accumulate: p.accumulate, lda: p.lda, ldc: p.ldc, ..p.packed() };
-    let panels = Panels { k: p.k, n: p.n, transpose: false, ldb: p.n };
+    let panels = Panels::dense(p.k, p.n, false);
     let mut packed = vec![POISON; panels.len()];
     reference::pack_panels(&panels, &normal(p.k * p.n, 1.0, 2), &mut packed);
     let mut launch = Launch::new();
@@ -244,8 +244,8 @@ fn recurrent_weights(
             return weights;
         }
         let panels = match transpose {
-            false => Panels { k: hidden, n: 4 * hidden, transpose, ldb: 4 * hidden },
-            true => Panels { k: 4 * hidden, n: hidden, transpose, ldb: 4 * hidden },
+            false => Panels::dense(hidden, 4 * hidden, transpose),
+            true => Panels::dense(4 * hidden, hidden, transpose),
         };
         let mut out = vec![POISON; panels.len()];
         reference::pack_panels(&panels, &weights, &mut out);
@@ -255,12 +255,18 @@ fn recurrent_weights(
 
 pub fn pack_panels(device: &Device) {
     for (i, (k, n, extra)) in (0..12).map(sizes).chain([(66, 300, 1)]).enumerate() {
-        for transpose in [false, true] {
-            let panels = Panels { k, n, transpose, ldb: if transpose { k } else { n } + extra % 3 };
+        for flags in 0..8 {
+            let (transpose, among_others, accumulate) =
+                (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4);
+            let dense = Panels::dense(k, n, transpose);
+            let first = if among_others { 1 + extra } else { 0 };
+            let rows = k + first + if among_others { i % 3 } else { 0 };
+            let panels = Panels { ldb: dense.ldb + extra % 3, rows, first, accumulate, ..dense };
             let mut launch = Launch::new();
-            let rows = if transpose { n } else { k };
-            let b = launch.buffer(normal(i % 4 + rows * panels.ldb, 1.0, 1), i % 4);
-            let out = launch.poisoned(panels.len());
+            let stored = if transpose { n } else { k };
+            let b = launch.buffer(normal(i % 4 + stored * panels.ldb, 1.0, 1), i % 4);
+            // What other matrices have left there stays.
+            let out = launch.buffer(normal(panels.len(), 1.0, 2), 0);
             launch.check(
                 device,
                 kernels::pack_panels::dispatch(&panels, b, out),
@@ -273,42 +279,76 @@ pub fn pack_panels(device: &Device) {
 pub fn lstm_sequence_forward(device: &Device) {
     for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
         for (directions, padded, packed, keep) in walks(i) {
-            let (slot, h_row) = (batch * hidden, directions * hidden);
-            let h_slot = batch * h_row;
-            let mut launch = Launch::new();
-            let (u, u_at) = recurrent_weights(&mut launch, directions, hidden, (packed, false));
-            let (gates, gates_at) =
-                parts(&mut launch, directions, |d| normal(4 * slot * steps, 2.0, 11 + d));
-            // As in a plan: forward comes from slot 0, reverse from the last one.
-            let given = normal(h_slot, 0.7, 21);
-            let between = vec![POISON; h_slot * steps];
-            let last = if directions == 2 { given.clone() } else { Vec::new() };
-            let h = launch.buffer([given, between, last].concat(), 0);
-            let (c, c_at) = parts(&mut launch, directions, |d| {
-                let (given, rest) = (normal(slot, 1.5, 31 + d), vec![POISON; slot * steps]);
-                if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
-            });
-            let padding = lengths(&mut launch, batch, padded);
-            let at = |d: usize| kernels::lstm_sequence_forward::At {
-                back: d == 1,
-                // Some rows end before the walk, some in it, some not at all.
-                t: if d == 0 { 3 } else { 2 + steps },
-                u: u_at[d],
-                gates: gates_at[d] + d * (steps - 1) * 4 * slot,
-                h_prev: d * ((steps + 1) * h_slot + hidden),
-                c_prev: c_at[d] + d * steps * slot,
-            };
-            let shape =
-                kernels::lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, keep };
-            let bound = kernels::lstm_sequence_forward::Bindings { u, gates, h: h.range, c };
-            let at = both(at, directions);
-            let dispatch = kernels::lstm_sequence_forward::dispatch(&shape, &bound, at, padding);
-            let what = format!(
-                "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}"
-            );
-            launch.check(device, dispatch, what);
+            walk_forward(device, (batch, hidden, steps), (directions, padded, packed, keep), None);
+            if packed {
+                let input = 1 + (i + directions) % 9 * 4;
+                let flags = (directions, padded, packed, keep);
+                walk_forward(device, (batch, hidden, steps), flags, Some(input));
+            }
         }
     }
+}
+
+/// With an input, its share of the gates is made on the way.
+fn walk_forward(
+    device: &Device,
+    (batch, hidden, steps): (usize, usize, usize),
+    (directions, padded, packed, keep): (usize, bool, bool, bool),
+    input: Option<usize>,
+) {
+    let (slot, h_row) = (batch * hidden, directions * hidden);
+    let h_slot = batch * h_row;
+    let mut launch = Launch::new();
+    let (u, u_at) = match input {
+        None => recurrent_weights(&mut launch, directions, hidden, (packed, false)),
+        Some(input) => {
+            let rows = input + 1 + hidden;
+            let std = 2.0 / (rows as f32).sqrt();
+            parts(&mut launch, directions, |d| {
+                let panels = Panels::dense(rows, 4 * hidden, false);
+                let mut out = vec![POISON; panels.len()];
+                let weights = normal(4 * hidden * rows, std, 1 + d);
+                reference::pack_panels(&panels, &weights, &mut out);
+                out
+            })
+        }
+    };
+    let x_slot = batch * input.unwrap_or(0);
+    let x = input.map(|_| parts(&mut launch, directions, |d| normal(x_slot * steps, 1.0, 71 + d)));
+    let (gates, gates_at) =
+        parts(&mut launch, directions, |d| normal(4 * slot * steps, 2.0, 11 + d));
+    // As in a plan: forward comes from slot 0, reverse from the last one. A row that begins in the
+    // middle of a reverse walk finds what stood there.
+    let before = |len: usize| if padded { normal(len, 0.7, 81) } else { vec![POISON; len] };
+    let given = normal(h_slot, 0.7, 21);
+    let between = before(h_slot * steps);
+    let last = if directions == 2 { given.clone() } else { Vec::new() };
+    let h = launch.buffer([given, between, last].concat(), 0);
+    let (c, c_at) = parts(&mut launch, directions, |d| {
+        let (given, rest) = (normal(slot, 1.5, 31 + d), before(slot * steps));
+        if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
+    });
+    let padding = lengths(&mut launch, batch, padded);
+    let at = |d: usize| kernels::lstm_sequence_forward::At {
+        back: d == 1,
+        // Some rows end before the walk, some in it, some not at all.
+        t: if d == 0 { 3 } else { 2 + steps },
+        u: u_at[d],
+        gates: gates_at[d] + d * (steps - 1) * 4 * slot,
+        h_prev: d * ((steps + 1) * h_slot + hidden),
+        c_prev: c_at[d] + d * steps * slot,
+        x: x.as_ref().map_or(0, |(_, at)| at[d] + d * (steps - 1) * x_slot),
+    };
+    let shape =
+        kernels::lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
+    let x = x.as_ref().map(|(range, _)| *range);
+    let bound = kernels::lstm_sequence_forward::Bindings { u, x, gates, h: h.range, c };
+    let dispatch =
+        kernels::lstm_sequence_forward::dispatch(&shape, &bound, both(at, directions), padding);
+    let what = format!(
+        "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}"
+    );
+    launch.check(device, dispatch, what);
 }
 
 pub fn lstm_sequence_backward(device: &Device) {

@@ -26,7 +26,7 @@ pub(super) fn lstm_sequence_backward(
 ) {
     let hidden = sequence.hidden;
     if !sequence.packed {
-        let shape = Panels { k: 4 * hidden, n: hidden, transpose: true, ldb: 4 * hidden };
+        let shape = Panels::dense(4 * hidden, hidden, true);
         return with_scratch(shape.len(), |packed| {
             pack(&shape, w, packed);
             let sequence = SequenceBackward { packed: true, ..*sequence };

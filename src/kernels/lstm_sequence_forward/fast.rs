@@ -33,23 +33,27 @@ pub(in crate::kernels) const SPLIT_FROM: usize = 1 << 19;
 pub(super) fn lstm_sequence_forward(
     sequence: &SequenceForward<'_, f32>,
     u: &[f32],
+    x: &[f32],
     gates: &mut [f32],
     h: &mut [f32],
     c: &mut [f32],
 ) {
     let hidden = sequence.hidden;
     if !sequence.packed {
-        let shape = Panels { k: hidden, n: 4 * hidden, transpose: false, ldb: 4 * hidden };
+        let shape = Panels::dense(hidden, 4 * hidden, false);
         return with_scratch(shape.len(), |packed| {
             pack(&shape, u, packed);
             let sequence = SequenceForward { packed: true, ..*sequence };
-            lstm_sequence_forward(&sequence, packed, gates, h, c);
+            lstm_sequence_forward(&sequence, packed, x, gates, h, c);
         });
     }
-    let u = &u[..panels(hidden, 4 * hidden)];
+    let above = sequence.x.map_or(0, |(input, _)| input + 1);
+    let u = &u[..panels(above + hidden, 4 * hidden)];
+    // Gates that are neither read nor written may be any buffer.
+    let touched = sequence.x.is_none() || sequence.keep;
     let (batch, steps) = (sequence.batch, sequence.walk.steps);
     let (slot, h_slot) = (batch * hidden, batch * sequence.h_row);
-    let work = 4 * hidden * slot * steps;
+    let work = 4 * (hidden + above) * slot * steps;
     let rows = task_rows(hidden);
     let mut tasks: Vec<Task<'_>> = (0..batch.div_ceil(rows))
         .map(|i| Task {
@@ -59,8 +63,10 @@ pub(super) fn lstm_sequence_forward(
             split: batch <= FEW_ROWS && worth(work) && 4 * hidden * slot >= SPLIT_FROM,
             keep: sequence.keep,
             lengths: sequence.lengths.map(|lengths| lengths.rows_from(i * rows)),
+            first: i * rows,
             sequence: *sequence,
             u,
+            x,
             gates: Vec::with_capacity(steps),
             h: Vec::with_capacity(steps + 1),
             c: Vec::with_capacity(steps + 1),
@@ -71,7 +77,8 @@ pub(super) fn lstm_sequence_forward(
         true => start - (count - 1) * slot,
         false => start,
     };
-    for slot in gates[lowest(sequence.gates, 4 * slot, steps)..].chunks_mut(4 * slot).take(steps) {
+    let first = if touched { lowest(sequence.gates, 4 * slot, steps) } else { gates.len() };
+    for slot in gates[first..].chunks_mut(4 * slot).take(steps) {
         let parts = slot.chunks_mut(4 * hidden * rows);
         tasks.iter_mut().zip(parts).for_each(|(task, part)| task.gates.push(part));
     }
@@ -104,8 +111,11 @@ struct Task<'a> {
     split: bool,
     keep: bool,
     lengths: Option<Lengths<'a, f32>>,
+    /// The first row in the batch.
+    first: usize,
     sequence: SequenceForward<'a, f32>,
     u: &'a [f32],
+    x: &'a [f32],
     gates: Vec<&'a mut [f32]>,
     h: Vec<&'a mut [f32]>,
     c: Vec<&'a mut [f32]>,
@@ -119,12 +129,18 @@ impl WithSimd for Task<'_> {
         let Task { hidden, h_row, rows, keep, u, mut gates, mut h, mut c, .. } = self;
         let walk = self.sequence.walk;
         let mut tile = Tile::new();
-        for (n, gates) in gates.iter_mut().enumerate() {
+        let first = self.first;
+        for n in 0..walk.steps {
+            let gates: &mut [f32] = gates.get_mut(n).map_or(&mut [], |gates| gates);
             let (h_prev, h) = h.split_at_mut(n + 1);
             let (c_prev, c) = c.split_at_mut(n + 1);
             let (h_prev, c_prev, h, c) = (&*h_prev[n], &*c_prev[n], &mut *h[0], &mut *c[0]);
             let lengths = self.lengths.map(|lengths| walk.lengths(lengths, n));
-            let step = Step { hidden, h_row, keep, u, h_prev, lengths };
+            let x = self.sequence.x.map(|(input, start)| {
+                let slot = self.sequence.batch * input;
+                (&self.x[walk.at(start, slot, n) + first * input..], input)
+            });
+            let step = Step { hidden, h_row, keep, u, x, h_prev, lengths };
             if self.split {
                 let mut of_rows = Rows {
                     count: rows,
@@ -133,10 +149,11 @@ impl WithSimd for Task<'_> {
                     c: Default::default(),
                     h: Default::default(),
                 };
-                let parts = gates.chunks_mut(4 * hidden).zip(c_prev.chunks(hidden));
-                let states = c.chunks_mut(hidden).zip(h.chunks_mut(h_row));
-                for (r, ((gates, c_prev), (c, h))) in parts.zip(states).enumerate() {
+                for (r, gates) in gates.chunks_mut(4 * hidden).enumerate() {
                     of_rows.gates[r] = gates;
+                }
+                let states = c.chunks_mut(hidden).zip(h.chunks_mut(h_row));
+                for (r, (c_prev, (c, h))) in c_prev.chunks(hidden).zip(states).enumerate() {
                     of_rows.c_prev[r] = c_prev;
                     of_rows.c[r] = c;
                     of_rows.h[r] = &mut h[..hidden];
@@ -144,9 +161,18 @@ impl WithSimd for Task<'_> {
                 split_units(&step, 0, of_rows);
                 continue;
             }
-            for unit in (0..hidden).step_by(UNITS) {
+            // To and fro, since what a core has read last is what its cache still holds.
+            let panels = hidden.div_ceil(UNITS);
+            for i in 0..panels {
+                let unit = if n % 2 == 0 { i } else { panels - 1 - i } * UNITS;
                 let units = UNITS.min(hidden - unit);
                 for (row, count) in blocks(rows) {
+                    if step.x.is_none() {
+                        let of_rows = gates[4 * row * hidden..].chunks(4 * hidden).take(count);
+                        for (tile, gates) in tile.0.chunks_exact_mut(PANEL).zip(of_rows) {
+                            tile[..4 * units].copy_from_slice(&gates[4 * unit..][..4 * units]);
+                        }
+                    }
                     step.product(simd, unit, (row, count), &mut tile);
                     for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
                         if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
@@ -156,7 +182,7 @@ impl WithSimd for Task<'_> {
                         let cells = Cells {
                             keep,
                             tile,
-                            gates: &mut gates[4 * at..][..4 * units],
+                            gates: part_of(gates, 4 * at, 4 * units),
                             c_prev: &c_prev[at..][..units],
                             c: &mut c[at..][..units],
                             h: &mut h[r * h_row + unit..][..units],
@@ -169,18 +195,26 @@ impl WithSimd for Task<'_> {
     }
 }
 
+/// Some elements, or none where there are none.
+#[inline(always)]
+fn part_of(all: &mut [f32], start: usize, len: usize) -> &mut [f32] {
+    if all.is_empty() { all } else { &mut all[start..][..len] }
+}
+
 /// What the units of a timestep share.
 struct Step<'a> {
     hidden: usize,
     h_row: usize,
     keep: bool,
     u: &'a [f32],
+    /// The input from the first row on and its features, where its share isn't in the gates.
+    x: Option<(&'a [f32], usize)>,
     h_prev: &'a [f32],
     lengths: Option<Lengths<'a, f32>>,
 }
 
 impl Step<'_> {
-    /// The recurrent product of some rows for the panel of `unit`.
+    /// The products of some rows for the panel of `unit`.
     #[inline(always)]
     fn product<S: Simd>(
         &self,
@@ -189,16 +223,29 @@ impl Step<'_> {
         (row, count): (usize, usize),
         tile: &mut Tile,
     ) {
+        let columns = (4 * (self.hidden - unit)).min(PANEL);
+        let above = self.x.map_or(0, |(_, input)| 1 + input);
+        let panel = &self.u[4 * unit * (above + self.hidden)..];
+        let (h, h_row) = (&self.h_prev[row * self.h_row..], self.h_row);
+        let (left, panel, terms, from) = match self.x {
+            None => (Left::Rows(h, h_row), panel, self.hidden, From::Out),
+            Some((x, input)) => {
+                let (bias, panel) = panel.split_at(PANEL);
+                let left = Left::Beside((&x[row * input..], input, input), (h, h_row));
+                (left, panel, input + self.hidden, From::Rows(bias, 0))
+            }
+        };
+        let (ldp, ldo, out) = (PANEL, PANEL, &mut tile.0[..]);
         simd.vectorize(RowsTimesPanel {
             rows: count,
-            columns: (4 * (self.hidden - unit)).min(PANEL),
-            left: Left::Rows(&self.h_prev[row * self.h_row..], self.h_row),
-            panel: &self.u[4 * unit * self.hidden..][..self.hidden * PANEL],
-            ldp: PANEL,
-            terms: self.hidden,
-            from: From::Zero,
-            out: &mut tile.0,
-            ldo: PANEL,
+            columns,
+            left,
+            panel,
+            ldp,
+            terms,
+            from,
+            out,
+            ldo,
         });
     }
 }
@@ -221,9 +268,7 @@ impl Cells<'_> {
         while unit < units {
             let mut sums = [simd.splat_f32s(0.0); 4];
             for (v, sum) in sums.iter_mut().enumerate() {
-                let at = (4 * unit + v * lanes).min(4 * units);
-                let share = load(simd, &self.gates[at..]);
-                *sum = simd.add_f32s(load(simd, &self.tile[4 * unit + v * lanes..]), share);
+                *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
             let [i, f, g, o] = by_gate(simd, sums);
             let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
@@ -275,7 +320,9 @@ fn split_units(step: &Step<'_>, unit: usize, rows: Rows<'_>) {
     );
     right.count = left.count;
     for r in 0..left.count {
-        (left.gates[r], right.gates[r]) = std::mem::take(&mut left.gates[r]).split_at_mut(4 * half);
+        let gates = std::mem::take(&mut left.gates[r]);
+        let middle = gates.len().min(4 * half);
+        (left.gates[r], right.gates[r]) = gates.split_at_mut(middle);
         (left.c_prev[r], right.c_prev[r]) = left.c_prev[r].split_at(half);
         (left.c[r], right.c[r]) = std::mem::take(&mut left.c[r]).split_at_mut(half);
         (left.h[r], right.h[r]) = std::mem::take(&mut left.h[r]).split_at_mut(half);
@@ -299,6 +346,11 @@ impl WithSimd for Units<'_, '_> {
         let (all, mut tile) = (rows.c[0].len(), Tile::new());
         for first in (0..all).step_by(UNITS) {
             let units = UNITS.min(all - first);
+            if step.x.is_none() {
+                for (tile, gates) in tile.0.chunks_exact_mut(PANEL).zip(&rows.gates[..rows.count]) {
+                    tile[..4 * units].copy_from_slice(&gates[4 * first..][..4 * units]);
+                }
+            }
             step.product(simd, unit + first, (0, rows.count), &mut tile);
             for (r, tile) in tile.0.chunks_exact(PANEL).take(rows.count).enumerate() {
                 if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
@@ -307,7 +359,7 @@ impl WithSimd for Units<'_, '_> {
                 let cells = Cells {
                     keep: step.keep,
                     tile,
-                    gates: &mut rows.gates[r][4 * first..][..4 * units],
+                    gates: part_of(rows.gates[r], 4 * first, 4 * units),
                     c_prev: &rows.c_prev[r][first..][..units],
                     c: &mut rows.c[r][first..][..units],
                     h: &mut rows.h[r][first..][..units],
