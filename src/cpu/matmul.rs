@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::Aligned;
 use super::panel::{From, Left, RowsTimesPanel, Tile, blocks};
-use super::threads::{for_chunks, with_scratch, worth};
+use super::threads::{for_all, for_chunks, give_scratch, take_scratch, with_scratch, worth};
 use crate::reference::{PANEL, Panels, Product};
 
 /// Terms that pass at a time: a panel of so many rows takes 64 KiB, and stays near a core while all
@@ -20,6 +20,12 @@ const PACK_FROM: usize = 13;
 /// Rows of C that one task computes, about.
 const TASK: usize = 24;
 
+/// Rows of A and C up to which a product of many terms is split over its columns.
+const FEW_ROWS: usize = 512;
+
+/// Panels that a task of such a product owns.
+const OWNED: usize = 2;
+
 /// The product of [`reference::matmul`](crate::reference::matmul), as rows times panels. Each element
 /// is one chain of multiply-adds in the twin's order, whatever is computed beside it.
 ///
@@ -34,6 +40,10 @@ pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32
         (None, false) => Start::Zero,
     };
     let packs = !p.packed_b && (p.transpose_b || p.m >= PACK_FROM);
+    if packs && p.m <= FEW_ROWS && p.k > TERMS && p.n > 2 * PANEL * OWNED {
+        by_columns(p, first, a, b, c);
+        return add_bias(p, bias.as_deref(), c);
+    }
     // Columns at a time: all, or as many as are packed at a time.
     let columns = match packs {
         true => (PACKED / TERMS.min(p.k) / PANEL).max(1) * PANEL,
@@ -60,11 +70,15 @@ pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32
             }
         }
     }
-    if let (Some(bias), true) = (&bias, p.accumulate) {
-        for row in c.chunks_mut(p.ldc) {
-            for (out, bias) in row.iter_mut().zip(&bias[..p.n]) {
-                *out += bias;
-            }
+    add_bias(p, bias.as_deref(), c);
+}
+
+/// Adds biases to sums that began at what was in C.
+fn add_bias(p: &Product, bias: Option<&[f32]>, c: &mut [f32]) {
+    let Some(bias) = bias.filter(|_| p.accumulate) else { return };
+    for row in c.chunks_mut(p.ldc) {
+        for (out, bias) in row.iter_mut().zip(&bias[..p.n]) {
+            *out += bias;
         }
     }
 }
@@ -127,6 +141,100 @@ fn pack_one(panels: &Panels, i: usize, b: &[f32], out: &mut [f32]) {
             let from = &b[(first + column) * panels.ldb + part * TURNED..][..count];
             for (row, &value) in rows.chunks_exact_mut(PANEL).zip(from) {
                 row[column] = value;
+            }
+        }
+    }
+}
+
+/// The product where C is small beside A and B, as gradients of weights are: a task owns some columns
+/// and all their terms, and no task waits for another before the end.
+fn by_columns(p: &Product, first: Start<'_>, a: &[f32], b: &[f32], c: &mut [f32]) {
+    let columns = OWNED * PANEL;
+    let mut tasks: Vec<(usize, Vec<&mut [f32]>)> =
+        (0..p.n).step_by(columns).map(|n| (n, Vec::with_capacity(p.m))).collect();
+    for row in c.chunks_mut(p.ldc) {
+        let parts = row[..p.n].chunks_mut(columns);
+        tasks.iter_mut().zip(parts).for_each(|((_, rows), part)| rows.push(part));
+    }
+    let arch = Arch::new();
+    for_all(tasks, worth(p.m * p.n * p.k), |(n, rows)| {
+        arch.dispatch(Columns { p, first, a, b, n, rows });
+    });
+}
+
+/// Some columns of a product, from `n` on.
+struct Columns<'a> {
+    p: &'a Product,
+    first: Start<'a>,
+    a: &'a [f32],
+    b: &'a [f32],
+    n: usize,
+    rows: Vec<&'a mut [f32]>,
+}
+
+impl WithSimd for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let mut scratch = take_scratch((OWNED * self.p.m + TERMS.min(self.p.k)) * PANEL);
+        self.run(simd, &mut scratch);
+        give_scratch(scratch);
+    }
+}
+
+impl Columns<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S, scratch: &mut [f32]) {
+        let Columns { p, first, a, b, n, .. } = self;
+        let width = self.rows[0].len();
+        let (sums, panel) = scratch.split_at_mut(OWNED * p.m * PANEL);
+        for (i, sums) in sums.chunks_exact_mut(p.m * PANEL).enumerate() {
+            let start = (i * PANEL).min(width);
+            let columns = PANEL.min(width - start);
+            for (row, sums) in self.rows.iter().zip(sums.chunks_exact_mut(PANEL)) {
+                match first {
+                    Start::Zero => sums.fill(0.0),
+                    Start::Bias(bias) => {
+                        sums[..columns].copy_from_slice(&bias[n + start..][..columns]);
+                    }
+                    Start::Result => sums[..columns].copy_from_slice(&row[start..][..columns]),
+                }
+            }
+        }
+        for k in (0..p.k).step_by(TERMS) {
+            let terms = TERMS.min(p.k - k);
+            let panels = Panels { ldb: p.ldb, ..Panels::dense(terms, p.n, p.transpose_b) };
+            let b = if p.transpose_b { &b[k..] } else { &b[k * p.ldb..] };
+            for (i, sums) in sums.chunks_exact_mut(p.m * PANEL).enumerate() {
+                if i * PANEL >= width {
+                    break;
+                }
+                let panel = &mut panel[..terms * PANEL];
+                pack_one(&panels, n / PANEL + i, b, panel);
+                for (row, count) in blocks(p.m) {
+                    simd.vectorize(RowsTimesPanel {
+                        rows: count,
+                        columns: PANEL.min(width - i * PANEL),
+                        left: match p.transpose_a {
+                            true => Left::Columns(&a[k * p.lda + row..], p.lda),
+                            false => Left::Rows(&a[row * p.lda + k..], p.lda),
+                        },
+                        panel,
+                        ldp: PANEL,
+                        terms,
+                        from: From::Out,
+                        out: &mut sums[row * PANEL..],
+                        ldo: PANEL,
+                    });
+                }
+            }
+        }
+        for (i, sums) in sums.chunks_exact(p.m * PANEL).enumerate() {
+            let start = (i * PANEL).min(width);
+            let columns = PANEL.min(width - start);
+            for (row, sums) in self.rows.iter_mut().zip(sums.chunks_exact(PANEL)) {
+                row[start..][..columns].copy_from_slice(&sums[..columns]);
             }
         }
     }

@@ -44,14 +44,25 @@ thread_local! {
     static SCRATCH: Cell<Option<Aligned<f32>>> = const { Cell::new(None) };
 }
 
-/// Calls `with` with `len` elements that this thread keeps for the next call; what they hold doesn't
-/// count. A call inside a call gets others.
-pub(crate) fn with_scratch<T>(len: usize, with: impl FnOnce(&mut [f32]) -> T) -> T {
+/// At least `len` elements that this thread keeps for the next call; what they hold doesn't count. Code
+/// with vectors takes and gives, since a closure would not have their instructions.
+pub(crate) fn take_scratch(len: usize) -> Aligned<f32> {
     let mut scratch = SCRATCH.take().unwrap_or_else(|| Aligned::new(0));
     if scratch.len() < len {
         scratch.resize(len, 0.0);
     }
-    let result = with(&mut scratch[..len]);
+    scratch
+}
+
+/// Keeps elements for the next call.
+pub(crate) fn give_scratch(scratch: Aligned<f32>) {
     SCRATCH.set(Some(scratch));
+}
+
+/// Calls `with` with `len` elements of this thread's.
+pub(crate) fn with_scratch<T>(len: usize, with: impl FnOnce(&mut [f32]) -> T) -> T {
+    let mut scratch = take_scratch(len);
+    let result = with(&mut scratch[..len]);
+    give_scratch(scratch);
     result
 }

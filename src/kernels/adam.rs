@@ -1,6 +1,6 @@
 //! Host side of `adam`.
 
-use super::{ADAM, View, input, output, read, update, variant, write};
+use super::{ADAM, Update, UpdateShare, View, input, output, read, update, variant, write};
 use crate::command::{Call, Dispatch, Kernel};
 use crate::reference::{self, Real, Tolerance};
 
@@ -34,20 +34,31 @@ pub fn dispatch(len: usize, at: &Operands) -> Dispatch {
     update(ADAM, len, Vec::new(), read, &written)
 }
 
-fn twin<R: Real>(call: Call<'_, '_, R>) {
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(UpdateShare<'_, R, 3>)) {
     let p: Params = call.params();
-    let len = p.len as usize;
     let [settings, groups, status, g, param, m, v] = call.args else {
         unreachable!("seven bindings")
     };
-    let step = p.step(settings, groups, status);
-    reference::adam(
-        &step,
-        &input(g, p.start)[..len],
-        &mut output(param, p.start)[..len],
-        &mut output(m, p.start)[..len],
-        &mut output(v, p.start)[..len],
-    );
+    let written = [param, m, v].map(|arg| &mut output(arg, p.start)[..p.len as usize]);
+    form((p.step(settings, groups, status), &input(g, p.start)[..p.len as usize], written));
+}
+
+struct Adam;
+
+impl Update<3> for Adam {
+    #[inline(always)]
+    fn step<R: Real>((step, g, [p, m, v]): UpdateShare<'_, R, 3>) {
+        reference::adam(&step, g, p, m, v);
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, Adam::step);
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, super::update_shares::<Adam, 3>);
 }
 
 /// The row of the table.
@@ -81,6 +92,9 @@ pub fn row() -> Kernel {
         work: None,
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: None,
         tolerance: |_| Tolerance::OPTIMIZER,

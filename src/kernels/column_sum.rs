@@ -48,13 +48,50 @@ pub fn dispatch(
     }
 }
 
-fn twin<R: Real>(call: Call<'_, '_, R>) {
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(usize, usize, &[R], &mut [R], bool)) {
     let p: Params = call.params();
     let [a, out] = call.args else { unreachable!("two bindings") };
     let a = &input(a, p.a_start)[..(p.rows * p.columns) as usize];
     let out = &mut output(out, p.out_start)[..(p.rows.div_ceil(p.chunk) * p.columns) as usize];
     let accumulate = call.dispatch.constant("ACCUMULATE") != 0.0;
-    reference::column_sum(p.columns as usize, p.chunk as usize, a, out, accumulate);
+    form(p.columns as usize, p.chunk as usize, a, out, accumulate);
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, reference::column_sum);
+}
+
+/// A task a chunk of rows.
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    use crate::cpu::threads::{for_chunks, worth};
+    with(call, |columns, chunk, a, out, accumulate| {
+        let arch = pulp::Arch::new();
+        for_chunks(out, columns, worth(a.len()), |i, out| {
+            let a = &a[i * chunk * columns..];
+            let a = &a[..a.len().min(chunk * columns)];
+            arch.dispatch(OfChunk { a, out, accumulate });
+        });
+    });
+}
+
+/// The sums of one chunk, compiled for wide vectors.
+#[cfg(feature = "cpu")]
+struct OfChunk<'a> {
+    a: &'a [f32],
+    out: &'a mut [f32],
+    accumulate: bool,
+}
+
+#[cfg(feature = "cpu")]
+impl pulp::WithSimd for OfChunk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let (columns, rows) = (self.out.len(), self.a.len() / self.out.len());
+        reference::column_sum(columns, rows, self.a, self.out, self.accumulate);
+    }
 }
 
 /// The row of the table.
@@ -72,6 +109,9 @@ pub fn row() -> Kernel {
         work: None,
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: None,
         tolerance: |d| {

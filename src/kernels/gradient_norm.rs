@@ -63,7 +63,7 @@ pub fn dispatch(len: usize, (chunk, first_chunk): (usize, usize), at: &Operands)
     }
 }
 
-fn twin<R: Real>(call: Call<'_, '_, R>) {
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(Groups<'_, R>, usize, &[R], &mut [R])) {
     let p: Params = call.params();
     let [settings, groups, g, partials] = call.args else { unreachable!("four bindings") };
     let groups = Groups {
@@ -72,7 +72,63 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     };
     let g = &input(g, p.g_start)[..p.len as usize];
     let partials = &mut output(partials, p.partials_start)[2 * p.first_chunk as usize..];
-    reference::gradient_norm(groups, (p.chunk as usize, CHUNK), g, partials);
+    form(groups, p.chunk as usize, g, partials);
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, |groups, chunk, g, partials| {
+        reference::gradient_norm(groups, (chunk, CHUNK), g, partials);
+    });
+}
+
+/// A task a chunk.
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    use crate::cpu::threads::{for_chunks, worth};
+    with(call, |groups, chunk, g, partials| {
+        let arch = pulp::Arch::new();
+        let partials = &mut partials[..2 * g.len().div_ceil(chunk)];
+        for_chunks(partials, 2, worth(g.len()), |i, partial| {
+            let first = i * chunk;
+            let (groups, g) = (groups.from(first), &g[first..g.len().min(first + chunk)]);
+            let sum = arch.dispatch(SumOfSquares { groups, g });
+            partial.copy_from_slice(&[sum, CHUNK as f32]);
+            // Where the sum is finite each element is; few chunks come to anything else.
+            if !sum.is_finite() {
+                reference::gradient_norm(groups, (chunk, CHUNK), g, partial);
+            }
+        });
+    });
+}
+
+/// The sum of squares of a chunk, as sums side by side: enough to hide how long an addition takes, and as
+/// many on every processor.
+#[cfg(feature = "cpu")]
+struct SumOfSquares<'a> {
+    groups: Groups<'a, f32>,
+    g: &'a [f32],
+}
+
+#[cfg(feature = "cpu")]
+impl pulp::WithSimd for SumOfSquares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        let mut sums = [0.0f32; 64];
+        for (at, _) in self.groups.active(0..self.g.len()) {
+            let (blocks, rest) = self.g[at].as_chunks::<64>();
+            for block in blocks {
+                for i in 0..64 {
+                    sums[i] += block[i] * block[i];
+                }
+            }
+            for (sum, g) in sums.iter_mut().zip(rest) {
+                *sum += g * g;
+            }
+        }
+        sums.iter().sum()
+    }
 }
 
 /// The row of the table.
@@ -103,6 +159,9 @@ pub fn row() -> Kernel {
         work: None,
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: None,
         // At the most, a quarter for an offset: a wrong one shows.

@@ -244,6 +244,53 @@ fn update(
     }
 }
 
+/// What an optimizer's twin goes over: the step, gradients, and what is written.
+type UpdateShare<'a, R, const N: usize> = (OptimizerStep<'a, R>, &'a [R], [&'a mut [R]; N]);
+
+/// A twin of an optimizer that writes `N` things, of which those that it doesn't have are empty. It has to be
+/// always inlined: the CPU executor compiles it for wide vectors.
+trait Update<const N: usize> {
+    fn step<R: Real>(share: UpdateShare<'_, R, N>);
+}
+
+/// Elements of an update that a task of the CPU executor takes.
+#[cfg(feature = "cpu")]
+const UPDATE_SHARE: usize = 256 * crate::reference::GROUP_BLOCK;
+
+/// An update as the CPU executor does it, in shares of the elements.
+#[cfg(feature = "cpu")]
+fn update_shares<U: Update<N>, const N: usize>((step, g, mut written): UpdateShare<'_, f32, N>) {
+    use crate::cpu::threads::{for_all, worth};
+
+    struct Share<'a, U, const N: usize>(UpdateShare<'a, f32, N>, std::marker::PhantomData<U>);
+
+    impl<U: Update<N>, const N: usize> pulp::WithSimd for Share<'_, U, N> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _: S) {
+            U::step(self.0);
+        }
+    }
+
+    let shares: Vec<_> = (0..g.len())
+        .step_by(UPDATE_SHARE)
+        .map(|first| {
+            let share = written.each_mut().map(|all| {
+                let len = UPDATE_SHARE.min(all.len());
+                all.split_off_mut(..len).unwrap_or_default()
+            });
+            (first, share)
+        })
+        .collect();
+    let arch = pulp::Arch::new();
+    // Memory is what an update waits for.
+    for_all(shares, worth(4 * g.len()), |(first, share)| {
+        let g = &g[first..g.len().min(first + UPDATE_SHARE)];
+        arch.dispatch(Share((step.from(first), g, share), std::marker::PhantomData::<U>));
+    });
+}
+
 /// The value of a pipeline constant that is a bool.
 fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))

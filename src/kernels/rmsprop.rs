@@ -1,6 +1,8 @@
 //! Host side of `rmsprop`.
 
-use super::{RMSPROP, View, flag, input, output, read, update, variant, write};
+use super::{
+    RMSPROP, Update, UpdateShare, View, flag, input, output, read, update, variant, write,
+};
 use crate::command::{Arg, Call, Dispatch, Kernel};
 use crate::reference::{self, Real, RmsPropStates, Tolerance};
 
@@ -60,21 +62,39 @@ pub fn dispatch(len: usize, flags: Flags, at: &Operands) -> Dispatch {
     )
 }
 
-fn twin<R: Real>(call: Call<'_, '_, R>) {
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(UpdateShare<'_, R, 4>)) {
     let p: Params = call.params();
-    let len = p.len as usize;
     let flags = Flags::of(call.dispatch);
     let [settings, groups, status, g, param, square_avg, momentum, grad_avg] = call.args else {
         unreachable!("eight bindings")
     };
-    let step = p.step(settings, groups, status);
-    let mut states = RmsPropStates {
-        square_avg: &mut output(square_avg, p.start)[..len],
-        momentum: flags.momentum.then(|| &mut output(momentum, p.start)[..len]),
-        grad_avg: flags.centered.then(|| &mut output(grad_avg, p.start)[..len]),
-    };
-    let param = &mut output(param, p.start)[..len];
-    reference::rmsprop(&step, &input(g, p.start)[..len], param, &mut states);
+    let all = p.len as usize;
+    let given =
+        [(param, true), (square_avg, true), (momentum, flags.momentum), (grad_avg, flags.centered)];
+    let written =
+        given.map(|(arg, is)| if is { &mut output(arg, p.start)[..all] } else { &mut [] });
+    form((p.step(settings, groups, status), &input(g, p.start)[..all], written));
+}
+
+struct RmsProp;
+
+impl Update<4> for RmsProp {
+    #[inline(always)]
+    fn step<R: Real>((step, g, written): UpdateShare<'_, R, 4>) {
+        let [p, square_avg, momentum, grad_avg] = written;
+        let momentum = Some(momentum).filter(|all| !all.is_empty());
+        let grad_avg = Some(grad_avg).filter(|all| !all.is_empty());
+        reference::rmsprop(&step, g, p, &mut RmsPropStates { square_avg, momentum, grad_avg });
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, RmsProp::step);
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, super::update_shares::<RmsProp, 4>);
 }
 
 /// The largest term of a momentum, or change of a parameter or of an average of gradients.
@@ -135,6 +155,9 @@ pub fn row() -> Kernel {
         work: None,
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: Some(scale),
         // As `OPTIMIZER`, but terms may cancel, and what is left has their error: the absolute

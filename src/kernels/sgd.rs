@@ -1,6 +1,6 @@
 //! Host side of `sgd`.
 
-use super::{SGD, View, flag, input, output, read, update, variant, write};
+use super::{SGD, Update, UpdateShare, View, flag, input, output, read, update, variant, write};
 use crate::command::{Call, Dispatch, Kernel};
 use crate::reference::{self, Real, SgdSettings, Tolerance};
 
@@ -32,20 +32,34 @@ pub fn dispatch(len: usize, momentum: bool, at: &Operands) -> Dispatch {
     update(SGD, len, vec![("MOMENTUM", flag(momentum))], read, &written)
 }
 
-fn twin<R: Real>(call: Call<'_, '_, R>) {
+fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(UpdateShare<'_, R, 2>)) {
     let p: Params = call.params();
-    let len = p.len as usize;
     let has_momentum = call.dispatch.constant("MOMENTUM") != 0.0;
     let [settings, groups, status, g, param, momentum] = call.args else {
         unreachable!("six bindings")
     };
-    let step = p.step(settings, groups, status);
-    reference::sgd(
-        &step,
-        &input(g, p.start)[..len],
-        &mut output(param, p.start)[..len],
-        has_momentum.then(|| &mut output(momentum, p.start)[..len]),
-    );
+    let all = p.len as usize;
+    let momentum = if has_momentum { &mut output(momentum, p.start)[..all] } else { &mut [] };
+    let written = [&mut output(param, p.start)[..all], momentum];
+    form((p.step(settings, groups, status), &input(g, p.start)[..all], written));
+}
+
+struct Sgd;
+
+impl Update<2> for Sgd {
+    #[inline(always)]
+    fn step<R: Real>((step, g, [p, momentum]): UpdateShare<'_, R, 2>) {
+        reference::sgd(&step, g, p, Some(momentum).filter(|all| !all.is_empty()));
+    }
+}
+
+fn twin<R: Real>(call: Call<'_, '_, R>) {
+    with(call, Sgd::step);
+}
+
+#[cfg(feature = "cpu")]
+fn fast(call: Call<'_, '_, f32>) {
+    with(call, super::update_shares::<Sgd, 2>);
 }
 
 /// The largest term of a gradient or a momentum.
@@ -102,6 +116,9 @@ pub fn row() -> Kernel {
         work: None,
         twin,
         twin_f64: twin,
+        #[cfg(feature = "cpu")]
+        fast: Some(fast),
+        #[cfg(not(feature = "cpu"))]
         fast: None,
         scale: Some(scale),
         // Gradients and momentum may cancel; what is left has the error of its terms, of which

@@ -57,6 +57,7 @@ impl AdamSettings {
 ///
 /// # Shapes
 /// All slices `[N]`; `p`, `m`, `v` in place.
+#[inline(always)]
 pub fn adam<R: Real>(step: &OptimizerStep<'_, R>, g: &[R], p: &mut [R], m: &mut [R], v: &mut [R]) {
     for (at, row) in step.updated(g.len()) {
         let c = AdamSettings::from_row(row);

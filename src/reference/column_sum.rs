@@ -8,6 +8,7 @@ use super::Real;
 ///
 /// # Shapes
 /// `out [ceil(M / chunk), N]`.
+#[inline(always)]
 pub fn column_sum<R: Real>(columns: usize, chunk: usize, a: &[R], out: &mut [R], accumulate: bool) {
     for (rows, out) in a.chunks(chunk * columns).zip(out.chunks_exact_mut(columns)) {
         if !accumulate {

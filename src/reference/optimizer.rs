@@ -83,19 +83,32 @@ pub struct Groups<'a, R> {
 }
 
 impl<'a, R: Real> Groups<'a, R> {
-    /// The elements of each block of active groups and the group's settings, over `elements`, which
-    /// start with a block.
+    /// The elements of neighbouring blocks of an active group and the group's settings, over `elements`,
+    /// which start with a block.
     pub(crate) fn active(
         self,
         elements: Range<usize>,
     ) -> impl Iterator<Item = (Range<usize>, &'a [R])> {
-        let end = elements.end;
-        elements.step_by(GROUP_BLOCK).filter_map(move |first| {
-            let group = self.groups[first / GROUP_BLOCK].to_usize().unwrap_or(usize::MAX);
-            let row = self.settings.chunks_exact(SETTINGS).nth(group)?;
+        let Range { mut start, end } = elements;
+        let blocks = &self.groups[..end.div_ceil(GROUP_BLOCK)];
+        let runs = std::iter::from_fn(move || {
+            let group = *blocks.get(start / GROUP_BLOCK).filter(|_| start < end)?;
+            let first = start;
+            let same = blocks[first / GROUP_BLOCK..].iter().take_while(|&&other| other == group);
+            start = end.min(first + same.count().max(1) * GROUP_BLOCK);
+            Some((first..start, group))
+        });
+        runs.filter_map(move |(run, group)| {
+            let row = self.settings.chunks_exact(SETTINGS).nth(group.to_usize()?)?;
             let (common, []) = CommonSettings::from_row(row);
-            common.active.then_some((first..end.min(first + GROUP_BLOCK), row))
+            common.active.then_some((run, row))
         })
+    }
+
+    /// The groups of what begins with element `first`, which starts a block.
+    #[cfg(feature = "cpu")]
+    pub(crate) fn from(self, first: usize) -> Self {
+        Groups { groups: &self.groups[first / GROUP_BLOCK..], ..self }
     }
 }
 
@@ -109,12 +122,18 @@ pub struct OptimizerStep<'a, R> {
 }
 
 impl<'a, R: Real> OptimizerStep<'a, R> {
+    /// The step for what begins with element `first`, which starts a block.
+    #[cfg(feature = "cpu")]
+    pub(crate) fn from(&self, first: usize) -> Self {
+        OptimizerStep { groups: self.groups.from(first), ..*self }
+    }
+
     /// What gradients are multiplied with.
     pub(crate) fn scale(&self) -> R {
         self.status[status::SCALE]
     }
 
-    /// The blocks of `len` elements that change, with their settings.
+    /// The runs of `len` elements that change, with their settings.
     pub(crate) fn updated(&self, len: usize) -> impl Iterator<Item = (Range<usize>, &'a [R])> {
         let applied = self.status[status::APPLY] != R::zero();
         self.groups.active(0..if applied { len } else { 0 })

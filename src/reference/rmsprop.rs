@@ -61,6 +61,7 @@ pub struct RmsPropStates<'a, R> {
 ///
 /// # Shapes
 /// All slices `[N]`; `p` and the states in place.
+#[inline(always)]
 pub fn rmsprop<R: Real>(
     step: &OptimizerStep<'_, R>,
     g: &[R],

@@ -47,6 +47,7 @@ impl SgdSettings {
 ///
 /// # Shapes
 /// All slices `[N]`; `p` and `momentum` in place.
+#[inline(always)]
 pub fn sgd<R: Real>(
     step: &OptimizerStep<'_, R>,
     g: &[R],
