@@ -271,6 +271,13 @@ impl Limits {
     };
 }
 
+impl BufferSpec {
+    /// Bytes of all slots.
+    pub fn bytes(&self) -> u64 {
+        self.len as u64 * self.slots as u64 * 4
+    }
+}
+
 impl Program {
     /// Adds a buffer.
     pub fn add(&mut self, spec: BufferSpec) -> BufferId {
@@ -309,8 +316,13 @@ impl Program {
 
     /// Bytes of the buffers that a session allocates.
     pub fn workspace_bytes(&self) -> u64 {
-        let of = |b: &BufferSpec| b.len as u64 * b.slots as u64 * 4;
-        self.buffers.iter().filter(|b| b.owner == Owner::Workspace).map(of).sum()
+        let own = self.buffers.iter().filter(|b| b.owner == Owner::Workspace);
+        own.map(BufferSpec::bytes).sum()
+    }
+
+    /// Bytes of all buffers, the caller's included.
+    pub fn bytes(&self) -> u64 {
+        self.buffers.iter().map(BufferSpec::bytes).sum()
     }
 
     /// Checks what both executors rely on: every range lies in its buffer and starts where a

@@ -2,7 +2,7 @@
 
 use super::workspace::{Place, Planner};
 use super::{Answer, Encoding, Head, LOSS_SLOTS, Objective, TrainingOptions};
-use crate::command::{BufferId, Operation, Owner, Range};
+use crate::command::{BufferId, Executor, Operation, Owner, Range};
 use crate::kernels::{
     View, accuracy, argmax, cross_entropy_loss, pointwise_loss, reduce_sum, softmax,
 };
@@ -11,8 +11,8 @@ use crate::reference::{CrossEntropy, Pointwise, SETTINGS};
 /// Runs that the host may prepare before it submits, at most.
 const FEED_SLOTS: usize = 16;
 
-/// Elements (64 MiB) that a feed's ring may take where it has more than one slot.
-const FEED_ELEMENTS: usize = 16 << 20;
+/// Elements (16 MiB) that a feed's ring may take where it has more than one slot.
+const FEED_ELEMENTS: usize = 4 << 20;
 
 /// Floating-point operations of one submission, about: a slow GPU takes a quarter of a second,
 /// well below what a driver's watchdog allows.
@@ -56,7 +56,11 @@ impl Planner<'_> {
         let weights = units.saturating_mul(terms.saturating_add(self.shape.input));
         let flop =
             (6 * self.steps * self.batch).saturating_mul(weights.saturating_add(head).max(1));
-        let slots = (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS);
+        let slots = match self.limits.executor {
+            Executor::Gpu => (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS),
+            // A run has ended before the host goes on.
+            Executor::Cpu => 1,
+        };
         let feed = self.ring("feed", "[all that is fed]", &[len], slots, Owner::Workspace);
         let mut start = 0;
         for to in parts {

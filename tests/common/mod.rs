@@ -7,6 +7,7 @@ pub mod golden;
 pub mod kernels;
 pub mod losses;
 pub mod lstm;
+pub mod memory;
 pub mod models;
 pub mod optimizers;
 pub mod random;
@@ -93,6 +94,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("lstm::rows_dont_touch", lstm::rows_dont_touch),
     ("lstm::steps_are_the_sequence", lstm::steps_are_the_sequence),
     ("lstm::a_thousand_sizes", lstm::a_thousand_sizes),
+    ("memory::of_plans", memory::of_plans),
     ("lstm::workspaces_hold_nothing_over", lstm::workspaces_hold_nothing_over),
     ("lstm::unbatched", lstm::unbatched),
     ("lstm::cells_equal_the_reference", lstm::cells_equal_the_reference),
