@@ -1,9 +1,10 @@
 //! The fast CPU form of `matmul`.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::Aligned;
 use super::panel::{From, Left, RowsTimesPanel, Tile, blocks};
+use super::simd::arch;
 use super::threads::{for_all, for_chunks, give_scratch, take_scratch, with_scratch, worth};
 use crate::reference::{PANEL, Panels, Product};
 
@@ -99,7 +100,7 @@ fn bias_row(p: &Product, biases: &[&[f32]]) -> Option<Aligned<f32>> {
 
 /// [`reference::pack_panels`](crate::reference::pack_panels), a task a panel.
 pub fn pack(panels: &Panels, b: &[f32], out: &mut [f32]) {
-    let arch = Arch::new();
+    let arch = arch();
     let out = &mut out[..panels.len()];
     for_chunks(out, panels.rows * PANEL, worth(panels.k * panels.n), |i, out| {
         let out = &mut out[panels.first * PANEL..][..panels.k * PANEL];
@@ -156,7 +157,7 @@ fn by_columns(p: &Product, first: Start<'_>, a: &[f32], b: &[f32], c: &mut [f32]
         let parts = row[..p.n].chunks_mut(columns);
         tasks.iter_mut().zip(parts).for_each(|((_, rows), part)| rows.push(part));
     }
-    let arch = Arch::new();
+    let arch = arch();
     for_all(tasks, worth(p.m * p.n * p.k), |(n, rows)| {
         arch.dispatch(Columns { p, first, a, b, n, rows });
     });
@@ -275,7 +276,7 @@ impl Part<'_> {
         let tasks = if p.m < 2 * TASK { 1 } else { (p.m / TASK).next_multiple_of(2) };
         let rows = p.m.div_ceil(tasks);
         let side_by_side = tasks > 1 && worth(p.m * self.columns * self.terms);
-        let arch = Arch::new();
+        let arch = arch();
         for_chunks(c, rows * p.ldc, side_by_side, |i, c| {
             arch.dispatch(Task { part: self, first: i * rows, right, c });
         });

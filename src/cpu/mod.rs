@@ -64,6 +64,12 @@ impl Cpu {
         self.pool.as_ref().map_or_else(rayon::current_num_threads, |p| p.current_num_threads())
     }
 
+    /// The vectors that it computes with: `"AVX-512"`, `"AVX2"`, `"NEON"`, or `"no vectors"`. They are the
+    /// processor's widest, unless the environment variable `GATEFOLD_VECTORS` is `avx2` or `scalar`.
+    pub fn vectors(&self) -> &'static str {
+        simd::name()
+    }
+
     /// What it has done so far.
     pub fn counts(&self) -> Counts {
         self.counters.counts()

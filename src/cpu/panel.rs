@@ -218,7 +218,7 @@ impl WithSimd for InRegisters {
 /// multiply-adds in registers: what no product can exceed. It is measured, for about 0.1 s.
 pub fn peak_flops(threads: usize) -> f64 {
     const TURNS: usize = 100_000;
-    let arch = pulp::Arch::new();
+    let arch = super::simd::arch();
     let best = |_| {
         let mut best = 0.0f64;
         let start = std::time::Instant::now();

@@ -3,7 +3,34 @@
 //! [`pulp`] finds the widest vectors at run time (AVX-512, AVX2, NEON, or none) and offers their
 //! instructions as safe functions.
 
-use pulp::Simd;
+use std::sync::OnceLock;
+
+use pulp::{Arch, Simd};
+
+/// The widest vectors of the processor, or those that the variable `GATEFOLD_VECTORS` names: `scalar`, or
+/// `avx2` where there are wider ones.
+pub(crate) fn arch() -> Arch {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    *ARCH.get_or_init(|| match std::env::var("GATEFOLD_VECTORS").as_deref() {
+        Ok("scalar") => Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Ok("avx2") => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        _ => Arch::new(),
+    })
+}
+
+/// What they are called.
+pub(crate) fn name() -> &'static str {
+    match arch() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => "AVX2",
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => "AVX-512",
+        #[cfg(target_arch = "aarch64")]
+        Arch::Neon(_) => "NEON",
+        _ => "no vectors",
+    }
+}
 
 /// `exp(x) - 1`, within 2e-7 of its value also where that is small. Beyond -87 and 88 it no longer
 /// changes; NaN stays NaN.
@@ -49,37 +76,37 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.div_f32s(e, simd.add_f32s(e, simd.splat_f32s(2.0)))
 }
 
-/// Vectors of quads, `(i, f, g, o)` of one unit after the other, as a vector a gate.
+/// Vectors of quads, `(i, f, g, o)` one after the other, as a vector a field.
 #[inline(always)]
-pub(crate) fn by_gate<S: Simd>(simd: S, quads: [S::f32s; 4]) -> [S::f32s; 4] {
+pub(crate) fn by_field<S: Simd>(simd: S, quads: [S::f32s; 4]) -> [S::f32s; 4] {
     #[cfg(target_arch = "x86_64")]
     if let Some(turned) = x86::turn(simd, quads, true) {
         return turned;
     }
     let mut turned = quads;
     let (from, to) = (bytemuck::cast_slice(&quads), bytemuck::cast_slice_mut(&mut turned));
-    for unit in 0..S::F32_LANES {
-        for gate in 0..4 {
-            let value: f32 = from[4 * unit + gate];
-            to[gate * S::F32_LANES + unit] = value;
+    for quad in 0..S::F32_LANES {
+        for field in 0..4 {
+            let value: f32 = from[4 * quad + field];
+            to[field * S::F32_LANES + quad] = value;
         }
     }
     turned
 }
 
-/// A vector a gate as vectors of quads.
+/// A vector a field as vectors of quads.
 #[inline(always)]
-pub(crate) fn by_unit<S: Simd>(simd: S, gates: [S::f32s; 4]) -> [S::f32s; 4] {
+pub(crate) fn by_quad<S: Simd>(simd: S, fields: [S::f32s; 4]) -> [S::f32s; 4] {
     #[cfg(target_arch = "x86_64")]
-    if let Some(turned) = x86::turn(simd, gates, false) {
+    if let Some(turned) = x86::turn(simd, fields, false) {
         return turned;
     }
-    let mut turned = gates;
-    let (from, to) = (bytemuck::cast_slice(&gates), bytemuck::cast_slice_mut(&mut turned));
-    for unit in 0..S::F32_LANES {
-        for gate in 0..4 {
-            let value: f32 = from[gate * S::F32_LANES + unit];
-            to[4 * unit + gate] = value;
+    let mut turned = fields;
+    let (from, to) = (bytemuck::cast_slice(&fields), bytemuck::cast_slice_mut(&mut turned));
+    for quad in 0..S::F32_LANES {
+        for field in 0..4 {
+            let value: f32 = from[field * S::F32_LANES + quad];
+            to[4 * quad + field] = value;
         }
     }
     turned
@@ -238,10 +265,11 @@ mod tests {
             for at in (0..64).step_by(4 * S::F32_LANES) {
                 let lanes = |i: usize| at + i * S::F32_LANES;
                 let quads = std::array::from_fn(|i| load(simd, &self.0[lanes(i)..]));
-                let gates = by_gate(simd, quads);
-                for (i, (gate, unit)) in gates.into_iter().zip(by_unit(simd, gates)).enumerate() {
-                    store(simd, &mut out[2][lanes(i)..], gate);
-                    store(simd, &mut out[3][lanes(i)..], unit);
+                let fields = by_field(simd, quads);
+                for (i, (field, quad)) in fields.into_iter().zip(by_quad(simd, fields)).enumerate()
+                {
+                    store(simd, &mut out[2][lanes(i)..], field);
+                    store(simd, &mut out[3][lanes(i)..], quad);
                 }
             }
             out
@@ -302,12 +330,12 @@ mod tests {
     #[test]
     fn quads_turn_and_turn_back() {
         let x = std::array::from_fn(|i| i as f32);
-        for (lanes, [.., gates, units]) in everywhere(&x) {
-            assert_eq!(units, x);
-            for (at, &value) in gates.iter().enumerate() {
+        for (lanes, [.., fields, restored]) in everywhere(&x) {
+            assert_eq!(restored, x);
+            for (at, &value) in fields.iter().enumerate() {
                 let (group, at) = (at / (4 * lanes), at % (4 * lanes));
-                let (gate, unit) = (at / lanes, group * lanes + at % lanes);
-                assert_eq!(value, (4 * unit + gate) as f32, "{lanes} lanes");
+                let (field, quad) = (at / lanes, group * lanes + at % lanes);
+                assert_eq!(value, (4 * quad + field) as f32, "{lanes} lanes");
             }
         }
     }

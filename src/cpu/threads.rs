@@ -2,8 +2,6 @@
 //!
 //! Splits depend on shapes alone; whether the parts run side by side doesn't change them.
 
-use std::cell::Cell;
-
 use rayon::prelude::*;
 
 use super::Aligned;
@@ -41,7 +39,7 @@ pub(crate) fn for_all<T: Send>(items: Vec<T>, side_by_side: bool, each: impl Fn(
 }
 
 thread_local! {
-    static SCRATCH: Cell<Option<Aligned<f32>>> = const { Cell::new(None) };
+    static SCRATCH: std::cell::Cell<Option<Aligned<f32>>> = const { std::cell::Cell::new(None) };
 }
 
 /// At least `len` elements that this thread keeps for the next call; what they hold doesn't count. Code

@@ -361,7 +361,9 @@ impl fmt::Display for Device {
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => write!(f, "GPU: {}", gpu.name()),
             #[cfg(feature = "cpu")]
-            Kind::Cpu(cpu) => write!(f, "CPU ({} threads)", cpu.threads()),
+            Kind::Cpu(cpu) => {
+                write!(f, "CPU ({} threads, {})", cpu.threads(), cpu.vectors())
+            }
         }
     }
 }

@@ -66,7 +66,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
 fn fast(call: Call<'_, '_, f32>) {
     use crate::cpu::threads::{for_chunks, worth};
     with(call, |columns, chunk, a, out, accumulate| {
-        let arch = pulp::Arch::new();
+        let arch = crate::cpu::simd::arch();
         for_chunks(out, columns, worth(a.len()), |i, out| {
             let a = &a[i * chunk * columns..];
             let a = &a[..a.len().min(chunk * columns)];

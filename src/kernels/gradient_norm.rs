@@ -86,7 +86,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
 fn fast(call: Call<'_, '_, f32>) {
     use crate::cpu::threads::{for_chunks, worth};
     with(call, |groups, chunk, g, partials| {
-        let arch = pulp::Arch::new();
+        let arch = crate::cpu::simd::arch();
         let partials = &mut partials[..2 * g.len().div_ceil(chunk)];
         for_chunks(partials, 2, worth(g.len()), |i, partial| {
             let first = i * chunk;

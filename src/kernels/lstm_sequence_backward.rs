@@ -1,7 +1,7 @@
 //! Host side of `lstm_sequence_backward`.
 
 #[cfg(feature = "cpu")]
-mod fast;
+pub(super) mod fast;
 
 use super::{
     Directions, LSTM_SEQUENCE_BACKWARD, Padding, flag, groups, input, output, read, variant, write,

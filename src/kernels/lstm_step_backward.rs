@@ -1,5 +1,8 @@
 //! Host side of `lstm_step_backward`.
 
+#[cfg(feature = "cpu")]
+mod fast;
+
 use super::{
     Directions, LSTM_STEP_BACKWARD, Padding, apart, flag, groups, input, output, read, variant,
     write,
@@ -257,29 +260,9 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
     largest
 }
 
-/// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
-    use super::{BLOCK, PARALLEL_FROM};
-    use rayon::prelude::*;
-
-    with(call, |OneDirection { step, w, gates, c_prev, c, dc }| {
-        if dc.len() * step.terms < PARALLEL_FROM {
-            return reference::lstm_step_backward(&step, w, gates, c_prev, c, dc);
-        }
-        let block = BLOCK * step.hidden;
-        let chunks = gates.par_chunks_mut(4 * block).zip(dc.par_chunks_mut(block)).enumerate();
-        chunks.for_each(|(i, (gates, dc))| {
-            let (first, from) = (i * BLOCK, i * block);
-            let step = StepBackward {
-                incoming: step.incoming.map(|rows| &rows[first * 4 * step.terms..]),
-                dy: step.dy.map(|(dy, row)| (&dy[first * row..], row)),
-                lengths: step.lengths.map(|lengths| lengths.rows_from(first)),
-                ..step
-            };
-            reference::lstm_step_backward(&step, w, gates, &c_prev[from..], &c[from..], dc);
-        });
-    });
+    with(call, fast::lstm_step_backward);
 }
 
 /// The row of the table.

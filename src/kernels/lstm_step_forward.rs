@@ -1,5 +1,8 @@
 //! Host side of `lstm_step_forward`.
 
+#[cfg(feature = "cpu")]
+mod fast;
+
 use super::{
     Directions, LSTM_STEP_FORWARD, Padding, apart, flag, groups, input, output, read, variant,
     write,
@@ -200,31 +203,9 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     with(call, reference::lstm_step_forward);
 }
 
-/// The twin over blocks of rows on several threads; a row's sums stay in the twin's order.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
-    use super::{BLOCK, PARALLEL_FROM};
-    use rayon::prelude::*;
-
-    with(call, |step, u, gates, h_prev, c_prev, h, c| {
-        if gates.len() / 4 * step.terms < PARALLEL_FROM {
-            return reference::lstm_step_forward(step, u, gates, h_prev, c_prev, h, c);
-        }
-        let block = BLOCK * step.hidden;
-        gates
-            .par_chunks_mut(4 * block)
-            .zip(c_prev.par_chunks(block))
-            .zip(h.par_chunks_mut(BLOCK * step.h_row))
-            .zip(c.par_chunks_mut(block))
-            .enumerate()
-            .for_each(|(i, (((gates, c_prev), h), c))| {
-                let first = i * BLOCK;
-                let lengths = step.lengths.map(|lengths| lengths.rows_from(first));
-                let step = StepForward { lengths, ..*step };
-                let h_prev = &h_prev[first * step.h_prev_row..];
-                reference::lstm_step_forward(&step, u, gates, h_prev, c_prev, h, c);
-            });
-    });
+    with(call, fast::lstm_step_forward);
 }
 
 /// The row of the table.

@@ -283,7 +283,7 @@ fn update_shares<U: Update<N>, const N: usize>((step, g, mut written): UpdateSha
             (first, share)
         })
         .collect();
-    let arch = pulp::Arch::new();
+    let arch = crate::cpu::simd::arch();
     // Memory is what an update waits for.
     for_all(shares, worth(4 * g.len()), |(first, share)| {
         let g = &g[first..g.len().min(first + UPDATE_SHARE)];
@@ -332,15 +332,6 @@ pub fn row_grid(rows: usize, classes: usize) -> [u32; 3] {
 pub fn classes_within(budget: usize, passes: usize) -> usize {
     (budget / passes).saturating_sub(8).max(1) * ROW_INVOCATIONS
 }
-
-/// Rows that one task of a fast CPU form computes: fixed, so that the split depends on the shape
-/// alone.
-#[cfg(feature = "cpu")]
-const BLOCK: usize = 8;
-
-/// Weights times rows below which threads cost a timestep more than they win.
-#[cfg(feature = "cpu")]
-const PARALLEL_FROM: usize = 1 << 15;
 
 const fn read(name: &'static str, shape: &'static str) -> Binding {
     Binding { name, shape, access: Access::Read }

@@ -19,6 +19,7 @@ mod backward;
 mod forward;
 mod loss;
 mod options;
+mod packed;
 mod parameters;
 mod shape;
 mod update;

@@ -126,27 +126,6 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    /// Whether products read weights in panels: on the CPU, which binds everything whole.
-    pub(super) fn packs(&self) -> bool {
-        let (directions, width) = (self.shape.directions(), self.shape.features());
-        let slots = (self.steps + directions) * self.batch;
-        let rows = self.shape.input.max(width) + 1 + self.shape.hidden;
-        let weights = panels(rows, 4 * self.shape.hidden);
-        let largest = [
-            self.table.len,
-            directions * weights.max(panels(4 * self.shape.hidden, self.shape.hidden)),
-            slots * self.shape.input.max(width),
-            4 * directions * slots * self.shape.hidden,
-        ];
-        self.limits.executor == Executor::Cpu
-            && largest.iter().all(|&len| len <= self.limits.max_binding)
-    }
-
-    /// Whether one launch runs all timesteps of a layer.
-    pub(super) fn walks(&self) -> bool {
-        self.packs() && self.shape.projection.is_none()
-    }
-
     /// The lengths of the rows, where they have any.
     pub(super) fn padding(&self) -> Padding {
         Padding(self.program.buffer("lengths").map(|lengths| View::of(self.whole(lengths))))

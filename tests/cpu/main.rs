@@ -12,6 +12,7 @@ mod docs;
 mod errors;
 mod init;
 mod plans;
+mod prepared;
 mod programs;
 mod reference;
 mod runs;
@@ -21,6 +22,7 @@ mod shaders;
 mod stocks;
 mod tables;
 mod threads;
+mod vectors;
 
 use gatefold::Device;
 

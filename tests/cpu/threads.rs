@@ -2,16 +2,17 @@
 
 use gatefold::cpu::Cpu;
 use gatefold::train::{Adam, Loss, Trainer};
-use gatefold::{Array, Dataset, Device, Error, Forecaster, LstmConfig};
+use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, Tensor};
 
 use crate::common::random::normal;
 
 fn trained(threads: usize) -> Vec<u32> {
     let device = Device::from_cpu(Cpu::with_threads(threads).unwrap());
-    // Large enough for products to be split over threads.
+    // Large enough for walks, products and updates to be split over threads, gradients of weights over
+    // columns as well.
     let model = Forecaster::new(&device, LstmConfig::new(9, 70).layers(2), 3).unwrap();
     let data = Dataset::new(
-        Array::new(normal(40 * 12 * 9, 1.0, 1), &[40, 12, 9]).unwrap(),
+        Array::new(normal(40 * 24 * 9, 1.0, 1), &[40, 24, 9]).unwrap(),
         Array::new(normal(40 * 3, 1.0, 2), &[40, 3]).unwrap(),
     );
     let mut trainer =
@@ -22,9 +23,22 @@ fn trained(threads: usize) -> Vec<u32> {
     report.step_losses.into_iter().chain(weights).map(f32::to_bits).collect()
 }
 
+/// Outputs of few rows, whose timesteps are split over units.
+fn few_rows(threads: usize) -> Vec<u32> {
+    let device = Device::from_cpu(Cpu::with_threads(threads).unwrap());
+    let lstm = Lstm::new(&device, LstmConfig::new(4, 400)).unwrap();
+    let x = Tensor::from_slice(&device, &normal(9 * 3 * 4, 1.0, 1), &[9, 3, 4]).unwrap();
+    let (y, _) = lstm.forward(&x, None).unwrap();
+    y.to_vec().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
 #[test]
-fn one_thread_and_two_are_bit_equal() {
-    assert_eq!(trained(1), trained(2));
+fn any_number_of_threads_gives_the_same_bits() {
+    let (weights, outputs) = (trained(1), few_rows(1));
+    for threads in [2, 3, 7] {
+        assert!(trained(threads) == weights, "{threads} threads train other weights");
+        assert!(few_rows(threads) == outputs, "{threads} threads give other outputs");
+    }
 }
 
 #[test]

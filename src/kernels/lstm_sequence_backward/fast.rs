@@ -2,11 +2,11 @@
 //! owns some rows of the batch and walks back through all their timesteps. The transposed weights are
 //! panels of 64 units.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
-use crate::cpu::simd::{by_gate, by_unit, load, store, tanh};
+use crate::cpu::simd::{arch, by_field, by_quad, load, store, tanh};
 use crate::cpu::threads::{for_all, with_scratch, worth};
 use crate::kernels::lstm_sequence_forward::fast::{SPLIT_FROM, task_rows};
 use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
@@ -69,7 +69,7 @@ pub(super) fn lstm_sequence_backward(
         tasks.iter_mut().for_each(|task| task.gates.reverse());
     }
     let side_by_side = tasks.len() > 1 && worth(work);
-    let arch = Arch::new();
+    let arch = arch();
     for_all(tasks, side_by_side, |task| arch.dispatch(task));
 }
 
@@ -102,6 +102,7 @@ impl WithSimd for Task<'_> {
             let own = first * hidden;
             let step = Step {
                 hidden,
+                terms: 4 * hidden,
                 w,
                 incoming: done.last().map(|rows| &**rows),
                 c_prev: &c[walk.at(s.c, slot, n + 1) + own..],
@@ -121,33 +122,48 @@ impl WithSimd for Task<'_> {
                 split_units(&step, 0, of_rows);
                 continue;
             }
-            for unit in (0..hidden).step_by(PANEL) {
-                let units = PANEL.min(hidden - unit);
-                for (row, count) in blocks(rows) {
-                    step.product(simd, unit, (row, count), &mut tile);
-                    for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
-                        let at = r * hidden + unit;
-                        let gates = &mut gates[4 * at..][..4 * units];
-                        step.cells(simd, (r, unit), tile, gates, &mut dc[at..][..units]);
-                    }
-                }
-            }
+            step.rows(simd, rows, gates, dc, &mut tile);
         }
     }
 }
 
 /// What the units of a timestep share.
-struct Step<'a> {
-    hidden: usize,
-    w: &'a [f32],
-    incoming: Option<&'a [f32]>,
-    c_prev: &'a [f32],
-    c: &'a [f32],
-    dy: Option<(&'a [f32], usize)>,
-    lengths: Option<Lengths<'a, f32>>,
+pub(in crate::kernels) struct Step<'a> {
+    pub(in crate::kernels) hidden: usize,
+    /// Elements of a row of what comes back.
+    pub(in crate::kernels) terms: usize,
+    pub(in crate::kernels) w: &'a [f32],
+    pub(in crate::kernels) incoming: Option<&'a [f32]>,
+    pub(in crate::kernels) c_prev: &'a [f32],
+    pub(in crate::kernels) c: &'a [f32],
+    pub(in crate::kernels) dy: Option<(&'a [f32], usize)>,
+    pub(in crate::kernels) lengths: Option<Lengths<'a, f32>>,
 }
 
 impl Step<'_> {
+    /// Some rows.
+    #[inline(always)]
+    pub(in crate::kernels) fn rows<S: Simd>(
+        &self,
+        simd: S,
+        rows: usize,
+        gates: &mut [f32],
+        dc: &mut [f32],
+        tile: &mut Tile,
+    ) {
+        for unit in (0..self.hidden).step_by(PANEL) {
+            let units = PANEL.min(self.hidden - unit);
+            for (row, count) in blocks(rows) {
+                self.product(simd, unit, (row, count), tile);
+                for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
+                    let at = r * self.hidden + unit;
+                    let gates = &mut gates[4 * at..][..4 * units];
+                    self.cells(simd, (r, unit), tile, gates, &mut dc[at..][..units]);
+                }
+            }
+        }
+    }
+
     /// What comes back to some rows of the panel of `unit` from the step that ran after this one.
     #[inline(always)]
     fn product<S: Simd>(
@@ -157,7 +173,7 @@ impl Step<'_> {
         (row, count): (usize, usize),
         tile: &mut Tile,
     ) {
-        let terms = 4 * self.hidden;
+        let terms = self.terms;
         if let Some(incoming) = self.incoming {
             simd.vectorize(RowsTimesPanel {
                 rows: count,
@@ -204,7 +220,7 @@ impl Step<'_> {
             for (v, quads) in quads.iter_mut().enumerate() {
                 *quads = load(simd, &gates[(4 * unit + v * lanes).min(4 * units)..]);
             }
-            let [i, f, g, o] = by_gate(simd, quads);
+            let [i, f, g, o] = by_field(simd, quads);
             let tanh_c = tanh(simd, load(simd, &c[unit..]));
             // The slope of tanh is 1 - x^2, that of sigmoid x - x^2.
             let slope = simd.negate_mul_add_f32s(tanh_c, tanh_c, one);
@@ -218,7 +234,7 @@ impl Step<'_> {
             let slope = simd.negate_mul_add_f32s(o, o, o);
             let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), slope);
             store(simd, &mut dc[unit..], simd.mul_f32s(d_cell, f));
-            let quads = by_unit(simd, [d_i, d_f, d_g, d_o]);
+            let quads = by_quad(simd, [d_i, d_f, d_g, d_o]);
             for (v, &quads) in quads.iter().enumerate() {
                 store(simd, &mut gates[(4 * unit + v * lanes).min(4 * units)..], quads);
             }
@@ -241,7 +257,7 @@ const SPLIT: usize = 2;
 fn split_units(step: &Step<'_>, unit: usize, mut rows: Rows<'_>) {
     let panels = rows.dc[0].len().div_ceil(PANEL);
     if panels <= SPLIT {
-        return Arch::new().dispatch(Units { step, unit, rows });
+        return arch().dispatch(Units { step, unit, rows });
     }
     let half = panels / 2 * PANEL;
     let mut right = Rows { count: rows.count, gates: Default::default(), dc: Default::default() };

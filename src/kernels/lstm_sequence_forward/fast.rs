@@ -4,11 +4,11 @@
 //! tasks never wait. The weights are panels of 16 units; the four gates of a unit come out of a
 //! product side by side and become states while they are in registers.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
-use crate::cpu::simd::{by_gate, by_unit, load, sigmoid, store, tanh};
+use crate::cpu::simd::{arch, by_field, by_quad, load, sigmoid, store, tanh};
 use crate::cpu::threads::{for_all, with_scratch, worth};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
@@ -99,7 +99,7 @@ pub(super) fn lstm_sequence_forward(
         }
     }
     let side_by_side = tasks.len() > 1 && worth(work);
-    let arch = Arch::new();
+    let arch = arch();
     for_all(tasks, side_by_side, |task| arch.dispatch(task));
 }
 
@@ -140,7 +140,17 @@ impl WithSimd for Task<'_> {
                 let slot = self.sequence.batch * input;
                 (&self.x[walk.at(start, slot, n) + first * input..], input)
             });
-            let step = Step { hidden, h_row, keep, u, x, h_prev, lengths };
+            let step = Step {
+                hidden,
+                terms: hidden,
+                h_row,
+                h_prev_row: h_row,
+                keep,
+                u,
+                x,
+                h_prev,
+                lengths,
+            };
             if self.split {
                 let mut of_rows = Rows {
                     count: rows,
@@ -161,36 +171,8 @@ impl WithSimd for Task<'_> {
                 split_units(&step, 0, of_rows);
                 continue;
             }
-            // To and fro, since what a core has read last is what its cache still holds.
-            let panels = hidden.div_ceil(UNITS);
-            for i in 0..panels {
-                let unit = if n % 2 == 0 { i } else { panels - 1 - i } * UNITS;
-                let units = UNITS.min(hidden - unit);
-                for (row, count) in blocks(rows) {
-                    if step.x.is_none() {
-                        let of_rows = gates[4 * row * hidden..].chunks(4 * hidden).take(count);
-                        for (tile, gates) in tile.0.chunks_exact_mut(PANEL).zip(of_rows) {
-                            tile[..4 * units].copy_from_slice(&gates[4 * unit..][..4 * units]);
-                        }
-                    }
-                    step.product(simd, unit, (row, count), &mut tile);
-                    for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
-                        if step.lengths.is_some_and(|lengths| lengths.ended(r)) {
-                            continue;
-                        }
-                        let at = r * hidden + unit;
-                        let cells = Cells {
-                            keep,
-                            tile,
-                            gates: part_of(gates, 4 * at, 4 * units),
-                            c_prev: &c_prev[at..][..units],
-                            c: &mut c[at..][..units],
-                            h: &mut h[r * h_row + unit..][..units],
-                        };
-                        cells.run(simd);
-                    }
-                }
-            }
+            let states = States { gates, c_prev, c, h };
+            step.rows(simd, rows, n % 2 == 1, states, &mut tile);
         }
     }
 }
@@ -202,18 +184,73 @@ fn part_of(all: &mut [f32], start: usize, len: usize) -> &mut [f32] {
 }
 
 /// What the units of a timestep share.
-struct Step<'a> {
-    hidden: usize,
-    h_row: usize,
-    keep: bool,
-    u: &'a [f32],
+pub(in crate::kernels) struct Step<'a> {
+    pub(in crate::kernels) hidden: usize,
+    /// Terms of the recurrent product.
+    pub(in crate::kernels) terms: usize,
+    pub(in crate::kernels) h_row: usize,
+    pub(in crate::kernels) h_prev_row: usize,
+    pub(in crate::kernels) keep: bool,
+    pub(in crate::kernels) u: &'a [f32],
     /// The input from the first row on and its features, where its share isn't in the gates.
-    x: Option<(&'a [f32], usize)>,
-    h_prev: &'a [f32],
-    lengths: Option<Lengths<'a, f32>>,
+    pub(in crate::kernels) x: Option<(&'a [f32], usize)>,
+    pub(in crate::kernels) h_prev: &'a [f32],
+    pub(in crate::kernels) lengths: Option<Lengths<'a, f32>>,
+}
+
+/// Some rows of what a timestep reads and writes.
+pub(in crate::kernels) struct States<'a> {
+    pub(in crate::kernels) gates: &'a mut [f32],
+    pub(in crate::kernels) c_prev: &'a [f32],
+    pub(in crate::kernels) c: &'a mut [f32],
+    pub(in crate::kernels) h: &'a mut [f32],
 }
 
 impl Step<'_> {
+    /// Some rows, from the first panel to the last or back: a core that comes from where it was finds what
+    /// its cache still holds.
+    #[inline(always)]
+    pub(in crate::kernels) fn rows<S: Simd>(
+        &self,
+        simd: S,
+        rows: usize,
+        back: bool,
+        states: States<'_>,
+        tile: &mut Tile,
+    ) {
+        let States { gates, c_prev, c, h } = states;
+        let hidden = self.hidden;
+        let panels = hidden.div_ceil(UNITS);
+        for i in 0..panels {
+            let unit = if back { panels - 1 - i } else { i } * UNITS;
+            let units = UNITS.min(hidden - unit);
+            for (row, count) in blocks(rows) {
+                if self.x.is_none() {
+                    let of_rows = gates[4 * row * hidden..].chunks(4 * hidden).take(count);
+                    for (tile, gates) in tile.0.chunks_exact_mut(PANEL).zip(of_rows) {
+                        tile[..4 * units].copy_from_slice(&gates[4 * unit..][..4 * units]);
+                    }
+                }
+                self.product(simd, unit, (row, count), tile);
+                for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
+                    if self.lengths.is_some_and(|lengths| lengths.ended(r)) {
+                        continue;
+                    }
+                    let at = r * hidden + unit;
+                    let cells = Cells {
+                        keep: self.keep,
+                        tile,
+                        gates: part_of(gates, 4 * at, 4 * units),
+                        c_prev: &c_prev[at..][..units],
+                        c: &mut c[at..][..units],
+                        h: &mut h[r * self.h_row + unit..][..units],
+                    };
+                    cells.run(simd);
+                }
+            }
+        }
+    }
+
     /// The products of some rows for the panel of `unit`.
     #[inline(always)]
     fn product<S: Simd>(
@@ -225,14 +262,14 @@ impl Step<'_> {
     ) {
         let columns = (4 * (self.hidden - unit)).min(PANEL);
         let above = self.x.map_or(0, |(_, input)| 1 + input);
-        let panel = &self.u[4 * unit * (above + self.hidden)..];
-        let (h, h_row) = (&self.h_prev[row * self.h_row..], self.h_row);
+        let panel = &self.u[4 * unit * (above + self.terms)..];
+        let (h, h_row) = (&self.h_prev[row * self.h_prev_row..], self.h_prev_row);
         let (left, panel, terms, from) = match self.x {
-            None => (Left::Rows(h, h_row), panel, self.hidden, From::Out),
+            None => (Left::Rows(h, h_row), panel, self.terms, From::Out),
             Some((x, input)) => {
                 let (bias, panel) = panel.split_at(PANEL);
                 let left = Left::Beside((&x[row * input..], input, input), (h, h_row));
-                (left, panel, input + self.hidden, From::Rows(bias, 0))
+                (left, panel, input + self.terms, From::Rows(bias, 0))
             }
         };
         let (ldp, ldo, out) = (PANEL, PANEL, &mut tile.0[..]);
@@ -270,7 +307,7 @@ impl Cells<'_> {
             for (v, sum) in sums.iter_mut().enumerate() {
                 *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
-            let [i, f, g, o] = by_gate(simd, sums);
+            let [i, f, g, o] = by_field(simd, sums);
             let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
             let (g, o) = (tanh(simd, g), sigmoid(simd, o));
             let c_prev = load(simd, &self.c_prev[unit..]);
@@ -278,7 +315,7 @@ impl Cells<'_> {
             store(simd, &mut self.c[unit..], c);
             store(simd, &mut self.h[unit..], simd.mul_f32s(o, tanh(simd, c)));
             if self.keep {
-                let quads = by_unit(simd, [i, f, g, o]);
+                let quads = by_quad(simd, [i, f, g, o]);
                 for (v, &quads) in quads.iter().enumerate() {
                     let at = (4 * unit + v * lanes).min(4 * units);
                     store(simd, &mut self.gates[at..], quads);
@@ -305,7 +342,7 @@ const SPLIT: usize = 8;
 fn split_units(step: &Step<'_>, unit: usize, rows: Rows<'_>) {
     let panels = rows.c[0].len().div_ceil(UNITS);
     if panels <= SPLIT {
-        return Arch::new().dispatch(Units { step, unit, rows });
+        return arch().dispatch(Units { step, unit, rows });
     }
     let half = panels / 2 * UNITS;
     let (mut left, mut right) = (
