@@ -165,7 +165,7 @@ impl Session {
             }
             let first = index < program.prepare;
             if first {
-                // Labels say which timesteps and layers, which doesn't count.
+                // Labels don't count.
                 format!("{:?}", command.operation).hash(&mut recipe);
             }
             command.each_range(&table, |range, access| {
@@ -222,7 +222,7 @@ impl Session {
     /// Where the program has fewer.
     pub fn run_commands(&self, commands: std::ops::Range<usize>, run: usize) {
         if self.pooled {
-            self.cpu.install(|| self.run_here(commands, run));
+            self.cpu.with_threads_of(|| self.run_here(commands, run));
         } else {
             self.run_here(commands, run);
         }
@@ -235,7 +235,7 @@ impl Session {
             self.run_commands(index..index + 1, 0);
             start.elapsed()
         };
-        self.cpu.install(|| (0..self.program.commands.len()).map(one).collect())
+        self.cpu.with_threads_of(|| (0..self.program.commands.len()).map(one).collect())
     }
 
     /// What marks the results of the first commands, as long as their sources are those of now.

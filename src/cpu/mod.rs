@@ -27,7 +27,7 @@ pub(crate) type Aligned<R> = aligned_vec::AVec<R, aligned_vec::ConstAlign<64>>;
 /// The CPU as a device.
 #[derive(Debug)]
 pub struct Cpu {
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Arc<rayon::ThreadPool>>,
     counters: Counters,
     allocated: Allocated,
 }
@@ -56,7 +56,7 @@ impl Cpu {
             .num_threads(threads)
             .build()
             .map_err(|e| refused(format!("{threads} ({e})")))?;
-        Ok(Cpu { pool: Some(pool), ..Cpu::new() })
+        Ok(Cpu { pool: Some(Arc::new(pool)), ..Cpu::new() })
     }
 
     /// How many threads work.
@@ -108,12 +108,10 @@ impl Cpu {
         Session::new(self.clone(), table, program, caller)
     }
 
-    /// Does the work on one of the threads.
-    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => rayon::scope(|_| work()),
-        }
+    /// Does the work with all threads.
+    fn with_threads_of<T>(&self, work: impl FnOnce() -> T) -> T {
+        let helpers = self.threads() - 1;
+        threads::with_team(threads::Team { pool: self.pool.clone(), helpers }, work)
     }
 }
 

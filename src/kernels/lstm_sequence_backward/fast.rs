@@ -113,13 +113,12 @@ impl WithSimd for Task<'_> {
                 lengths: s.lengths.map(|lengths| walk.lengths(lengths.rows_from(first), n)),
             };
             if self.split {
-                let mut of_rows =
-                    Rows { count: rows, gates: Default::default(), dc: Default::default() };
+                let mut of_rows = Rows { count: rows, ..Rows::default() };
                 let parts = gates.chunks_mut(4 * hidden).zip(dc.chunks_mut(hidden));
                 for (r, (gates, dc)) in parts.enumerate() {
                     (of_rows.gates[r], of_rows.dc[r]) = (gates, dc);
                 }
-                split_units(&step, 0, of_rows);
+                split_units(&step, of_rows);
                 continue;
             }
             step.rows(simd, rows, gates, dc, &mut tile);
@@ -244,29 +243,30 @@ impl Step<'_> {
 }
 
 /// Some units of a few rows.
+#[derive(Default)]
 struct Rows<'a> {
     count: usize,
     gates: [&'a mut [f32]; FEW_ROWS],
     dc: [&'a mut [f32]; FEW_ROWS],
 }
 
-/// Panels that are not split further.
+/// Panels of a part.
 const SPLIT: usize = 2;
 
-/// A timestep of a few rows from `unit` on, in halves side by side.
-fn split_units(step: &Step<'_>, unit: usize, mut rows: Rows<'_>) {
-    let panels = rows.dc[0].len().div_ceil(PANEL);
-    if panels <= SPLIT {
-        return arch().dispatch(Units { step, unit, rows });
-    }
-    let half = panels / 2 * PANEL;
-    let mut right = Rows { count: rows.count, gates: Default::default(), dc: Default::default() };
-    for r in 0..rows.count {
-        let gates = std::mem::take(&mut rows.gates[r]);
-        (rows.gates[r], right.gates[r]) = gates.split_at_mut(4 * half);
-        (rows.dc[r], right.dc[r]) = std::mem::take(&mut rows.dc[r]).split_at_mut(half);
-    }
-    rayon::join(|| split_units(step, unit, rows), || split_units(step, unit + half, right));
+/// A timestep of a few rows, in parts side by side.
+fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
+    let hidden = rows.dc[0].len();
+    let parts = (0..hidden).step_by(SPLIT * PANEL).map(|unit| {
+        let units = (SPLIT * PANEL).min(hidden - unit);
+        let mut part = Rows { count: rows.count, ..Rows::default() };
+        for r in 0..rows.count {
+            part.gates[r] = rows.gates[r].split_off_mut(..4 * units).unwrap_or_default();
+            part.dc[r] = rows.dc[r].split_off_mut(..units).unwrap_or_default();
+        }
+        Units { step, unit, rows: part }
+    });
+    let arch = arch();
+    for_all(parts.collect(), true, |part: Units<'_, '_>| arch.dispatch(part));
 }
 
 /// Some units of a few rows, from `unit` on.

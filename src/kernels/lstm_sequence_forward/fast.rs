@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, sigmoid, store, tanh};
-use crate::cpu::threads::{for_all, with_scratch, worth};
+use crate::cpu::threads::{for_all, give_scratch, take_scratch, with_scratch, worth};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
@@ -130,6 +130,16 @@ impl WithSimd for Task<'_> {
         let walk = self.sequence.walk;
         let mut tile = Tile::new();
         let first = self.first;
+        // Hidden and cell states before a timestep and after it, apart from those of other rows: where a
+        // core reads, it fetches what stands behind as well, which another core is about to write.
+        let own = rows * hidden;
+        let mut scratch = take_scratch(4 * own);
+        let (now, rest) = scratch.split_at_mut(2 * own);
+        let (mut now, mut next) = (now.split_at_mut(own), rest[..2 * own].split_at_mut(own));
+        for (own, h) in now.0.chunks_exact_mut(hidden).zip(h[0].chunks(h_row)) {
+            own.copy_from_slice(&h[..hidden]);
+        }
+        now.1.copy_from_slice(c[0]);
         for n in 0..walk.steps {
             let gates: &mut [f32] = gates.get_mut(n).map_or(&mut [], |gates| gates);
             let (h_prev, h) = h.split_at_mut(n + 1);
@@ -143,22 +153,17 @@ impl WithSimd for Task<'_> {
             let step = Step {
                 hidden,
                 terms: hidden,
-                h_row,
-                h_prev_row: h_row,
+                h_row: hidden,
+                h_prev_row: hidden,
                 keep,
                 u,
                 x,
-                h_prev,
+                h_prev: now.0,
                 lengths,
             };
             if self.split {
-                let mut of_rows = Rows {
-                    count: rows,
-                    gates: Default::default(),
-                    c_prev: Default::default(),
-                    c: Default::default(),
-                    h: Default::default(),
-                };
+                let step = Step { h_row, h_prev_row: h_row, h_prev, ..step };
+                let mut of_rows = Rows { count: rows, ..Rows::default() };
                 for (r, gates) in gates.chunks_mut(4 * hidden).enumerate() {
                     of_rows.gates[r] = gates;
                 }
@@ -168,12 +173,25 @@ impl WithSimd for Task<'_> {
                     of_rows.c[r] = c;
                     of_rows.h[r] = &mut h[..hidden];
                 }
-                split_units(&step, 0, of_rows);
+                split_units(&step, of_rows);
                 continue;
             }
-            let states = States { gates, c_prev, c, h };
+            let states = States { gates, c_prev: now.1, c: next.1, h: next.0 };
             step.rows(simd, rows, n % 2 == 1, states, &mut tile);
+            let states = h.chunks_mut(h_row).zip(c.chunks_exact_mut(hidden));
+            let own = next.0.chunks_exact_mut(hidden).zip(next.1.chunks_exact_mut(hidden));
+            for (r, ((h, c), (own_h, own_c))) in states.zip(own).enumerate() {
+                if lengths.is_some_and(|lengths| lengths.ended(r)) {
+                    own_h.copy_from_slice(&h[..hidden]);
+                    own_c.copy_from_slice(c);
+                } else {
+                    h[..hidden].copy_from_slice(own_h);
+                    c.copy_from_slice(own_c);
+                }
+            }
+            std::mem::swap(&mut now, &mut next);
         }
+        give_scratch(scratch);
     }
 }
 
@@ -327,6 +345,7 @@ impl Cells<'_> {
 }
 
 /// Some units of a few rows.
+#[derive(Default)]
 struct Rows<'a> {
     count: usize,
     gates: [&'a mut [f32]; FEW_ROWS],
@@ -335,36 +354,30 @@ struct Rows<'a> {
     h: [&'a mut [f32]; FEW_ROWS],
 }
 
-/// Panels that are not split further.
+/// Panels of a part.
 const SPLIT: usize = 8;
 
-/// A timestep of a few rows from `unit` on, in halves side by side.
-fn split_units(step: &Step<'_>, unit: usize, rows: Rows<'_>) {
-    let panels = rows.c[0].len().div_ceil(UNITS);
-    if panels <= SPLIT {
-        return arch().dispatch(Units { step, unit, rows });
-    }
-    let half = panels / 2 * UNITS;
-    let (mut left, mut right) = (
-        rows,
-        Rows {
-            count: 0,
-            gates: Default::default(),
-            c_prev: Default::default(),
-            c: Default::default(),
-            h: Default::default(),
-        },
-    );
-    right.count = left.count;
-    for r in 0..left.count {
-        let gates = std::mem::take(&mut left.gates[r]);
-        let middle = gates.len().min(4 * half);
-        (left.gates[r], right.gates[r]) = gates.split_at_mut(middle);
-        (left.c_prev[r], right.c_prev[r]) = left.c_prev[r].split_at(half);
-        (left.c[r], right.c[r]) = std::mem::take(&mut left.c[r]).split_at_mut(half);
-        (left.h[r], right.h[r]) = std::mem::take(&mut left.h[r]).split_at_mut(half);
-    }
-    rayon::join(|| split_units(step, unit, left), || split_units(step, unit + half, right));
+/// A timestep of a few rows, in parts side by side.
+fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
+    let hidden = rows.c[0].len();
+    let parts = (0..hidden).step_by(SPLIT * UNITS).map(|unit| {
+        let units = (SPLIT * UNITS).min(hidden - unit);
+        let mut part = Rows { count: rows.count, ..Rows::default() };
+        for r in 0..rows.count {
+            part.gates[r] = first_of(&mut rows.gates[r], 4 * units);
+            part.c[r] = first_of(&mut rows.c[r], units);
+            part.h[r] = first_of(&mut rows.h[r], units);
+            (part.c_prev[r], rows.c_prev[r]) = rows.c_prev[r].split_at(units);
+        }
+        Units { step, unit, rows: part }
+    });
+    let arch = arch();
+    for_all(parts.collect(), true, |part: Units<'_, '_>| arch.dispatch(part));
+}
+
+/// Takes the first elements of a slice, or none where there are none.
+fn first_of<'a>(slice: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    slice.split_off_mut(..len.min(slice.len())).unwrap_or_default()
 }
 
 /// Some units of a few rows, from `unit` on.
