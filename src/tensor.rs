@@ -48,7 +48,9 @@ impl Array {
 #[derive(Clone, Debug)]
 pub struct Tensor {
     device: Device,
-    pub(crate) buffer: Buffer,
+    buffer: Buffer,
+    /// Where they start in it; 0 on a GPU.
+    start: usize,
     shape: Vec<usize>,
 }
 
@@ -60,7 +62,7 @@ impl Tensor {
     pub fn zeros(device: &Device, shape: &[usize]) -> Result<Tensor> {
         let len = elements("Tensor::zeros", "shape", shape)?;
         let buffer = device.create_buffer("tensor", len)?;
-        Ok(Tensor { device: device.clone(), buffer, shape: shape.to_vec() })
+        Ok(Tensor { device: device.clone(), buffer, start: 0, shape: shape.to_vec() })
     }
 
     /// Copies `data`, row-major, to the device.
@@ -79,7 +81,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Gpu`] where the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
-        self.device.read(&self.buffer, 0, self.len())
+        self.device.read(&self.buffer, self.start, self.len())
     }
 
     /// The asynchronous form of [`to_vec`](Self::to_vec): the future polls a GPU of our own, a
@@ -88,7 +90,7 @@ impl Tensor {
     /// # Errors
     /// As [`to_vec`](Self::to_vec).
     pub async fn to_vec_async(&self) -> Result<Vec<f32>> {
-        self.device.read_async(&self.buffer, 0, self.len()).await
+        self.device.read_async(&self.buffer, self.start, self.len()).await
     }
 
     /// A copy with a buffer of its own, on the same device. Nothing is read back.
@@ -98,7 +100,7 @@ impl Tensor {
     pub fn duplicate(&self) -> Result<Tensor> {
         let copy = Tensor::zeros(&self.device, &self.shape)?;
         let mut recorder = self.device.recorder();
-        recorder.copy((&self.buffer, 0), (&copy.buffer, 0), self.len());
+        recorder.copy(self.at(), copy.at(), self.len());
         recorder.submit()?;
         Ok(copy)
     }
@@ -128,7 +130,27 @@ impl Tensor {
 
     /// A tensor over a buffer that something else keeps.
     pub(crate) fn over(device: &Device, buffer: &Buffer, shape: &[usize]) -> Tensor {
-        Tensor { device: device.clone(), buffer: buffer.clone(), shape: shape.to_vec() }
+        Tensor::part(device, (buffer, 0), shape)
+    }
+
+    /// As [`over`](Self::over), from some element on.
+    pub(crate) fn part(
+        device: &Device,
+        (buffer, start): (&Buffer, usize),
+        shape: &[usize],
+    ) -> Tensor {
+        let (device, buffer) = (device.clone(), buffer.clone());
+        Tensor { device, buffer, start, shape: shape.to_vec() }
+    }
+
+    /// Where its elements are.
+    pub(crate) fn at(&self) -> (&Buffer, usize) {
+        (&self.buffer, self.start)
+    }
+
+    /// Where those from some element on are.
+    pub(crate) fn from(&self, element: usize) -> (&Buffer, usize) {
+        (&self.buffer, self.start + element)
     }
 
     /// Where it lives.

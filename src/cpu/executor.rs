@@ -104,6 +104,11 @@ impl<R> Buffer<R> {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether nobody else has it.
+    pub(crate) fn is_unshared(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some()
+    }
+
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
@@ -213,18 +218,24 @@ impl Session {
 
     /// Runs all commands, for the `run`th time where rings count.
     pub fn run(&self, run: usize) {
-        self.run_commands(0..self.program.commands.len(), run);
+        self.run_commands(0..self.program.commands.len(), run, &[]);
     }
 
-    /// Runs some of the commands.
+    /// Runs some of the commands, over some buffers in the place of its own: none that are twice in the
+    /// session then, as large as those, and nothing that [`Program::prepare`] counts.
     ///
     /// # Panics
     /// Where the program has fewer.
-    pub fn run_commands(&self, commands: std::ops::Range<usize>, run: usize) {
+    pub fn run_commands(
+        &self,
+        commands: std::ops::Range<usize>,
+        run: usize,
+        over: &[(BufferId, Buffer)],
+    ) {
         if self.pooled {
-            self.cpu.with_threads_of(|| self.run_here(commands, run));
+            self.cpu.with_threads_of(|| self.run_here(commands, run, over));
         } else {
-            self.run_here(commands, run);
+            self.run_here(commands, run, over);
         }
     }
 
@@ -232,7 +243,7 @@ impl Session {
     pub fn run_timed(&self) -> Vec<Duration> {
         let one = |index: usize| {
             let start = Instant::now();
-            self.run_commands(index..index + 1, 0);
+            self.run_commands(index..index + 1, 0, &[]);
             start.elapsed()
         };
         self.cpu.with_threads_of(|| (0..self.program.commands.len()).map(one).collect())
@@ -255,24 +266,39 @@ impl Session {
         self.results.iter().map(of).all(|found| found == stamp)
     }
 
-    fn lock(&self, written: &[bool]) -> Vec<Option<Guard<'_>>> {
+    fn lock<'a>(
+        &'a self,
+        written: &[bool],
+        over: &'a [(BufferId, Buffer)],
+    ) -> Vec<Option<Guard<'a>>> {
+        let of = |index: usize| {
+            let given = over.iter().find(|(id, _)| id.0 as usize == index);
+            given.map_or(&self.buffers[index], |(_, buffer)| buffer)
+        };
+        let mut other_order;
+        let mut order = &self.lock_order;
+        if !over.is_empty() {
+            other_order = order.clone();
+            other_order.sort_by_key(|&index| of(index).address());
+            order = &other_order;
+        }
         let mut guards: Vec<Option<Guard<'_>>> = self.buffers.iter().map(|_| None).collect();
-        for &index in &self.lock_order {
+        for &index in order {
             guards[index] = Some(if written[index] {
-                Guard::Write(self.buffers[index].exclusive())
+                Guard::Write(of(index).exclusive())
             } else {
-                Guard::Read(self.buffers[index].shared())
+                Guard::Read(of(index).shared())
             });
         }
         guards
     }
 
-    fn run_here(&self, mut range: std::ops::Range<usize>, run: usize) {
+    fn run_here(&self, mut range: std::ops::Range<usize>, run: usize, over: &[(BufferId, Buffer)]) {
         let prepare = self.program.prepare.min(range.end);
         let prepares = range.start < prepare;
         let mut guards = match prepares && !self.is_prepared() {
-            true => self.lock(&self.written),
-            false => self.lock(&self.written_later),
+            true => self.lock(&self.written, over),
+            false => self.lock(&self.written_later, over),
         };
         if prepares {
             // Again, now that nobody else writes.
@@ -280,7 +306,7 @@ impl Session {
                 range.start = prepare;
             } else {
                 drop(guards);
-                guards = self.lock(&self.written);
+                guards = self.lock(&self.written, over);
             }
         }
         self.run_locked(&self.program.commands[range.clone()], run, &mut guards);

@@ -37,6 +37,16 @@ impl Buffer {
         }
     }
 
+    /// Whether nobody else has it; on a GPU nobody can say.
+    pub(crate) fn is_unshared(&mut self) -> bool {
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => false,
+            #[cfg(feature = "cpu")]
+            Buffer::Cpu(buffer) => buffer.is_unshared(),
+        }
+    }
+
     /// Elements.
     pub(crate) fn len(&self) -> usize {
         match self {

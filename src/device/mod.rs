@@ -229,6 +229,16 @@ impl Device {
         }
     }
 
+    /// Whether it is the CPU, which has no submissions and no memory of its own.
+    pub(crate) fn is_cpu(&self) -> bool {
+        match self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(_) => false,
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => true,
+        }
+    }
+
     /// Whether both are the same device.
     pub fn is(&self, other: &Device) -> bool {
         match (&self.kind, &other.kind) {
@@ -349,7 +359,7 @@ impl Device {
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => Recorder::Gpu(gpu::Recorder::new(gpu)),
             #[cfg(feature = "cpu")]
-            Kind::Cpu(_) => Recorder::Cpu,
+            Kind::Cpu(_) => Recorder::Cpu(Vec::new()),
         }
     }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::session::SessionKind;
 use super::{Buffer, Session, Wait};
+use crate::command::BufferId;
+#[cfg(feature = "cpu")]
+use crate::cpu;
 use crate::error::Result;
 #[cfg(feature = "gpu")]
 use crate::gpu;
@@ -12,8 +15,9 @@ use crate::gpu;
 pub(crate) enum Recorder {
     #[cfg(feature = "gpu")]
     Gpu(gpu::Recorder),
+    /// With the buffers that the next run has in the place of a session's own.
     #[cfg(feature = "cpu")]
-    Cpu,
+    Cpu(Vec<(BufferId, cpu::Buffer)>),
 }
 
 impl Recorder {
@@ -35,9 +39,39 @@ impl Recorder {
                 recorder.run_commands(session, commands, run);
             }
             #[cfg(feature = "cpu")]
-            (Recorder::Cpu, SessionKind::Cpu(session)) => session.run_commands(commands, run),
+            (Recorder::Cpu(over), SessionKind::Cpu(session)) => {
+                session.run_commands(commands, run, &std::mem::take(over));
+            }
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a session of another executor"),
+        }
+    }
+
+    /// Puts `len` elements where a session reads them, for its next run alone: the CPU reads them where they
+    /// are.
+    pub(crate) fn input(
+        &mut self,
+        session: &Session,
+        name: &str,
+        (from, start): (&Buffer, usize),
+        len: usize,
+    ) {
+        #[cfg(feature = "cpu")]
+        if let (Recorder::Cpu(over), Buffer::Cpu(from), 0) = (&mut *self, from, start)
+            && let Some(id) = session.program.buffer(name)
+        {
+            return over.push((id, from.clone()));
+        }
+        self.copy((from, start), (&session.known(name), 0), len);
+    }
+
+    /// Has a session's next run on the CPU leave a result in a buffer in the place of its own.
+    pub(crate) fn output(&mut self, id: BufferId, to: &Buffer) {
+        match (self, to) {
+            #[cfg(feature = "cpu")]
+            (Recorder::Cpu(over), Buffer::Cpu(to)) => over.push((id, to.clone())),
+            #[cfg(feature = "gpu")]
+            _ => unreachable!("{id:?} on a GPU"),
         }
     }
 
@@ -60,7 +94,7 @@ impl Recorder {
                 Ok(timestamps.durations(&words))
             }
             #[cfg(feature = "cpu")]
-            (Recorder::Cpu, SessionKind::Cpu(timed), _) => Ok(timed.run_timed()),
+            (Recorder::Cpu(_), SessionKind::Cpu(timed), _) => Ok(timed.run_timed()),
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a session of another executor"),
         }
@@ -74,7 +108,7 @@ impl Recorder {
                 recorder.copy((source, from.1), (target, to.1), len);
             }
             #[cfg(feature = "cpu")]
-            (Recorder::Cpu, Buffer::Cpu(source), Buffer::Cpu(target)) => {
+            (Recorder::Cpu(_), Buffer::Cpu(source), Buffer::Cpu(target)) => {
                 let source = source.read();
                 target.write()[to.1..to.1 + len].copy_from_slice(&source[from.1..from.1 + len]);
             }
@@ -89,7 +123,7 @@ impl Recorder {
             #[cfg(feature = "gpu")]
             (Recorder::Gpu(recorder), Buffer::Gpu(target)) => recorder.zero((target, to.1), len),
             #[cfg(feature = "cpu")]
-            (Recorder::Cpu, Buffer::Cpu(target)) => target.write()[to.1..to.1 + len].fill(0.0),
+            (Recorder::Cpu(_), Buffer::Cpu(target)) => target.write()[to.1..to.1 + len].fill(0.0),
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a buffer of another executor"),
         }
@@ -100,7 +134,7 @@ impl Recorder {
             #[cfg(feature = "gpu")]
             Recorder::Gpu(recorder) => recorder.submit(),
             #[cfg(feature = "cpu")]
-            Recorder::Cpu => Ok(()),
+            Recorder::Cpu(_) => Ok(()),
         }
     }
 

@@ -365,10 +365,10 @@ impl Forecaster {
         let ready = self.network.forward_session(&sequences)?;
         let session = &ready.session;
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        recorder.input(session, "x", x.at(), x.len());
         recorder.run(session, 0);
         let output = ready.plan.output;
-        recorder.copy((&session.buffer(output.buffer), output.start), (&y.buffer, 0), y.len());
+        recorder.copy((&session.buffer(output.buffer), output.start), y.at(), y.len());
         recorder.submit()?;
         Ok(y)
     }

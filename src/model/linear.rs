@@ -64,9 +64,9 @@ impl Linear {
         let y = Tensor::zeros(device, &[x.shape()[0], shape.outputs()])?;
         let ready = self.network.forward_session(&Sequences::new(1, x.shape()[0]))?;
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&ready.session.known("x"), 0), x.len());
+        recorder.input(&ready.session, "x", x.at(), x.len());
         recorder.run(&ready.session, 0);
-        recorder.copy((&ready.session.known("y"), 0), (&y.buffer, 0), y.len());
+        recorder.copy((&ready.session.known("y"), 0), y.at(), y.len());
         recorder.submit()?;
         Ok(y)
     }

@@ -223,13 +223,26 @@ impl Lstm {
         state: Option<&LstmState>,
     ) -> Result<(Tensor, LstmState)> {
         let sizes = self.expect("Lstm::forward", x, lengths, state)?;
-        let ready = self.network.forward_session(&sizes.sequences)?;
-        let results = self.results(sizes)?;
-        let mut recorder = self.start(&ready.session, x, lengths, state)?;
+        let mut ready = self.network.forward_session(&sizes.sequences)?;
+        let mut recorder = self.start(&ready.session, (x, true), lengths, state)?;
+        let device = &self.network.device;
+        if !device.is_cpu() {
+            let results = self.results(sizes)?;
+            recorder.run(&ready.session, 0);
+            finish(&mut recorder, &ready.session, &ready.plan, &results);
+            recorder.submit()?;
+            return Ok(results);
+        }
+        // The CPU leaves the outputs where the caller finds them.
+        let output = ready.plan.output;
+        let len = ready.plan.program.spec(output.buffer).len;
+        let buffer = ready.result(device, len)?;
+        recorder.output(output.buffer, &buffer);
         recorder.run(&ready.session, 0);
-        finish(&mut recorder, &ready.session, &ready.plan, &results);
-        recorder.submit()?;
-        Ok(results)
+        let y = Tensor::part(device, (&buffer, output.start), &self.sizes_of_outputs(&sizes));
+        let last = self.zero_state(sizes.sequences.batch, sizes.batched)?;
+        copy_state(&mut recorder, &ready.session, &last);
+        Ok((y, last))
     }
 
     /// One timestep of a stream: runs over `x_t [B, I]`, puts the new states in `state`'s tensors
@@ -249,10 +262,10 @@ impl Lstm {
         let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
         let session = &ready.session;
         let y = Tensor::zeros(device, &[batch, shape.features()])?;
-        let mut recorder = self.start(session, x_t, None, Some(state))?;
+        let mut recorder = self.start(session, (x_t, true), None, Some(state))?;
         recorder.run(session, 0);
         let output = ready.plan.output;
-        recorder.copy((&session.buffer(output.buffer), output.start), (&y.buffer, 0), y.len());
+        recorder.copy((&session.buffer(output.buffer), output.start), y.at(), y.len());
         copy_state(&mut recorder, session, state);
         recorder.submit()?;
         Ok(y)
@@ -423,7 +436,7 @@ impl Lstm {
             let learned = network.table.get(role).map(|entry| entry.start);
             for index in 0..tensor.shape()[0] {
                 for row in rows {
-                    let to = (&tensor.buffer, (index * batch + row) * width);
+                    let to = tensor.from((index * batch + row) * width);
                     match learned {
                         Some(start) => {
                             recorder.copy((&network.params, start + index * width), to, width);
@@ -476,7 +489,7 @@ impl Lstm {
             let key = Dropout::halves(Dropout::key(network.config.seed, step));
             network.device.write(&ready.session.known("key"), 0, &key)?;
         }
-        let mut recorder = self.start(&ready.session, x, lengths, state)?;
+        let mut recorder = self.start(&ready.session, (x, false), lengths, state)?;
         recorder.run_commands(&ready.session, 0..ready.plan.backward_from, 0);
         finish(&mut recorder, &ready.session, &ready.plan, &results);
         recorder.submit()?;
@@ -574,22 +587,26 @@ impl Lstm {
 
     /// The tensors that a call returns.
     fn results(&self, sizes: Sizes) -> Result<(Tensor, LstmState)> {
+        let state = self.zero_state(sizes.sequences.batch, sizes.batched)?;
+        Ok((Tensor::zeros(&self.network.device, &self.sizes_of_outputs(&sizes))?, state))
+    }
+
+    /// The sizes of a call's outputs.
+    fn sizes_of_outputs(&self, sizes: &Sizes) -> Vec<usize> {
         let Sequences { steps, batch, batch_first, .. } = sizes.sequences;
         let features = self.network.shape.features();
-        let size = match (sizes.batched, batch_first) {
+        match (sizes.batched, batch_first) {
             (false, _) => vec![steps, features],
             (true, false) => vec![steps, batch, features],
             (true, true) => vec![batch, steps, features],
-        };
-        let state = self.zero_state(batch, sizes.batched)?;
-        Ok((Tensor::zeros(&self.network.device, &size)?, state))
+        }
     }
 
-    /// Puts a call's input where its plan reads it.
+    /// Puts a call's input where its plan reads it, in one run or in several.
     fn start(
         &self,
         session: &Session,
-        x: &Tensor,
+        (x, once): (&Tensor, bool),
         lengths: Option<&[usize]>,
         state: Option<&LstmState>,
     ) -> Result<Recorder> {
@@ -600,10 +617,13 @@ impl Lstm {
             device.write(&session.known("lengths"), 0, &lengths)?;
         }
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        match once {
+            true => recorder.input(session, "x", x.at(), x.len()),
+            false => recorder.copy(x.at(), (&session.known("x"), 0), x.len()),
+        }
         if let Some(state) = state {
             for (name, tensor) in [("h_0", &state.h), ("c_0", &state.c)] {
-                recorder.copy((&tensor.buffer, 0), (&session.known(name), 0), tensor.len());
+                recorder.copy(tensor.at(), (&session.known(name), 0), tensor.len());
             }
         }
         Ok(recorder)
@@ -614,13 +634,13 @@ impl Lstm {
 fn finish(recorder: &mut Recorder, session: &Session, plan: &Plan, to: &(Tensor, LstmState)) {
     let (y, state) = to;
     let from = (&session.buffer(plan.output.buffer), plan.output.start);
-    recorder.copy(from, (&y.buffer, 0), y.len());
+    recorder.copy(from, y.at(), y.len());
     copy_state(recorder, session, state);
 }
 
 pub(super) fn copy_state(recorder: &mut Recorder, session: &Session, state: &LstmState) {
     for (name, tensor) in [("h_n", &state.h), ("c_n", &state.c)] {
-        recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
+        recorder.copy((&session.known(name), 0), tensor.at(), tensor.len());
     }
 }
 

@@ -107,14 +107,14 @@ impl LstmCell {
             c: Tensor::zeros(device, &[batch, shape.hidden])?,
         };
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        recorder.input(session, "x", x.at(), x.len());
         if let Some(state) = state {
-            recorder.copy((&state.h.buffer, 0), (&session.known("h_0"), 0), state.h.len());
-            recorder.copy((&state.c.buffer, 0), (&session.known("c_0"), 0), state.c.len());
+            recorder.copy(state.h.at(), (&session.known("h_0"), 0), state.h.len());
+            recorder.copy(state.c.at(), (&session.known("c_0"), 0), state.c.len());
         }
         recorder.run(session, 0);
-        recorder.copy((&session.known("h_n"), 0), (&next.h.buffer, 0), next.h.len());
-        recorder.copy((&session.known("c_n"), 0), (&next.c.buffer, 0), next.c.len());
+        recorder.copy((&session.known("h_n"), 0), next.h.at(), next.h.len());
+        recorder.copy((&session.known("c_n"), 0), next.c.at(), next.c.len());
         recorder.submit()?;
         Ok(next)
     }

@@ -35,11 +35,14 @@ pub(crate) struct Ready {
 struct Workspace {
     buffers: HashMap<String, Buffer>,
     sessions: Vec<(Key, Ready)>,
+    /// What callers were given last and may have let go since.
+    given: Vec<Buffer>,
 }
 
 impl Workspace {
     fn bytes(&self) -> u64 {
-        self.buffers.values().map(|buffer| 4 * buffer.len() as u64).sum()
+        let all = self.buffers.values().chain(&self.given);
+        all.map(|buffer| 4 * buffer.len() as u64).sum()
     }
 
     /// Binds a plan to the workspace's buffers, once they are large enough.
@@ -145,12 +148,39 @@ impl SessionCache {
     }
 }
 
+/// Results that a workspace remembers: the one that a caller still has while it asks for the next.
+const GIVEN: usize = 2;
+
 /// A session that is out of its cache until this is dropped.
 pub(crate) struct InUse {
     cache: SessionCache,
     key: Key,
     workspace: Workspace,
     ready: Option<Ready>,
+}
+
+impl InUse {
+    /// A buffer for a result that the caller keeps: one that it has let go, or a new one.
+    pub(crate) fn result(&mut self, device: &Device, len: usize) -> Result<Buffer> {
+        let given = &mut self.workspace.given;
+        // Those that are too small, or larger than it takes, would only be in the way.
+        let mut free = None;
+        for mut buffer in std::mem::take(given) {
+            match buffer.is_unshared() {
+                true if free.is_none() && buffer.len() == len => free = Some(buffer),
+                true => {}
+                false => given.push(buffer),
+            }
+        }
+        let buffer = match free {
+            Some(buffer) => buffer,
+            None => device.create_buffer("result", len)?,
+        };
+        let excess = (given.len() + 1).saturating_sub(GIVEN);
+        given.drain(..excess);
+        given.push(buffer.clone());
+        Ok(buffer)
+    }
 }
 
 impl Deref for InUse {

@@ -235,7 +235,7 @@ impl StreamPool {
                 got: "none".to_owned(),
             });
         }
-        self.lstm.device().write(&self.x.buffer, 0, &x)?;
+        self.lstm.device().write(self.x.at().0, self.x.at().1, &x)?;
         let x = self.x.clone();
         self.advance(operation, &x, &fed)?;
         Ok(rows)
@@ -272,14 +272,14 @@ impl StreamPool {
             device.write(&buffer, 0, &fresh)?;
         }
         let mut recorder = device.recorder();
-        recorder.copy((&x.buffer, 0), (&session.known("x"), 0), x.len());
+        recorder.input(session, "x", x.at(), x.len());
         for (name, tensor) in [("h_0", &self.state.h), ("c_0", &self.state.c)] {
-            recorder.copy((&tensor.buffer, 0), (&session.known(name), 0), tensor.len());
+            recorder.copy(tensor.at(), (&session.known(name), 0), tensor.len());
         }
         recorder.run(session, 0);
         let output = ready.plan.output;
         let from = (&session.buffer(output.buffer), output.start);
-        recorder.copy(from, (&self.y.buffer, 0), self.y.len());
+        recorder.copy(from, self.y.at(), self.y.len());
         copy_state(&mut recorder, session, &self.state);
         recorder.submit()?;
         drop(ready);
@@ -321,8 +321,8 @@ impl StreamPool {
         for (pool, own) in [(&self.state.h, &state.h), (&self.state.c, &state.c)] {
             let width = pool.shape()[2];
             for l in 0..pool.shape()[0] {
-                let place = (&pool.buffer, (l * self.capacity() + row) * width);
-                let single = (&own.buffer, l * width);
+                let place = pool.from((l * self.capacity() + row) * width);
+                let single = own.from(l * width);
                 match to_pool {
                     true => recorder.copy(single, place, width),
                     false => recorder.copy(place, single, width),

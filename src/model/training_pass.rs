@@ -62,7 +62,7 @@ impl TrainingPass {
         for (name, tensor, like) in parts {
             let to = session.known(name);
             match tensor {
-                Some(tensor) => recorder.copy((&tensor.buffer, 0), (&to, 0), tensor.len()),
+                Some(tensor) => recorder.copy(tensor.at(), (&to, 0), tensor.len()),
                 None => recorder.zero((&to, 0), like.len()),
             }
         }
@@ -75,7 +75,7 @@ impl TrainingPass {
             ("grads", &gradients.parameters),
         ];
         for (name, tensor) in results {
-            recorder.copy((&session.known(name), 0), (&tensor.buffer, 0), tensor.len());
+            recorder.copy((&session.known(name), 0), tensor.at(), tensor.len());
         }
         recorder.submit()?;
         Ok(gradients)

@@ -551,6 +551,36 @@ pub fn a_thousand_sizes(device: &Device) {
     }
 }
 
+/// What a call has returned stays as it is, whatever is called later, and can be another call's input.
+pub fn results_stay(device: &Device) {
+    let lstm = Lstm::new(device, LstmConfig::new(5, 5)).unwrap();
+    let x: Vec<Tensor> = (0..4)
+        .map(|i| Tensor::from_slice(device, &normal(6 * 8 * 5, 1.0, i), &[6, 8, 5]).unwrap())
+        .collect();
+    let run = |x: &Tensor| lstm.forward(x, None).unwrap().0;
+    let alone: Vec<Vec<f32>> = x.iter().map(|x| run(x).to_vec().unwrap()).collect();
+    let kept: Vec<Tensor> = x.iter().map(run).collect();
+    for (kept, alone) in kept.iter().zip(&alone) {
+        assert_eq!(&kept.to_vec().unwrap(), alone);
+    }
+    // A clone keeps them after its original is gone; a copy has its own.
+    let (clone, copy) = (kept[3].clone(), kept[3].duplicate().unwrap());
+    drop(kept);
+    let mut last = run(&x[0]);
+    for x in &x {
+        last = run(x);
+    }
+    assert_eq!(last.to_vec().unwrap(), alone[3]);
+    assert_eq!(clone.to_vec().unwrap(), alone[3]);
+    assert_eq!(copy.to_vec().unwrap(), alone[3]);
+    // One run over the outputs of another, and over those of that.
+    let given = Tensor::from_slice(device, &alone[3], &[6, 8, 5]).unwrap();
+    let (twice, want) = (run(&clone), run(&given));
+    assert_eq!(twice.to_vec().unwrap(), want.to_vec().unwrap());
+    assert_eq!(run(&twice).to_vec().unwrap(), run(&want).to_vec().unwrap());
+    assert_eq!(clone.to_vec().unwrap(), alone[3]);
+}
+
 /// Every command of plans in many configurations beside its twin, and the same plans cut by small
 /// limits.
 pub fn gradients_in_lockstep(device: &Device) {

@@ -94,6 +94,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("lstm::rows_dont_touch", lstm::rows_dont_touch),
     ("lstm::steps_are_the_sequence", lstm::steps_are_the_sequence),
     ("lstm::a_thousand_sizes", lstm::a_thousand_sizes),
+    ("lstm::results_stay", lstm::results_stay),
     ("memory::of_plans", memory::of_plans),
     ("lstm::workspaces_hold_nothing_over", lstm::workspaces_hold_nothing_over),
     ("lstm::unbatched", lstm::unbatched),

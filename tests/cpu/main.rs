@@ -96,6 +96,7 @@ on_the_cpu! {
     lstm_rows_dont_touch: "lstm::rows_dont_touch",
     lstm_steps_are_the_sequence: "lstm::steps_are_the_sequence",
     lstm_a_thousand_sizes: "lstm::a_thousand_sizes",
+    lstm_results_stay: "lstm::results_stay",
     memory_of_plans: "memory::of_plans",
     lstm_workspaces_hold_nothing_over: "lstm::workspaces_hold_nothing_over",
     lstm_unbatched: "lstm::unbatched",
