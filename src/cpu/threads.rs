@@ -72,6 +72,16 @@ pub(crate) fn for_chunks(
 
 /// Calls `each` for every item, side by side where that is worth it.
 pub(crate) fn for_all<T: Send>(items: Vec<T>, side_by_side: bool, each: impl Fn(T) + Sync) {
+    for_all_from(items, false, side_by_side, each);
+}
+
+/// The same, where each thread begins with the last item of its share or with the first.
+pub(crate) fn for_all_from<T: Send>(
+    items: Vec<T>,
+    back: bool,
+    side_by_side: bool,
+    each: impl Fn(T) + Sync,
+) {
     if !side_by_side || items.len() < 2 {
         return items.into_iter().for_each(each);
     }
@@ -82,7 +92,7 @@ pub(crate) fn for_all<T: Send>(items: Vec<T>, side_by_side: bool, each: impl Fn(
     let left = AtomicUsize::new(items.len());
     let shares = Mutex::new(shares(items, helpers + 1));
     let work = |who: usize| {
-        let next = || next(&mut shares.lock().unwrap_or_else(PoisonError::into_inner), who);
+        let next = || next(&mut shares.lock().unwrap_or_else(PoisonError::into_inner), who, back);
         while let Some(item) = next() {
             each(item);
             left.fetch_sub(1, Ordering::Release);
@@ -113,11 +123,12 @@ fn shares<T>(items: Vec<T>, threads: usize) -> Vec<VecDeque<T>> {
     (0..threads).map(share).collect()
 }
 
-/// The next item of a thread's own share, else the last one of the largest.
-fn next<T>(shares: &mut [VecDeque<T>], who: usize) -> Option<T> {
-    shares[who]
-        .pop_front()
-        .or_else(|| shares.iter_mut().max_by_key(|share| share.len())?.pop_back())
+/// The next item of a thread's own share, else one of the largest's other end.
+fn next<T>(shares: &mut [VecDeque<T>], who: usize, back: bool) -> Option<T> {
+    let pop =
+        |share: &mut VecDeque<T>, back| if back { share.pop_back() } else { share.pop_front() };
+    let own = pop(&mut shares[who], back);
+    own.or_else(|| pop(shares.iter_mut().max_by_key(|share| share.len())?, !back))
 }
 
 /// Waits a while for nothing to be left.

@@ -126,7 +126,9 @@ impl Peer {
             Program::Binary(name, argument) => binary(name, argument)?,
             Program::Python(arguments) => {
                 let python = std::env::var_os("GATEFOLD_PEERS_PYTHON");
-                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/contestant.py");
+                let beside_source = || Path::new(env!("CARGO_MANIFEST_DIR")).join("python/contestant.py");
+                let script = std::env::var_os("GATEFOLD_PEERS_SCRIPT")
+                    .map_or_else(beside_source, std::path::PathBuf::from);
                 let threads = THREADS.to_string();
                 let mut all = vec![script.as_os_str(), threads.as_ref()];
                 all.extend(arguments.iter().map(AsRef::<std::ffi::OsStr>::as_ref));

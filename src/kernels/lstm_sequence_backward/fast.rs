@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, store, tanh};
-use crate::cpu::threads::{for_all, with_scratch, worth};
+use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
 use crate::kernels::lstm_sequence_forward::fast::{SPLIT_FROM, task_rows};
 use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
 
@@ -118,7 +118,7 @@ impl WithSimd for Task<'_> {
                 for (r, (gates, dc)) in parts.enumerate() {
                     (of_rows.gates[r], of_rows.dc[r]) = (gates, dc);
                 }
-                split_units(&step, of_rows);
+                split_units(&step, n % 2 == 1, of_rows);
                 continue;
             }
             step.rows(simd, rows, gates, dc, &mut tile);
@@ -253,8 +253,8 @@ struct Rows<'a> {
 /// Panels of a part.
 const SPLIT: usize = 2;
 
-/// A timestep of a few rows, in parts side by side.
-fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
+/// A timestep of a few rows, in parts side by side, to or fro.
+fn split_units(step: &Step<'_>, back: bool, mut rows: Rows<'_>) {
     let hidden = rows.dc[0].len();
     let parts = (0..hidden).step_by(SPLIT * PANEL).map(|unit| {
         let units = (SPLIT * PANEL).min(hidden - unit);
@@ -263,15 +263,16 @@ fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
             part.gates[r] = rows.gates[r].split_off_mut(..4 * units).unwrap_or_default();
             part.dc[r] = rows.dc[r].split_off_mut(..units).unwrap_or_default();
         }
-        Units { step, unit, rows: part }
+        Units { step, back, unit, rows: part }
     });
     let arch = arch();
-    for_all(parts.collect(), true, |part: Units<'_, '_>| arch.dispatch(part));
+    for_all_from(parts.collect(), back, true, |part: Units<'_, '_>| arch.dispatch(part));
 }
 
 /// Some units of a few rows, from `unit` on.
 struct Units<'s, 'a> {
     step: &'s Step<'s>,
+    back: bool,
     unit: usize,
     rows: Rows<'a>,
 }
@@ -281,9 +282,11 @@ impl WithSimd for Units<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Units { step, unit, rows } = self;
+        let Units { step, back, unit, rows } = self;
         let (all, mut tile) = (rows.dc[0].len(), Tile::new());
-        for first in (0..all).step_by(PANEL) {
+        let panels = all.div_ceil(PANEL);
+        for i in 0..panels {
+            let first = if back { panels - 1 - i } else { i } * PANEL;
             let units = PANEL.min(all - first);
             step.product(simd, unit + first, (0, rows.count), &mut tile);
             for (r, tile) in tile.0.chunks_exact(PANEL).take(rows.count).enumerate() {

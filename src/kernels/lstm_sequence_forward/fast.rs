@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, sigmoid, store, tanh};
-use crate::cpu::threads::{for_all, give_scratch, take_scratch, with_scratch, worth};
+use crate::cpu::threads::{for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
@@ -173,7 +173,7 @@ impl WithSimd for Task<'_> {
                     of_rows.c[r] = c;
                     of_rows.h[r] = &mut h[..hidden];
                 }
-                split_units(&step, of_rows);
+                split_units(&step, n % 2 == 1, of_rows);
                 continue;
             }
             let states = States { gates, c_prev: now.1, c: next.1, h: next.0 };
@@ -357,8 +357,8 @@ struct Rows<'a> {
 /// Panels of a part.
 const SPLIT: usize = 8;
 
-/// A timestep of a few rows, in parts side by side.
-fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
+/// A timestep of a few rows, in parts side by side, to or fro.
+fn split_units(step: &Step<'_>, back: bool, mut rows: Rows<'_>) {
     let hidden = rows.c[0].len();
     let parts = (0..hidden).step_by(SPLIT * UNITS).map(|unit| {
         let units = (SPLIT * UNITS).min(hidden - unit);
@@ -369,10 +369,10 @@ fn split_units(step: &Step<'_>, mut rows: Rows<'_>) {
             part.h[r] = first_of(&mut rows.h[r], units);
             (part.c_prev[r], rows.c_prev[r]) = rows.c_prev[r].split_at(units);
         }
-        Units { step, unit, rows: part }
+        Units { step, back, unit, rows: part }
     });
     let arch = arch();
-    for_all(parts.collect(), true, |part: Units<'_, '_>| arch.dispatch(part));
+    for_all_from(parts.collect(), back, true, |part: Units<'_, '_>| arch.dispatch(part));
 }
 
 /// Takes the first elements of a slice, or none where there are none.
@@ -383,6 +383,7 @@ fn first_of<'a>(slice: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
 /// Some units of a few rows, from `unit` on.
 struct Units<'s, 'a> {
     step: &'s Step<'s>,
+    back: bool,
     unit: usize,
     rows: Rows<'a>,
 }
@@ -392,9 +393,11 @@ impl WithSimd for Units<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Units { step, unit, rows } = self;
+        let Units { step, back, unit, rows } = self;
         let (all, mut tile) = (rows.c[0].len(), Tile::new());
-        for first in (0..all).step_by(UNITS) {
+        let panels = all.div_ceil(UNITS);
+        for i in 0..panels {
+            let first = if back { panels - 1 - i } else { i } * UNITS;
             let units = UNITS.min(all - first);
             if step.x.is_none() {
                 for (tile, gates) in tile.0.chunks_exact_mut(PANEL).zip(&rows.gates[..rows.count]) {
