@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gatefold::Result;
+
 use super::peak::Peak;
 use super::shape::{Kind, Shape};
 use super::work::Work;
@@ -30,9 +32,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub fn timed(work: &Work, (median, samples): (Duration, usize), verified: String) -> Outcome {
-        let (dispatches, bytes) = (work.dispatches(), work.bytes);
-        Outcome::Timed { median, samples, dispatches, bytes, verified }
+    pub fn timed(
+        work: &Work,
+        (median, samples): (Duration, usize),
+        verified: String,
+    ) -> Result<Outcome> {
+        let (dispatches, bytes) = (work.dispatches()?, work.bytes);
+        Ok(Outcome::Timed { median, samples, dispatches, bytes, verified })
     }
 }
 

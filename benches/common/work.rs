@@ -33,6 +33,7 @@ pub fn optimizer() -> Optimizer {
 pub struct Work {
     pub kind: Kind,
     pub session: Session,
+    device: Device,
     /// Where the outputs are, `[T, B, H]`, or `[B, H]` of the last timestep where it is trained.
     output: Range,
     /// Bytes on the device, of all buffers.
@@ -76,12 +77,15 @@ impl Work {
         session.write("params", &data.params)?;
         session.wait()?;
         let bytes = device.allocated_bytes() - before;
-        Ok(Work { kind, session, output, bytes })
+        Ok(Work { kind, session, device: device.clone(), output, bytes })
     }
 
-    /// Launches of a run.
-    pub fn dispatches(&self) -> usize {
-        self.session.program().dispatches().count()
+    /// Launches of a run, once one has been before it.
+    pub fn dispatches(&self) -> Result<usize> {
+        self.run()?;
+        let before = self.device.counts().dispatches;
+        self.run()?;
+        Ok((self.device.counts().dispatches - before) as usize)
     }
 
     /// The outputs of the latest run.

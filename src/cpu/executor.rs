@@ -114,9 +114,9 @@ impl<R> Buffer<R> {
     }
 }
 
-/// Multiply-adds of a program from which on it runs in a pool of threads: going there and back takes as
-/// long as about a tenth of them.
-const POOLED_FROM: u64 = 1 << 22;
+/// Multiply-adds of a program from which on other threads help: to wake one takes as long as about a tenth of
+/// them.
+const HELPED_FROM: u64 = 1 << 22;
 
 /// A program with its buffers, ready to run.
 pub struct Session {
@@ -137,7 +137,7 @@ pub struct Session {
     sources: Vec<usize>,
     results: Vec<usize>,
     /// Whether there is enough to do for threads.
-    pooled: bool,
+    helped: bool,
 }
 
 /// A locked buffer.
@@ -193,7 +193,7 @@ impl Session {
             }
         }
         let recipe = recipe.finish();
-        let pooled = program.work(&table) >= POOLED_FROM;
+        let helped = program.work(&table) >= HELPED_FROM;
         let mut lock_order: Vec<usize> = (0..buffers.len()).collect();
         lock_order.sort_by_key(|&i| buffers[i].address());
         Ok(Session {
@@ -207,7 +207,7 @@ impl Session {
             recipe,
             sources,
             results,
-            pooled,
+            helped,
         })
     }
 
@@ -218,21 +218,26 @@ impl Session {
 
     /// Runs all commands, for the `run`th time where rings count.
     pub fn run(&self, run: usize) {
-        self.run_commands(0..self.program.commands.len(), run, &[]);
+        self.run_commands(0..self.program.commands.len(), run);
     }
 
-    /// Runs some of the commands, over some buffers in the place of its own: none that are twice in the
-    /// session then, as large as those, and nothing that [`Program::prepare`] counts.
+    /// Runs some of the commands.
     ///
     /// # Panics
     /// Where the program has fewer.
-    pub fn run_commands(
+    pub fn run_commands(&self, commands: std::ops::Range<usize>, run: usize) {
+        self.run_over(commands, run, &[]);
+    }
+
+    /// Runs some of the commands over some buffers in the place of its own: none that are twice in the
+    /// session then, as large as those, and nothing that [`Program::prepare`] counts.
+    pub(crate) fn run_over(
         &self,
         commands: std::ops::Range<usize>,
         run: usize,
         over: &[(BufferId, Buffer)],
     ) {
-        if self.pooled {
+        if self.helped {
             self.cpu.with_threads_of(|| self.run_here(commands, run, over));
         } else {
             self.run_here(commands, run, over);
@@ -243,10 +248,11 @@ impl Session {
     pub fn run_timed(&self) -> Vec<Duration> {
         let one = |index: usize| {
             let start = Instant::now();
-            self.run_commands(index..index + 1, 0, &[]);
+            self.run_here(index..index + 1, 0, &[]);
             start.elapsed()
         };
-        self.cpu.with_threads_of(|| (0..self.program.commands.len()).map(one).collect())
+        let all = || (0..self.program.commands.len()).map(one).collect();
+        if self.helped { self.cpu.with_threads_of(all) } else { all() }
     }
 
     /// What marks the results of the first commands, as long as their sources are those of now.
@@ -296,19 +302,22 @@ impl Session {
     fn run_here(&self, mut range: std::ops::Range<usize>, run: usize, over: &[(BufferId, Buffer)]) {
         let prepare = self.program.prepare.min(range.end);
         let prepares = range.start < prepare;
-        let mut guards = match prepares && !self.is_prepared() {
-            true => self.lock(&self.written, over),
-            false => self.lock(&self.written_later, over),
-        };
-        if prepares {
+        let mut guards = if prepares && !self.is_prepared() {
+            self.lock(&self.written, over)
+        } else {
+            let guards = self.lock(&self.written_later, over);
             // Again, now that nobody else writes.
-            if self.is_prepared() {
-                range.start = prepare;
-            } else {
-                drop(guards);
-                guards = self.lock(&self.written, over);
+            match prepares && !self.is_prepared() {
+                true => {
+                    drop(guards);
+                    self.lock(&self.written, over)
+                }
+                false => {
+                    range.start = range.start.max(prepare);
+                    guards
+                }
             }
-        }
+        };
         self.run_locked(&self.program.commands[range.clone()], run, &mut guards);
         // Sources that a later command has written are other ones now.
         let kept = !self.sources.iter().any(|&index| self.written_later[index]);

@@ -28,7 +28,7 @@ const FEW_ROWS: usize = 512;
 const OWNED: usize = 2;
 
 /// The product of [`reference::matmul`](crate::reference::matmul), as rows times panels. Each element
-/// is one chain of multiply-adds in the twin's order, whatever is computed beside it.
+/// is one chain of multiply-adds from the bias or C on, whatever is computed beside it.
 ///
 /// # Panics
 /// Where a slice is shorter than the shape says.
@@ -62,12 +62,15 @@ pub fn matmul(p: &Product, a: &[f32], b: &[f32], biases: &[&[f32]], c: &mut [f32
                 let b = if p.transpose_b { &b[n * p.ldb + k..] } else { &b[k * p.ldb + n..] };
                 with_scratch(panels.len(), |packed| {
                     pack(&panels, b, packed);
-                    part.run(Right { b: packed, panel: terms * PANEL, ld: PANEL }, c);
+                    part.run(Right { b: packed, panel: terms * PANEL, ld: PANEL, whole: true }, c);
                 });
             } else if p.packed_b {
-                part.run(Right { b: &b[k * PANEL..], panel: p.ldb * PANEL, ld: PANEL }, c);
+                part.run(
+                    Right { b: &b[k * PANEL..], panel: p.ldb * PANEL, ld: PANEL, whole: true },
+                    c,
+                );
             } else {
-                part.run(Right { b: &b[k * p.ldb..], panel: PANEL, ld: p.ldb }, c);
+                part.run(Right { b: &b[k * p.ldb..], panel: PANEL, ld: p.ldb, whole: false }, c);
             }
         }
     }
@@ -104,8 +107,25 @@ pub fn pack(panels: &Panels, b: &[f32], out: &mut [f32]) {
     let out = &mut out[..panels.len()];
     for_chunks(out, panels.rows * PANEL, worth(panels.k * panels.n), |i, out| {
         let out = &mut out[panels.first * PANEL..][..panels.k * PANEL];
-        arch.dispatch(|| pack_one(panels, i, b, out));
+        arch.dispatch(PackOne { panels, i, b, out });
     });
+}
+
+/// [`pack_one`], with vectors.
+struct PackOne<'a> {
+    panels: &'a Panels,
+    i: usize,
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for PackOne<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        pack_one(self.panels, self.i, self.b, self.out);
+    }
 }
 
 /// Rows of B that are turned at a time: a line of memory of each of 64 columns.
@@ -256,6 +276,8 @@ struct Right<'a> {
     b: &'a [f32],
     panel: usize,
     ld: usize,
+    /// Whether all panels have 64 columns; inside a matrix the last one ends with its columns.
+    whole: bool,
 }
 
 /// Some columns of a product over some of its terms.
@@ -355,7 +377,7 @@ impl WithSimd for Task<'_> {
                 }
                 // A panel inside a matrix ends with its columns.
                 let mut filled;
-                if right.ld != PANEL {
+                if !right.whole {
                     filled = vec![0.0; terms * PANEL];
                     let rows = filled.chunks_exact_mut(PANEL).zip(panel.chunks(right.ld));
                     rows.for_each(|(to, from)| to[..columns].copy_from_slice(&from[..columns]));

@@ -13,7 +13,9 @@ pub use executor::{Buffer, Session};
 pub use matmul::{matmul, pack};
 pub use panel::peak_flops;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::command::{KernelTable, Program};
 use crate::counters::{Allocated, Counters, Counts};
@@ -27,18 +29,23 @@ pub(crate) type Aligned<R> = aligned_vec::AVec<R, aligned_vec::ConstAlign<64>>;
 /// The CPU as a device.
 #[derive(Debug)]
 pub struct Cpu {
-    pool: Option<Arc<rayon::ThreadPool>>,
+    /// Those that help the thread that calls; none on one thread.
+    helpers: Option<Arc<ThreadPool>>,
     counters: Counters,
     allocated: Allocated,
 }
 
 impl Cpu {
-    /// All of the processor's threads.
+    /// All of the processor's threads: the one that calls, and helpers that all such devices share.
     pub fn new() -> Cpu {
-        Cpu { pool: None, counters: Counters::default(), allocated: Allocated::default() }
+        static HELPERS: OnceLock<Option<Arc<ThreadPool>>> = OnceLock::new();
+        let all = || std::thread::available_parallelism().map_or(1, |threads| threads.get());
+        // Where the system starts none, one thread does the work.
+        let helpers = HELPERS.get_or_init(|| helpers(all()).unwrap_or_default()).clone();
+        Cpu { helpers, counters: Counters::default(), allocated: Allocated::default() }
     }
 
-    /// So many threads of its own.
+    /// So many threads: the one that calls, and helpers of its own.
     ///
     /// # Errors
     /// [`Error::Value`] for zero threads, or where the system starts none.
@@ -52,20 +59,19 @@ impl Cpu {
         if threads == 0 {
             return Err(refused("0".to_owned()));
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|e| refused(format!("{threads} ({e})")))?;
-        Ok(Cpu { pool: Some(Arc::new(pool)), ..Cpu::new() })
+        let helpers = helpers(threads).map_err(|e| refused(format!("{threads} ({e})")))?;
+        Ok(Cpu { helpers, counters: Counters::default(), allocated: Allocated::default() })
     }
 
-    /// How many threads work.
+    /// How many threads work. A caller that is a thread of a rayon pool works alone: while it waited it
+    /// might begin other work of that pool, which may want what this work holds.
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or_else(rayon::current_num_threads, |p| p.current_num_threads())
+        1 + self.helpers.as_ref().map_or(0, |pool| pool.current_num_threads())
     }
 
     /// The vectors that it computes with: `"AVX-512"`, `"AVX2"`, `"NEON"`, or `"no vectors"`. They are the
-    /// processor's widest, unless the environment variable `GATEFOLD_VECTORS` is `avx2` or `scalar`.
+    /// processor's widest, unless the environment variable `GATEFOLD_VECTORS` is
+    /// `avx2` (none, where it has no AVX2) or `scalar`; any other value counts as unset.
     pub fn vectors(&self) -> &'static str {
         simd::name()
     }
@@ -110,9 +116,17 @@ impl Cpu {
 
     /// Does the work with all threads.
     fn with_threads_of<T>(&self, work: impl FnOnce() -> T) -> T {
-        let helpers = self.threads() - 1;
-        threads::with_team(threads::Team { pool: self.pool.clone(), helpers }, work)
+        threads::with_helpers(self.helpers.clone(), work)
     }
+}
+
+/// What helps a thread to be so many.
+fn helpers(threads: usize) -> std::result::Result<Option<Arc<ThreadPool>>, ThreadPoolBuildError> {
+    if threads == 1 {
+        return Ok(None);
+    }
+    let named = ThreadPoolBuilder::new().thread_name(|i| format!("gatefold {}", i + 1));
+    Ok(Some(Arc::new(named.num_threads(threads - 1).build()?)))
 }
 
 impl Default for Cpu {

@@ -7,52 +7,48 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPool;
+
 use super::Aligned;
 
 /// Multiply-adds below which waking a thread costs more than it wins.
-const PARALLEL_FROM: usize = 1 << 20;
+pub(crate) const PARALLEL_FROM: usize = 1 << 20;
 
 /// What a thread spins for at most, before it sleeps until others have ended: to be woken takes as long.
 const SPIN: Duration = Duration::from_micros(200);
 
-/// Who helps the current thread with a program. It does its own share: a thread that waits for a pool would
-/// have to be woken again, and the pool's first thread would stand where it stood.
-#[derive(Clone)]
-pub(super) struct Team {
-    /// The pool, or else the one that all share.
-    pub(super) pool: Option<Arc<rayon::ThreadPool>>,
-    /// Threads of it that help.
-    pub(super) helpers: usize,
-}
-
 thread_local! {
-    static TEAM: std::cell::Cell<Option<Team>> = const { std::cell::Cell::new(None) };
+    /// Who helps the current thread with a program. It works as well: a caller that waits inside a pool would
+    /// leave its core idle until it is woken.
+    static HELPERS: std::cell::Cell<Option<Arc<ThreadPool>>> = const { std::cell::Cell::new(None) };
 }
 
 /// Puts back who helped before.
-struct Former(Option<Team>);
+struct Former(Option<Arc<ThreadPool>>);
 
 impl Drop for Former {
     fn drop(&mut self) {
-        TEAM.set(self.0.take());
+        HELPERS.set(self.0.take());
     }
 }
 
-/// Does some work with a team.
-pub(super) fn with_team<T>(team: Team, work: impl FnOnce() -> T) -> T {
-    let _former = Former(TEAM.replace(Some(team).filter(|team| team.helpers > 0)));
+/// Does some work with helpers; without them in a thread of any pool, which steals other work of its pool while
+/// it waits, and that may want a lock that this work holds.
+pub(super) fn with_helpers<T>(helpers: Option<Arc<ThreadPool>>, work: impl FnOnce() -> T) -> T {
+    let alone = rayon::current_thread_index().is_some();
+    let _former = Former(HELPERS.replace(helpers.filter(|_| !alone)));
     work()
 }
 
-/// Whether so much work is worth a second thread. Without a team it never is: a session has one when its
+/// Whether so much work is worth a second thread. Without helpers it never is: a session has them when its
 /// program has enough to do.
 pub(crate) fn worth(work: usize) -> bool {
     if work < PARALLEL_FROM {
         return false;
     }
-    let team = TEAM.take();
-    let there = team.is_some();
-    TEAM.set(team);
+    let helpers = HELPERS.take();
+    let there = helpers.is_some();
+    HELPERS.set(helpers);
     there
 }
 
@@ -86,9 +82,9 @@ pub(crate) fn for_all_from<T: Send>(
         return items.into_iter().for_each(each);
     }
     // Parts of a part are one thread's.
-    let former = Former(TEAM.take());
-    let Some(team) = &former.0 else { return items.into_iter().for_each(each) };
-    let helpers = team.helpers.min(items.len() - 1);
+    let former = Former(HELPERS.take());
+    let Some(pool) = &former.0 else { return items.into_iter().for_each(each) };
+    let helpers = pool.current_num_threads().min(items.len() - 1);
     let left = AtomicUsize::new(items.len());
     let shares = Mutex::new(shares(items, helpers + 1));
     let work = |who: usize| {
@@ -100,18 +96,11 @@ pub(crate) fn for_all_from<T: Send>(
     };
     // A scope that waits blocks this thread; the others have rarely much left when it comes to that.
     let (work, left) = (&work, &left);
-    match &team.pool {
-        Some(pool) => pool.in_place_scope(|scope| {
-            (1..=helpers).for_each(|who| scope.spawn(move |_| work(who)));
-            work(0);
-            spin(left);
-        }),
-        None => rayon::in_place_scope(|scope| {
-            (1..=helpers).for_each(|who| scope.spawn(move |_| work(who)));
-            work(0);
-            spin(left);
-        }),
-    }
+    pool.in_place_scope(|scope| {
+        (1..=helpers).for_each(|who| scope.spawn(move |_| work(who)));
+        work(0);
+        spin(left);
+    });
 }
 
 /// Neighbours go to the same thread: two threads that write side by side take lines of the cache from each

@@ -40,7 +40,7 @@ impl Recorder {
             }
             #[cfg(feature = "cpu")]
             (Recorder::Cpu(over), SessionKind::Cpu(session)) => {
-                session.run_commands(commands, run, &std::mem::take(over));
+                session.run_over(commands, run, &std::mem::take(over));
             }
             #[cfg(all(feature = "cpu", feature = "gpu"))]
             _ => unreachable!("a session of another executor"),

@@ -52,6 +52,11 @@ impl Planner<'_> {
         above + self.shape.hidden
     }
 
+    /// What a forward walk's panels hold, in their name.
+    fn walk_kind(&self) -> &'static str {
+        if self.fuses() { "weights" } else { "weight_hh" }
+    }
+
     /// The weights of all layers in panels, for the CPU executor: the first commands of a plan that
     /// leaves parameters as they are, which need not run again before somebody changes them.
     pub(super) fn prepare(&mut self) {
@@ -67,7 +72,7 @@ impl Planner<'_> {
         for l in 0..self.shape.layers {
             for d in 0..self.shape.directions() {
                 if self.walks() {
-                    let to = packed(self, &packed_name("weight_hh", l, d), self.walk_rows(l));
+                    let to = packed(self, &packed_name(self.walk_kind(), l, d), self.walk_rows(l));
                     self.pack_walk(l, d, to);
                 }
                 if !self.fuses() {
@@ -138,7 +143,7 @@ impl Planner<'_> {
 
     /// Where the packed weights that a walk through a layer reads are.
     pub(super) fn packed(&self, l: usize, d: usize) -> Place {
-        match self.program.buffer(&packed_name("weight_hh", l, d)) {
+        match self.program.buffer(&packed_name(self.walk_kind(), l, d)) {
             Some(buffer) => Place { buffer, start: 0 },
             None => {
                 let buffer = self.named("packed");

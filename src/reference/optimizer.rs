@@ -65,6 +65,7 @@ impl CommonSettings {
 
     /// The gradient as an update takes it: scaled, clipped, with the penalty on the parameter. NaN
     /// passes the bound, and infinity where there is none.
+    #[inline(always)]
     pub(crate) fn gradient<R: Real>(&self, scale: R, g: R, p: R) -> R {
         let (scaled, bound) = (scale * g, R::of(self.clip_value));
         let free = self.clip_value >= UNBOUNDED || scaled.is_nan();
@@ -129,6 +130,7 @@ impl<'a, R: Real> OptimizerStep<'a, R> {
     }
 
     /// What gradients are multiplied with.
+    #[inline(always)]
     pub(crate) fn scale(&self) -> R {
         self.status[status::SCALE]
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gatefold::Device;
 use gatefold::command::{
-    BufferId, BufferSpec, Command, Dispatch, Operation, Owner, Program, Range,
+    BufferId, BufferSpec, Command, Dispatch, Executor, Operation, Owner, Program, Range,
 };
 use gatefold::kernels::{self, Directions, Padding, View};
 use gatefold::lockstep::lockstep;
@@ -89,10 +89,12 @@ pub fn sizes(i: usize) -> (usize, usize, usize) {
 
 pub fn matmul(device: &Device) {
     let mut shapes: Vec<(usize, usize, usize)> = (0..12).map(sizes).collect();
-    // Large enough for the CPU executor to use threads, with more than a tile each way.
-    shapes.push((150, 90, 70));
-    // More terms than pass at a time, and with few rows.
-    shapes.extend([(14, 70, 530), (3, 130, 270)]);
+    // More than a tile each way; more terms than pass at a time, and with few rows.
+    shapes.extend([(150, 90, 70), (14, 70, 530), (3, 130, 270)]);
+    if device.limits().executor == Executor::Cpu {
+        // Large enough for threads; few enough rows for a split over columns, and too many.
+        shapes.extend([(14, 300, 1030), (129, 257, 300), (513, 300, 300)]);
+    }
     for (i, (m, n, k)) in shapes.into_iter().enumerate() {
         for flags in 0..24 {
             let (transpose_a, transpose_b) = (flags & 1 == 1, flags & 2 == 2);
@@ -174,7 +176,7 @@ fn both<T: Copy>(at: impl Fn(usize) -> T, directions: usize) -> Directions<T> {
 
 pub fn lstm_step_forward(device: &Device) {
     // The last is large enough for the CPU executor to use threads.
-    let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
+    let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 170)]);
     for (batch, hidden) in shapes {
         for flags in 0..8 {
             let (directions, padded, projected) =
@@ -226,7 +228,7 @@ fn walks(i: usize) -> impl Iterator<Item = (usize, bool, bool, bool)> {
 /// The shapes of walks: awkward ones, some for the CPU executor's tasks (several; with more panels than
 /// one that few rows share), each with a number of timesteps.
 fn walk_shapes() -> impl Iterator<Item = (usize, usize, usize)> {
-    let large = [(37, 66, 3), (3, 270, 2), (1, 530, 2), (19, 16, 9)];
+    let large = [(37, 66, 7), (3, 440, 3), (1, 730, 2), (7, 300, 2), (19, 16, 9)];
     (0..12).map(|i| (sizes(i).0, sizes(i).1, 1 + i % 4)).chain(large)
 }
 

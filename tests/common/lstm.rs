@@ -573,6 +573,16 @@ pub fn results_stay(device: &Device) {
     assert_eq!(last.to_vec().unwrap(), alone[3]);
     assert_eq!(clone.to_vec().unwrap(), alone[3]);
     assert_eq!(copy.to_vec().unwrap(), alone[3]);
+    // What a call that was let go has left behind is nowhere to be seen.
+    let wrong = Tensor::from_slice(device, &[f32::NAN; 6 * 8 * 5], &[6, 8, 5]).unwrap();
+    drop((run(&wrong), run(&wrong)));
+    let lengths: Vec<usize> = (0..8).map(|row| row % 7).collect();
+    let padded = || lstm.forward_padded(&x[3], Some(&lengths), None).unwrap().0;
+    let fresh = padded().to_vec().unwrap();
+    assert!(fresh.iter().all(|value| value.is_finite()));
+    drop((run(&wrong), lstm.forward_padded(&wrong, Some(&[6; 8]), None).unwrap()));
+    assert_eq!(padded().to_vec().unwrap(), fresh);
+    assert_eq!(run(&x[3]).to_vec().unwrap(), alone[3]);
     // One run over the outputs of another, and over those of that.
     let given = Tensor::from_slice(device, &alone[3], &[6, 8, 5]).unwrap();
     let (twice, want) = (run(&clone), run(&given));

@@ -37,7 +37,7 @@ pub(super) fn lstm_sequence_backward(
     let (batch, walk) = (sequence.batch, sequence.walk);
     let slot = batch * hidden;
     let work = 4 * hidden * slot * walk.steps;
-    let rows = task_rows(hidden);
+    let rows = task_rows(hidden, batch, work);
     let incoming = usize::from(sequence.incoming);
     let mut tasks: Vec<Task<'_>> = dc
         .chunks_mut(hidden * rows)

@@ -1,7 +1,8 @@
 //! The fast CPU form of `lstm_sequence_forward`.
 //!
 //! A task owns some rows of the batch and walks through all their timesteps: rows never meet, so
-//! tasks never wait. The weights are panels of 16 units; the four gates of a unit come out of a
+//! tasks never wait. Up to four rows with
+//! large weights are split over their units instead, and the parts wait for each other at every timestep. The weights are panels of 16 units; the four gates of a unit come out of a
 //! product side by side and become states while they are in registers.
 
 use pulp::{Simd, WithSimd};
@@ -9,16 +10,20 @@ use pulp::{Simd, WithSimd};
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, sigmoid, store, tanh};
-use crate::cpu::threads::{for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth};
+use crate::cpu::threads::{
+    PARALLEL_FROM, for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth,
+};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
 const UNITS: usize = PANEL / 4;
 
-/// Rows of a task. Weights that a core keeps beside it may pass for few rows at a time; larger ones
-/// have to be worth their way.
-pub(in crate::kernels) fn task_rows(hidden: usize) -> usize {
-    if hidden <= 256 { 8 } else { 16 }
+/// Rows of a task, of so many multiply-adds in all. Weights that a core keeps beside it may pass for few rows
+/// at a time; larger ones have to be worth their way. What two threads can share has two tasks at least.
+pub(in crate::kernels) fn task_rows(hidden: usize, batch: usize, work: usize) -> usize {
+    let most = if hidden <= 256 { 8 } else { 16 };
+    let halves = batch > FEW_ROWS && work >= PARALLEL_FROM;
+    if halves { most.min(batch.div_ceil(2)) } else { most }
 }
 
 /// Rows up to which a timestep is split over its units, where the weights are large: such a batch waits
@@ -54,7 +59,7 @@ pub(super) fn lstm_sequence_forward(
     let (batch, steps) = (sequence.batch, sequence.walk.steps);
     let (slot, h_slot) = (batch * hidden, batch * sequence.h_row);
     let work = 4 * (hidden + above) * slot * steps;
-    let rows = task_rows(hidden);
+    let rows = task_rows(hidden, batch, work);
     let mut tasks: Vec<Task<'_>> = (0..batch.div_ceil(rows))
         .map(|i| Task {
             hidden,

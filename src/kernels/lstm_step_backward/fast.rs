@@ -14,7 +14,8 @@ use crate::reference::Panels;
 /// As [`reference::lstm_step_backward`](crate::reference::lstm_step_backward), a task some rows.
 pub(super) fn lstm_step_backward(direction: OneDirection<'_, f32>) {
     let OneDirection { step, w, gates, c_prev, c, dc } = direction;
-    let (hidden, terms, rows) = (step.hidden, 4 * step.terms, task_rows(step.hidden));
+    let (hidden, terms) = (step.hidden, 4 * step.terms);
+    let rows = task_rows(hidden, dc.len() / hidden, dc.len() * terms);
     let shape = Panels::dense(terms, hidden, true);
     // Where nothing comes back the weights aren't read.
     let len = if step.incoming.is_some() { shape.len() } else { 0 };

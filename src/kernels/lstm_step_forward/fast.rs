@@ -19,9 +19,10 @@ pub(super) fn lstm_step_forward(
     h: &mut [f32],
     c: &mut [f32],
 ) {
-    let (hidden, rows) = (step.hidden, task_rows(step.hidden));
+    let (hidden, work) = (step.hidden, gates.len() * step.terms);
+    let rows = task_rows(hidden, c.len() / hidden, work);
     let shape = Panels::dense(step.terms, 4 * hidden, false);
-    let side_by_side = worth(gates.len() * step.terms);
+    let side_by_side = worth(work);
     with_scratch(shape.len(), |packed| {
         pack(&shape, u, packed);
         let states = gates
