@@ -148,7 +148,7 @@ fn row(
     if test {
         return Ok(Outcome::Tested(verified));
     }
-    Outcome::timed(&work, work.time(first)?, verified)
+    Ok(Outcome::timed(&work, work.time(first)?, verified)?)
 }
 
 /// Runs everything on every device; returns whether all was right.
