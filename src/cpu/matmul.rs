@@ -333,7 +333,15 @@ impl WithSimd for Task<'_> {
         });
         for start in (0..part.columns).step_by(PANEL) {
             let columns = PANEL.min(part.columns - start);
-            let panel = &right.b[start / PANEL * right.panel..];
+            let (mut panel, mut ldp) = (&right.b[start / PANEL * right.panel..], right.ld);
+            // A panel inside a matrix ends with its columns.
+            let mut filled;
+            if !right.whole && columns < PANEL {
+                filled = vec![0.0; terms * PANEL];
+                let rows = filled.chunks_exact_mut(PANEL).zip(panel.chunks(ldp));
+                rows.for_each(|(to, from)| to[..columns].copy_from_slice(&from[..columns]));
+                (panel, ldp) = (&filled, PANEL);
+            }
             let n = part.n + start;
             for (row, count) in blocks(rows) {
                 let left = match &turned {
@@ -346,7 +354,7 @@ impl WithSimd for Task<'_> {
                     columns,
                     left,
                     panel,
-                    ldp: right.ld,
+                    ldp,
                     terms,
                     from: match part.from {
                         Start::Zero => From::Zero,
@@ -374,14 +382,6 @@ impl WithSimd for Task<'_> {
                 };
                 if let Start::Result = part.from {
                     both(&mut tile, c, false);
-                }
-                // A panel inside a matrix ends with its columns.
-                let mut filled;
-                if !right.whole {
-                    filled = vec![0.0; terms * PANEL];
-                    let rows = filled.chunks_exact_mut(PANEL).zip(panel.chunks(right.ld));
-                    rows.for_each(|(to, from)| to[..columns].copy_from_slice(&from[..columns]));
-                    (product.panel, product.ldp) = (&filled, PANEL);
                 }
                 (product.out, product.ldo) = (&mut tile.0, PANEL);
                 simd.vectorize(product);

@@ -8,11 +8,8 @@ use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, store, tanh};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
-use crate::kernels::lstm_sequence_forward::fast::{SPLIT_FROM, task_rows};
+use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
 use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
-
-/// Rows up to which a timestep is split over its units, where the weights are large.
-const FEW_ROWS: usize = 4;
 
 /// As [`reference::lstm_sequence_backward`](crate::reference::lstm_sequence_backward). Every sum is one
 /// chain of multiply-adds, so that results don't depend on the split.
@@ -44,7 +41,7 @@ pub(super) fn lstm_sequence_backward(
         .enumerate()
         .map(|(i, dc)| Task {
             sequence,
-            split: batch <= FEW_ROWS && worth(work) && 4 * hidden * slot >= SPLIT_FROM,
+            split: splits(hidden, batch, work),
             first: i * rows,
             rows: rows.min(batch - i * rows),
             w,

@@ -1,9 +1,9 @@
 //! The fast CPU form of `lstm_sequence_forward`.
 //!
 //! A task owns some rows of the batch and walks through all their timesteps: rows never meet, so
-//! tasks never wait. Up to four rows with
-//! large weights are split over their units instead, and the parts wait for each other at every timestep. The weights are panels of 16 units; the four gates of a unit come out of a
-//! product side by side and become states while they are in registers.
+//! tasks never wait. Up to four rows with large weights are split over their units instead, and the parts
+//! wait for each other at every timestep. The weights are panels of 16 units; the four gates of a unit come
+//! out of a product side by side and become states while they are in registers.
 
 use pulp::{Simd, WithSimd};
 
@@ -28,10 +28,15 @@ pub(in crate::kernels) fn task_rows(hidden: usize, batch: usize, work: usize) ->
 
 /// Rows up to which a timestep is split over its units, where the weights are large: such a batch waits
 /// for them alone.
-const FEW_ROWS: usize = 4;
+pub(in crate::kernels) const FEW_ROWS: usize = 4;
 
 /// Multiply-adds of a timestep from which on it is split over its units.
-pub(in crate::kernels) const SPLIT_FROM: usize = 1 << 19;
+const SPLIT_FROM: usize = 1 << 19;
+
+/// Whether timesteps are split over their units, in a walk of so many multiply-adds.
+pub(in crate::kernels) fn splits(hidden: usize, batch: usize, work: usize) -> bool {
+    batch <= FEW_ROWS && worth(work) && 4 * hidden * hidden * batch >= SPLIT_FROM
+}
 
 /// As [`reference::lstm_sequence_forward`](crate::reference::lstm_sequence_forward). Every sum is one chain
 /// of multiply-adds, so that results don't depend on the split.
@@ -62,14 +67,10 @@ pub(super) fn lstm_sequence_forward(
     let rows = task_rows(hidden, batch, work);
     let mut tasks: Vec<Task<'_>> = (0..batch.div_ceil(rows))
         .map(|i| Task {
-            hidden,
-            h_row: sequence.h_row,
-            rows: rows.min(batch - i * rows),
-            split: batch <= FEW_ROWS && worth(work) && 4 * hidden * slot >= SPLIT_FROM,
-            keep: sequence.keep,
-            lengths: sequence.lengths.map(|lengths| lengths.rows_from(i * rows)),
+            sequence,
+            split: splits(hidden, batch, work),
             first: i * rows,
-            sequence: *sequence,
+            rows: rows.min(batch - i * rows),
             u,
             x,
             gates: Vec::with_capacity(steps),
@@ -110,15 +111,11 @@ pub(super) fn lstm_sequence_forward(
 
 /// Some rows, with a slice of theirs from every slot in the order of the walk.
 struct Task<'a> {
-    hidden: usize,
-    h_row: usize,
-    rows: usize,
+    sequence: &'a SequenceForward<'a, f32>,
     split: bool,
-    keep: bool,
-    lengths: Option<Lengths<'a, f32>>,
     /// The first row in the batch.
     first: usize,
-    sequence: SequenceForward<'a, f32>,
+    rows: usize,
     u: &'a [f32],
     x: &'a [f32],
     gates: Vec<&'a mut [f32]>,
@@ -131,10 +128,9 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { hidden, h_row, rows, keep, u, mut gates, mut h, mut c, .. } = self;
-        let walk = self.sequence.walk;
+        let Task { sequence: s, split, first, rows, u, x, mut gates, mut h, mut c } = self;
+        let (hidden, h_row, walk) = (s.hidden, s.h_row, s.walk);
         let mut tile = Tile::new();
-        let first = self.first;
         // Hidden and cell states before a timestep and after it, apart from those of other rows: where a
         // core reads, it fetches what stands behind as well, which another core is about to write.
         let own = rows * hidden;
@@ -150,35 +146,28 @@ impl WithSimd for Task<'_> {
             let (h_prev, h) = h.split_at_mut(n + 1);
             let (c_prev, c) = c.split_at_mut(n + 1);
             let (h_prev, c_prev, h, c) = (&*h_prev[n], &*c_prev[n], &mut *h[0], &mut *c[0]);
-            let lengths = self.lengths.map(|lengths| walk.lengths(lengths, n));
-            let x = self.sequence.x.map(|(input, start)| {
-                let slot = self.sequence.batch * input;
-                (&self.x[walk.at(start, slot, n) + first * input..], input)
+            let lengths = s.lengths.map(|lengths| walk.lengths(lengths.rows_from(first), n));
+            let x = s.x.map(|(input, start)| {
+                (&x[walk.at(start, s.batch * input, n) + first * input..], input)
             });
+            let (h_prev, h_row_here) = if split { (h_prev, h_row) } else { (&*now.0, hidden) };
             let step = Step {
                 hidden,
                 terms: hidden,
-                h_row: hidden,
-                h_prev_row: hidden,
-                keep,
+                h_row: h_row_here,
+                h_prev_row: h_row_here,
+                keep: s.keep,
                 u,
                 x,
-                h_prev: now.0,
+                h_prev,
                 lengths,
             };
-            if self.split {
-                let step = Step { h_row, h_prev_row: h_row, h_prev, ..step };
-                let mut of_rows = Rows { count: rows, ..Rows::default() };
-                for (r, gates) in gates.chunks_mut(4 * hidden).enumerate() {
-                    of_rows.gates[r] = gates;
-                }
-                let states = c.chunks_mut(hidden).zip(h.chunks_mut(h_row));
-                for (r, (c_prev, (c, h))) in c_prev.chunks(hidden).zip(states).enumerate() {
-                    of_rows.c_prev[r] = c_prev;
-                    of_rows.c[r] = c;
-                    of_rows.h[r] = &mut h[..hidden];
-                }
-                split_units(&step, n % 2 == 1, of_rows);
+            if split {
+                split_units(
+                    &step,
+                    n % 2 == 1,
+                    Rows::of(rows, States { gates, c_prev, c, h }, &step),
+                );
                 continue;
             }
             let states = States { gates, c_prev: now.1, c: next.1, h: next.0 };
@@ -357,6 +346,22 @@ struct Rows<'a> {
     c_prev: [&'a [f32]; FEW_ROWS],
     c: [&'a mut [f32]; FEW_ROWS],
     h: [&'a mut [f32]; FEW_ROWS],
+}
+
+impl<'a> Rows<'a> {
+    /// Each row of a timestep's states by itself.
+    fn of(count: usize, states: States<'a>, step: &Step<'_>) -> Rows<'a> {
+        let (States { gates, c_prev, c, h }, hidden) = (states, step.hidden);
+        let mut rows = Rows { count, ..Rows::default() };
+        for (row, gates) in rows.gates.iter_mut().zip(gates.chunks_mut(4 * hidden)) {
+            *row = gates;
+        }
+        let states = c.chunks_mut(hidden).zip(h.chunks_mut(step.h_row));
+        for (r, (c_prev, (c, h))) in c_prev.chunks(hidden).zip(states).enumerate() {
+            (rows.c_prev[r], rows.c[r], rows.h[r]) = (c_prev, c, &mut h[..hidden]);
+        }
+        rows
+    }
 }
 
 /// Panels of a part.
