@@ -81,7 +81,11 @@ impl Display for Listing<'_> {
                 Operation::Dispatch(d) => {
                     let kernel = &self.table[d.kernel];
                     let [x, y, z] = d.grid;
-                    write!(f, "{} {x}x{y}x{z} (", kernel.name)?;
+                    write!(f, "{}", kernel.name)?;
+                    if kernel.variants.len() > 1 {
+                        write!(f, " [{}]", kernel.variants[d.variant].name)?;
+                    }
+                    write!(f, " {x}x{y}x{z} (")?;
                     for (i, (range, binding)) in d.bindings.iter().zip(kernel.bindings).enumerate()
                     {
                         let comma = if i == 0 { "" } else { ", " };

@@ -10,6 +10,8 @@ mod listing;
 pub use call::{Arg, Call, CpuForm};
 
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::reference::Tolerance;
@@ -72,10 +74,50 @@ pub struct Field {
 pub struct Variant {
     /// The variant's name, the stem of its file where a kernel has several.
     pub name: &'static str,
-    /// The whole module.
-    pub source: Cow<'static, str>,
     /// Invocations in a workgroup.
     pub workgroup: [u32; 3],
+    /// The fewest invocations of a subgroup that it is right for, where it needs subgroups.
+    pub subgroup: Option<u32>,
+    /// The whole module.
+    source: Cow<'static, str>,
+    /// Whether it may be compiled without checks of its own bounds.
+    trusted: bool,
+}
+
+impl Variant {
+    /// A module of a caller's, which is compiled with all checks.
+    pub fn new(
+        name: &'static str,
+        source: impl Into<Cow<'static, str>>,
+        workgroup: [u32; 3],
+    ) -> Variant {
+        Variant { name, workgroup, subgroup: None, source: source.into(), trusted: false }
+    }
+
+    /// A module of this crate, which the suite has run with all checks and without.
+    pub(crate) fn own(
+        name: &'static str,
+        source: impl Into<Cow<'static, str>>,
+        workgroup: [u32; 3],
+    ) -> Variant {
+        Variant { trusted: true, ..Variant::new(name, source, workgroup) }
+    }
+
+    /// The whole module.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The same with another module, which is compiled with all checks.
+    pub fn with_source(self, source: impl Into<Cow<'static, str>>) -> Variant {
+        Variant { source: source.into(), trusted: false, ..self }
+    }
+
+    /// Whether it may be compiled without checks of its own bounds.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
 }
 
 /// A row of the table: everything that there is to know of one kernel.
@@ -232,11 +274,57 @@ pub enum Executor {
     Cpu,
 }
 
+/// How a loop over time is cut into launches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// A launch runs all timesteps of a layer, or as many as may run in one.
+    Sequence,
+    /// A launch, or two, for each timestep of a layer.
+    Step,
+    /// A launch runs a timestep of each layer of a stack, a layer one timestep behind the one below.
+    Wavefront,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tier::Sequence => "sequence",
+            Tier::Step => "step",
+            Tier::Wavefront => "wavefront",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Tier> {
+        let all = [Tier::Sequence, Tier::Step, Tier::Wavefront];
+        all.into_iter().find(|tier| tier.to_string() == name).ok_or_else(|| Error::Value {
+            operation: "Tier::from_str",
+            name: "tier".to_owned(),
+            expected: "sequence, step or wavefront".to_owned(),
+            got: format!("{name:?}"),
+        })
+    }
+}
+
 /// What a plan has to keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Which executor runs it.
     pub executor: Executor,
+    /// How loops over time have to be cut; without, as the planner estimates to be fastest.
+    pub tier: Option<Tier>,
+    /// Whether a GPU is a driver that computes on a CPU: a load then costs as much as many
+    /// multiply-adds.
+    pub software: bool,
+    /// The fewest invocations of a subgroup, where there are subgroup operations.
+    pub subgroup: Option<u32>,
+    /// The most invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Bytes of memory that a workgroup may have.
+    pub workgroup_memory: u32,
     /// The most elements that one binding may hold.
     pub max_binding: usize,
     /// The most elements that one buffer may hold.
@@ -253,6 +341,11 @@ impl Limits {
     /// Those of the CPU executor. Kernels count elements in u32, here as on a GPU.
     pub const CPU: Limits = Limits {
         executor: Executor::Cpu,
+        tier: None,
+        software: false,
+        subgroup: None,
+        max_invocations: u32::MAX,
+        workgroup_memory: u32::MAX,
         max_binding: u32::MAX as usize,
         max_buffer: u32::MAX as usize,
         alignment: 1,
@@ -263,6 +356,11 @@ impl Limits {
     /// What every WebGPU device offers (128 MiB a binding, 256 MiB a buffer).
     pub const WEBGPU: Limits = Limits {
         executor: Executor::Gpu,
+        tier: None,
+        software: false,
+        subgroup: None,
+        max_invocations: 256,
+        workgroup_memory: 16 << 10,
         max_binding: (128 << 20) / 4,
         max_buffer: (256 << 20) / 4,
         alignment: 64,
@@ -383,6 +481,21 @@ impl Program {
                     || d.variant >= kernel.variants.len()
                 {
                     return Err(bad(format!("not what `{}` takes", kernel.name)));
+                }
+                let variant = &kernel.variants[d.variant];
+                let have = limits.subgroup.unwrap_or(0);
+                let needed = variant.subgroup.filter(|&needed| needed > have);
+                if let Some(needed) = needed.filter(|_| limits.executor == Executor::Gpu) {
+                    let what = format!("`{}` ({}) of {}", kernel.name, variant.name, command.label);
+                    let have = have as usize;
+                    return Err(limit(&what, needed as usize, "smallest subgroup", have));
+                }
+                let invocations = variant.workgroup.iter().product::<u32>();
+                if invocations > limits.max_invocations {
+                    let what = format!("`{}` ({}) of {}", kernel.name, variant.name, command.label);
+                    let have = limits.max_invocations as usize;
+                    let most = "invocations of a workgroup";
+                    return Err(limit(&what, invocations as usize, most, have));
                 }
                 for (range, binding) in d.bindings.iter().zip(kernel.bindings) {
                     if inside(range)?.slots != 1 {

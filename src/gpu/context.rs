@@ -63,7 +63,8 @@ impl Adapter {
     /// [`Error::Gpu`] where the driver refuses.
     pub fn open(&self) -> Result<Gpu> {
         let timestamps = self.inner.features() & wgpu::Features::TIMESTAMP_QUERY;
-        self.open_with(Gpu::wanted(&self.inner).required_limits, timestamps)
+        let wanted = Gpu::wanted(&self.inner);
+        self.open_with(wanted.required_limits, wanted.required_features | timestamps)
     }
 
     /// Opens the device with the limits that every WebGPU device has, and no optional feature.
@@ -104,6 +105,7 @@ pub struct Gpu {
     pub(super) limits: Limits,
     pub(super) uniform_alignment: usize,
     pub(super) polls: bool,
+    pub(super) checked: bool,
     pub(super) pipelines: Mutex<Pipelines>,
     pub(super) staging: Mutex<Option<wgpu::Buffer>>,
     pub(super) counters: Counters,
@@ -130,9 +132,9 @@ impl Gpu {
     }
 
     /// What to ask an adapter for, for a device that [`from_wgpu`](Self::from_wgpu) will use: its
-    /// limits, so that large models are cut less often, and no optional feature. A caller adds what
-    /// its own work needs. A device with wgpu's default limits runs everything as well, in more
-    /// pieces.
+    /// limits, so that large models are cut less often, and subgroup operations where it has them. A
+    /// caller adds what its own work needs. A device with wgpu's default limits and no optional
+    /// feature runs everything as well, in more pieces and slower.
     ///
     /// ```no_run
     /// use gatefold::{gpu::Gpu, wgpu};
@@ -147,6 +149,7 @@ impl Gpu {
     pub fn wanted(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
         wgpu::DeviceDescriptor {
             label: Some("gatefold"),
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
             required_limits: adapter.limits(),
             ..Default::default()
         }
@@ -159,8 +162,14 @@ impl Gpu {
         let offered = device.limits();
         let elements = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(usize::MAX);
         let llvmpipe = info.name.contains("llvmpipe");
+        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
         let limits = Limits {
             executor: Executor::Gpu,
+            tier: None,
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            subgroup: subgroups.then_some(info.subgroup_min_size),
+            max_invocations: offered.max_compute_invocations_per_workgroup,
+            workgroup_memory: offered.max_compute_workgroup_storage_size,
             max_binding: elements(offered.max_storage_buffer_binding_size),
             // Offsets inside a binding are u32 in the shaders.
             max_buffer: elements(offered.max_buffer_size).min(u32::MAX as usize),
@@ -176,6 +185,7 @@ impl Gpu {
             limits,
             uniform_alignment,
             polls: false,
+            checked: false,
             pipelines: Mutex::default(),
             staging: Mutex::default(),
             counters: Counters::default(),
@@ -183,6 +193,12 @@ impl Gpu {
             in_flight: Mutex::default(),
             seen: Mutex::default(),
         }
+    }
+
+    /// The same with all of wgpu's checks in its kernels: an access out of bounds, which would be a
+    /// defect of this crate, then does no harm. Slower.
+    pub fn checked(self) -> Gpu {
+        Gpu { checked: true, ..self }
     }
 
     /// The adapter's name and driver, in one line.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Gpu;
-use crate::command::{Access, Dispatch, Kernel};
+use crate::command::{Access, Dispatch, Kernel, Variant};
 use crate::error::Result;
 
 /// A compiled kernel and the layout of its bindings.
@@ -26,7 +26,7 @@ impl Gpu {
     pub(super) fn pipeline(&self, kernel: &Kernel, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
         let variant = &kernel.variants[dispatch.variant];
         let constants = dispatch.constants.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-        let key = (variant.source.to_string(), constants);
+        let key = (variant.source().to_owned(), constants);
         let mut pipelines = self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(pipeline) = pipelines.0.get(&key) {
             return Ok(pipeline.clone());
@@ -60,11 +60,8 @@ impl Gpu {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let source = kernel.variants[dispatch.variant].source.as_ref();
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(kernel.name),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
+        let variant = &kernel.variants[dispatch.variant];
+        let module = self.module(kernel.name, variant);
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&pipeline_layout),
@@ -78,5 +75,26 @@ impl Gpu {
             cache: None,
         });
         Pipeline { pipeline, layout }
+    }
+
+    /// A kernel's module. wgpu puts a check into every access and a counter into every loop; ours go
+    /// without, unless the device is to be [checked](Gpu::checked).
+    #[allow(unsafe_code)]
+    fn module(&self, name: &str, variant: &Variant) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(variant.source().into()),
+        };
+        if self.checked || !variant.is_trusted() {
+            return self.device.create_shader_module(descriptor);
+        }
+        // SAFETY: the module is one of this crate's own (`Variant::own` is private to it, and another
+        // source takes the trust away). Its indices are bounded by its block of constants and by the
+        // numbers of invocations; those that come from data (tokens, lengths, sorted positions) are
+        // bounded in the shader. Its loops end, since their bounds come from the block of constants.
+        // Plans make these blocks with the sizes of the bound ranges, which `Program::check` holds
+        // against the buffers; the suite runs every module with the checks and without.
+        let checks = wgpu::ShaderRuntimeChecks::unchecked();
+        unsafe { self.device.create_shader_module_trusted(descriptor, checks) }
     }
 }

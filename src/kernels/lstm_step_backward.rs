@@ -4,8 +4,8 @@
 mod fast;
 
 use super::{
-    Directions, LSTM_STEP_BACKWARD, Padding, apart, flag, groups, input, output, read, variant,
-    write,
+    Directions, LSTM_STEP_BACKWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts,
+    in_subgroups, input, output, read, variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Lengths, Real, StepBackward, Tolerance};
@@ -62,6 +62,9 @@ params! {
         pub dc_reverse: u32,
     }
 }
+
+/// Units of a workgroup of [`Tile::Broadcast`].
+const BROADCAST_UNITS: usize = 64;
 
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +165,15 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             bound.dc,
         ],
         grid: [groups(shape.hidden, 16), groups(shape.batch, 16), at.count()],
+    }
+}
+
+/// The same launch cut in another way.
+pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
+    let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    match tile {
+        Tile::Workgroup => dispatch,
+        Tile::Broadcast => in_parts(dispatch, (p.hidden, BROADCAST_UNITS), p.batch),
     }
 }
 
@@ -282,15 +294,29 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant(
-            "tiled",
-            concat!(
-                include_str!("../../shaders/common/activations.wgsl"),
-                include_str!("../../shaders/common/lengths.wgsl"),
-                include_str!("../../shaders/lstm_step_backward.wgsl")
+        variants: vec![
+            variant(
+                "tiled",
+                concat!(
+                    include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/lengths.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/tiled.wgsl")
+                ),
+                [16, 4, 1],
             ),
-            [16, 4, 1],
-        )],
+            in_subgroups(variant(
+                "broadcast",
+                concat!(
+                    include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/lengths.wgsl"),
+                    include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/broadcast.wgsl")
+                ),
+                [SUBGROUP, 1, 1],
+            )),
+        ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch);

@@ -4,8 +4,8 @@
 mod fast;
 
 use super::{
-    Directions, LSTM_STEP_FORWARD, Padding, apart, flag, groups, input, output, read, variant,
-    write,
+    Directions, LSTM_STEP_FORWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts,
+    in_subgroups, input, output, read, variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Lengths, Real, StepForward, Tolerance};
@@ -61,6 +61,9 @@ params! {
 
 /// Units and rows that a workgroup computes.
 pub const TILE: usize = 16;
+
+/// Units of a workgroup of [`Tile::Broadcast`].
+const BROADCAST_UNITS: usize = 16;
 
 /// The sizes that a launch has, whichever the step.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +152,15 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
     }
 }
 
+/// The same launch cut in another way.
+pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
+    let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    match tile {
+        Tile::Workgroup => dispatch,
+        Tile::Broadcast => in_parts(dispatch, (p.hidden, BROADCAST_UNITS), p.batch),
+    }
+}
+
 impl Params {
     /// Where the operands of a launch's first or second direction start.
     fn at(&self, second: bool) -> At {
@@ -224,15 +236,29 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant(
-            "tiled",
-            concat!(
-                include_str!("../../shaders/common/activations.wgsl"),
-                include_str!("../../shaders/common/lengths.wgsl"),
-                include_str!("../../shaders/lstm_step_forward.wgsl")
+        variants: vec![
+            variant(
+                "tiled",
+                concat!(
+                    include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/lengths.wgsl"),
+                    include_str!("../../shaders/lstm_step_forward/step.wgsl"),
+                    include_str!("../../shaders/lstm_step_forward/tiled.wgsl")
+                ),
+                [16, 4, 1],
             ),
-            [16, 4, 1],
-        )],
+            in_subgroups(variant(
+                "broadcast",
+                concat!(
+                    include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/lengths.wgsl"),
+                    include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/lstm_step_forward/step.wgsl"),
+                    include_str!("../../shaders/lstm_step_forward/broadcast.wgsl")
+                ),
+                [SUBGROUP, 1, 1],
+            )),
+        ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch);

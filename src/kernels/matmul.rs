@@ -1,7 +1,10 @@
 //! Host side of `matmul`.
 
-use super::{MATMUL, View, flag, groups, input, output, read, variant, write};
-use crate::command::{Call, Dispatch, Kernel, params};
+use super::{
+    MATMUL, PART, SUBGROUP, Tile, View, flag, groups, in_subgroups, input, output, parts, read,
+    variant, write,
+};
+use crate::command::{Call, Dispatch, Kernel, Variant, params};
 use crate::reference::{self, Product, Real, Tolerance};
 
 params! {
@@ -39,20 +42,29 @@ params! {
         pub b_second: u32,
         /// Where its C starts.
         pub c_second: u32,
+        /// How often the sums of B's columns are wanted.
+        pub sums: u32,
+        /// Where they go first, in C's binding.
+        pub sum_1_start: u32,
+        /// Where they go second.
+        pub sum_2_start: u32,
     }
 }
 
-/// Rows and columns of C that a workgroup computes.
+/// Columns of C that a workgroup computes, and rows at most.
 pub const TILE: usize = 64;
+
+/// Rows of C that a workgroup computes at least.
+pub const FEWEST_ROWS: usize = PART;
 
 /// Terms of a tile of K.
 const TILE_K: usize = 16;
 
-/// The most terms of a sum for which one invocation stays within `budget` loop iterations. A
-/// tile takes 16, and one more of each of the two loops, since the test that ends a loop counts
-/// as well; the loops over the results at the end take 26.
+/// The most terms of a sum for which one invocation stays within `budget` loop iterations,
+/// whichever the tile. A tile takes 32, and one more of each of its loops, since the test that ends a
+/// loop counts as well; the loops over the results at the end take 30.
 pub fn terms_within(budget: usize) -> usize {
-    (budget.saturating_sub(32) / (TILE_K + 2) * TILE_K).max(TILE_K)
+    (budget.saturating_sub(40) / (2 * TILE_K + 3) * TILE_K).max(TILE_K)
 }
 
 /// `c = (c +) op(a) . op(b) (+ biases)`, with at most two biases.
@@ -76,6 +88,9 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         a_second: a.start(),
         b_second: b.start(),
         c_second: c.start(),
+        sums: 0,
+        sum_1_start: 0,
+        sum_2_start: 0,
     };
     Dispatch {
         kernel: MATMUL,
@@ -84,6 +99,7 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
             ("TRANSPOSE_A", flag(p.transpose_a)),
             ("TRANSPOSE_B", flag(p.transpose_b)),
             ("PACKED_B", flag(p.packed_b)),
+            ("COLUMN_SUMS", 0.0),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
@@ -100,6 +116,57 @@ pub fn dispatch_pair(p: &Product, a: View, b: View, c: View, second: [usize; 3])
     dispatch.params = bytemuck::bytes_of(&params).to_vec();
     dispatch.grid[2] = 2;
     dispatch
+}
+
+/// The same launch, which also puts the sums of B's columns, or adds them where it adds the product, at
+/// one or two places of C's range. Where the product is the gradient of a weight, that is a bias's.
+///
+/// # Panics
+/// For more places than two.
+pub fn with_column_sums(mut dispatch: Dispatch, starts: &[usize]) -> Dispatch {
+    assert!(starts.len() <= 2, "column sums for {} places", starts.len());
+    let mut params: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    params.sums = starts.len() as u32;
+    let start = |i: usize| starts.get(i).map_or(0, |&start| start as u32);
+    (params.sum_1_start, params.sum_2_start) = (start(0), start(1));
+    dispatch.params = bytemuck::bytes_of(&params).to_vec();
+    set(&mut dispatch, "COLUMN_SUMS", flag(!starts.is_empty()));
+    dispatch
+}
+
+/// The same launch cut in another way. A product with B in panels stays as it is.
+pub fn with_tile(mut dispatch: Dispatch, tile: Tile) -> Dispatch {
+    if tile == Tile::Workgroup || dispatch.constant("PACKED_B") != 0.0 {
+        return dispatch;
+    }
+    let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    let parts = parts(p.m as usize);
+    dispatch.variant = if in_fours(&dispatch, &p) { QUADS } else { ELEMENTS };
+    dispatch.constants.retain(|(name, _)| *name != "PACKED_B");
+    dispatch.constants.push(("PARTS", parts as f64));
+    dispatch.grid[1] = groups(p.m as usize, PART * parts);
+    dispatch
+}
+
+/// Whether all operands of a launch come in fours, as `quads.wgsl` says.
+fn in_fours(dispatch: &Dispatch, p: &Params) -> bool {
+    let is = |name: &str| dispatch.constant(name) != 0.0;
+    let (transpose_a, transpose_b) = (is("TRANSPOSE_A"), is("TRANSPOSE_B"));
+    let along_k = if transpose_a && !transpose_b { 0 } else { p.k };
+    let along_m = if transpose_a { p.m } else { 0 };
+    let starts = [p.a_start, p.b_start, p.c_start, p.a_second, p.b_second, p.c_second];
+    let others = [p.bias_1_start, p.bias_2_start, p.sum_1_start, p.sum_2_start];
+    let sizes = [p.n, p.lda, p.ldb, p.ldc, along_k, along_m];
+    // A binding that is no multiple of four numbers shows fewer quads than it has.
+    let ranges = dispatch.bindings.iter().all(|range| range.start % 4 == 0 && range.len % 4 == 0);
+    ranges && starts.iter().chain(&others).chain(&sizes).all(|n| n % 4 == 0)
+}
+
+/// Gives a pipeline constant another value.
+fn set(dispatch: &mut Dispatch, name: &str, value: f64) {
+    for constant in dispatch.constants.iter_mut().filter(|constant| constant.0 == name) {
+        constant.1 = value;
+    }
 }
 
 /// The product that a launch asks for.
@@ -125,6 +192,9 @@ fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[
     let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
     let biases = &biases[..p.biases as usize];
     form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
+    for start in [p.sum_1_start, p.sum_2_start].into_iter().take(p.sums as usize) {
+        reference::column_sums(&shape, input(b, p.b_start), output(c, start));
+    }
     if call.dispatch.grid[2] == 2 {
         let (a, b) = (input(a, p.a_second), input(b, p.b_second));
         form(&shape, a, b, biases, output(c, p.c_second));
@@ -138,6 +208,14 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
     with(call, crate::cpu::matmul);
+}
+
+/// The variants of [`Tile::Broadcast`].
+const QUADS: usize = 1;
+const ELEMENTS: usize = 2;
+
+fn broadcast(name: &'static str, source: &'static str) -> Variant {
+    in_subgroups(variant(name, source, [SUBGROUP, 1, 1]))
 }
 
 /// The row of the table.
@@ -155,14 +233,32 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant(
-            "tiled",
-            concat!(
-                include_str!("../../shaders/common/panels.wgsl"),
-                include_str!("../../shaders/matmul.wgsl")
+        variants: vec![
+            variant(
+                "tiled",
+                concat!(
+                    include_str!("../../shaders/common/panels.wgsl"),
+                    include_str!("../../shaders/matmul/tiled.wgsl")
+                ),
+                [16, 16, 1],
             ),
-            [16, 16, 1],
-        )],
+            broadcast(
+                "broadcast, quads",
+                concat!(
+                    include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/matmul/quads.wgsl"),
+                    include_str!("../../shaders/matmul/broadcast.wgsl")
+                ),
+            ),
+            broadcast(
+                "broadcast, elements",
+                concat!(
+                    include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/matmul/elements.wgsl"),
+                    include_str!("../../shaders/matmul/broadcast.wgsl")
+                ),
+            ),
+        ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             u64::from(d.grid[2]) * u64::from(p.m) * u64::from(p.n) * u64::from(p.k)

@@ -29,10 +29,8 @@ pub mod rmsprop;
 pub mod sgd;
 pub mod softmax;
 
-use std::borrow::Cow;
-
 use crate::command::{
-    Access, Arg, Binding, Dispatch, KernelId, KernelTable, Range, Variant, params,
+    Access, Arg, Binding, Dispatch, KernelId, KernelTable, Limits, Range, Variant, params,
 };
 use crate::reference::{Groups, OptimizerStep, Real, apart};
 
@@ -342,7 +340,56 @@ const fn write(name: &'static str, shape: &'static str) -> Binding {
 }
 
 fn variant(name: &'static str, source: &'static str, workgroup: [u32; 3]) -> Variant {
-    Variant { name, source: Cow::Borrowed(source), workgroup }
+    Variant::own(name, source, workgroup)
+}
+
+/// How a launch of a product, or of a timestep's, is cut into workgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// Through workgroup memory: runs everywhere.
+    Workgroup,
+    /// Through broadcasts in a subgroup of at least 8, for drivers that compute on a CPU
+    /// (`shaders/common/eight_rows.wgsl`).
+    Broadcast,
+}
+
+impl Tile {
+    /// Both.
+    pub const ALL: [Tile; 2] = [Tile::Workgroup, Tile::Broadcast];
+
+    /// Whether a device has what the tile needs.
+    pub fn runs(self, limits: &Limits) -> bool {
+        self == Tile::Workgroup || limits.subgroup.is_some_and(|size| size >= SUBGROUP)
+    }
+}
+
+/// The fewest invocations of a subgroup for [`Tile::Broadcast`].
+const SUBGROUP: u32 = 8;
+
+/// Rows of a part of such a tile.
+const PART: usize = 8;
+
+/// How many parts a tile of so many rows has: up to three share what is loaded, but rows that aren't
+/// there take time as well. The times of a tile are those that llvmpipe took.
+fn parts(rows: usize) -> usize {
+    let time = |parts: usize| [30, 38, 47][parts - 1] * rows.div_ceil(PART * parts);
+    (1..=3).min_by_key(|&parts| time(parts)).unwrap_or(1)
+}
+
+/// A launch of a timestep's product cut into tiles of `units` of `hidden` and of parts of `batch`.
+fn in_parts(mut dispatch: Dispatch, (hidden, units): (u32, usize), batch: u32) -> Dispatch {
+    let parts = parts(batch as usize);
+    dispatch.variant = 1;
+    dispatch.constants.push(("PARTS", parts as f64));
+    dispatch.grid[0] = groups(hidden as usize, units);
+    dispatch.grid[1] = groups(batch as usize, PART * parts);
+    dispatch
+}
+
+/// A variant that broadcasts in subgroups.
+fn in_subgroups(mut variant: Variant) -> Variant {
+    variant.subgroup = Some(SUBGROUP);
+    variant
 }
 
 /// The elements of a read-only argument from `start` on.

@@ -339,7 +339,8 @@ impl Planner<'_> {
             gates,
             dc,
         };
-        lstm_step_backward::dispatch(&shape, &bound, at, self.padding())
+        let dispatch = lstm_step_backward::dispatch(&shape, &bound, at, self.padding());
+        lstm_step_backward::with_tile(dispatch, self.tile())
     }
 
     fn layer_weights_backward(&mut self, l: usize, grads: BufferId, sums: BufferId) {

@@ -22,6 +22,7 @@ mod options;
 mod packed;
 mod parameters;
 mod shape;
+mod tiers;
 mod update;
 mod workspace;
 

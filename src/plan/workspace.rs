@@ -277,7 +277,7 @@ impl<'a> Planner<'a> {
         let rows = |at: Place, row: usize| {
             if fits(at.buffer) { usize::MAX } else { self.rows_in_binding(row) }
         };
-        let grid = (self.limits.max_workgroups as usize).saturating_mul(matmul::TILE);
+        let grid = (self.limits.max_workgroups as usize).saturating_mul(matmul::FEWEST_ROWS);
         let mut most_m = rows(c, p.ldc).min(grid);
         let (mut most_k, mut most_n) = (usize::MAX, usize::MAX);
         if p.transpose_a {
@@ -342,7 +342,7 @@ impl<'a> Planner<'a> {
                         &biases,
                         block(c, p.ldc, rows, columns),
                     );
-                    launches.push((label, dispatch));
+                    launches.push((label, matmul::with_tile(dispatch, self.tile())));
                 }
             }
         }
@@ -367,6 +367,7 @@ impl<'a> Planner<'a> {
             let (b, b_2) = both(b, b_2, extent(b_rows, p.ldb, b_row));
             let (c, c_2) = both(c, c_2, extent(p.m, p.ldc, p.n));
             let dispatch = matmul::dispatch_pair(&p, a, b, c, [a_2, b_2, c_2]);
+            let dispatch = matmul::with_tile(dispatch, self.tile());
             let budget =
                 self.limits.loop_budget.map(|budget| matmul::terms_within(budget as usize));
             if self.can_bind(&dispatch) && budget.is_none_or(|terms| p.k <= terms) {

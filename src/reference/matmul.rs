@@ -81,3 +81,14 @@ pub fn matmul<R: Real>(p: &Product, a: &[R], b: &[R], biases: &[&[R]], c: &mut [
         }
     }
 }
+
+/// `out[n] = (out[n] +) sum_k B[k][n]`, the gradient of a bias where the product is that of a weight.
+pub fn column_sums<R: Real>(p: &Product, b: &[R], out: &mut [R]) {
+    for (n, out) in out[..p.n].iter_mut().enumerate() {
+        let mut sum = R::zero();
+        for k in 0..p.k {
+            sum += b[p.in_b(k, n)];
+        }
+        *out = if p.accumulate { *out + sum } else { sum };
+    }
+}

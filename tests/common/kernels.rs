@@ -7,7 +7,7 @@ use gatefold::Device;
 use gatefold::command::{
     BufferId, BufferSpec, Command, Dispatch, Executor, Operation, Owner, Program, Range,
 };
-use gatefold::kernels::{self, Directions, Padding, View};
+use gatefold::kernels::{self, Directions, Padding, Tile, View};
 use gatefold::lockstep::lockstep;
 use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
 
@@ -15,6 +15,7 @@ use super::CHECKS;
 use super::random::{POISON, SIZES, gates, normal};
 
 /// One launch over buffers with given contents.
+#[derive(Clone)]
 pub struct Launch {
     pub program: Program,
     pub contents: Vec<Vec<f32>>,
@@ -91,6 +92,8 @@ pub fn matmul(device: &Device) {
     let mut shapes: Vec<(usize, usize, usize)> = (0..12).map(sizes).collect();
     // More than a tile each way; more terms than pass at a time, and with few rows.
     shapes.extend([(150, 90, 70), (14, 70, 530), (3, 130, 270)]);
+    // Some that come in fours.
+    shapes.extend([(44, 132, 20), (3, 131, 7), (8, 64, 4), (3, 130, 7), (28, 68, 100)]);
     if device.limits().executor == Executor::Cpu {
         // Large enough for threads; few enough rows for a split over columns, and too many.
         shapes.extend([(14, 300, 1030), (129, 257, 300), (513, 300, 300)]);
@@ -101,20 +104,27 @@ pub fn matmul(device: &Device) {
             let (accumulate, biases) = (flags & 4 == 4, flags / 8);
             let mut p = Product { accumulate, ..Product::dense(m, n, k, transpose_a, transpose_b) };
             // Some operands have rows longer than they use.
-            (p.lda, p.ldb, p.ldc) = (p.lda + i % 2, p.ldb + i % 3, p.ldc + i % 5);
+            (p.lda, p.ldb, p.ldc) = (p.lda + i % 2, p.ldb + i % 2 * 3, p.ldc + i % 2);
             let (rows_a, rows_b) =
                 (if transpose_a { k } else { m }, if transpose_b { n } else { k });
             let mut launch = Launch::new();
-            let a = launch.buffer(normal(3 + rows_a * p.lda, 1.0, 1), 3);
-            let b = launch.buffer(normal(2 + rows_b * p.ldb, 1.0, 2), 2);
+            // Where everything else comes in fours, so do the starts.
+            let (before_a, before_b) = if i % 2 == 0 { (4, 8) } else { (3, 2) };
+            let a = launch.buffer(normal(before_a + rows_a * p.lda, 1.0, 1), before_a);
+            let b = launch.buffer(normal(before_b + rows_b * p.ldb, 1.0, 2), before_b);
             let bias: Vec<View> =
                 (0..biases).map(|i| launch.buffer(normal(n + 1, 1.0, 5), i)).collect();
+            // Behind C the sums of B's columns.
+            let len = m * p.ldc + 2 * n + 8;
+            let sums = [m * p.ldc, (m * p.ldc + n + 4) / 4 * 4];
             let c = match accumulate {
-                true => launch.buffer(normal(m * p.ldc, 1.0, 3), 0),
-                false => launch.poisoned(m * p.ldc),
+                true => launch.buffer(normal(len, 1.0, 3), 0),
+                false => launch.poisoned(len),
             };
             let what = format!("{p:?}, {biases} biases");
-            launch.check(device, kernels::matmul::dispatch(&p, a, b, &bias, c), what);
+            let dispatch = kernels::matmul::dispatch(&p, a, b, &bias, c);
+            let dispatch = kernels::matmul::with_column_sums(dispatch, &sums[..(i + flags) % 3]);
+            check_product(device, launch, dispatch, what);
             if biases == 0 {
                 matmul_pair(device, &p, rows_a, rows_b);
             }
@@ -122,6 +132,26 @@ pub fn matmul(device: &Device) {
                 matmul_packed(device, &p, biases);
             }
         }
+    }
+}
+
+/// A product, cut in every way that the device can run.
+fn check_product(device: &Device, launch: Launch, dispatch: Dispatch, what: String) {
+    check_tiles(device, launch, dispatch, kernels::matmul::with_tile, what);
+}
+
+/// A launch, cut in every way that the device can run.
+fn check_tiles(
+    device: &Device,
+    launch: Launch,
+    dispatch: Dispatch,
+    with_tile: fn(Dispatch, Tile) -> Dispatch,
+    what: String,
+) {
+    for tile in Tile::ALL.into_iter().filter(|tile| tile.runs(&device.limits())) {
+        let dispatch = with_tile(dispatch.clone(), tile);
+        let what = format!("{tile:?} ({}), {what}", dispatch.variant);
+        launch.clone().check(device, dispatch, what);
     }
 }
 
@@ -148,7 +178,7 @@ fn matmul_pair(device: &Device, p: &Product, rows_a: usize, rows_b: usize) {
     let b = launch.buffer(normal(2 * len_b + 1, 1.0, 2), 0);
     let c = launch.buffer(normal(2 * len_c + 3, 1.0, 3), len_c + 3);
     let dispatch = kernels::matmul::dispatch_pair(p, a, b, c, [0, len_b + 1, 1]);
-    launch.check(device, dispatch, format!("a pair of {p:?}"));
+    check_product(device, launch, dispatch, format!("a pair of {p:?}"));
 }
 
 /// Which rows of a batch have ended before a step, in every mixture; `None` where none can.
@@ -213,7 +243,8 @@ pub fn lstm_step_forward(device: &Device) {
             let bound = kernels::lstm_step_forward::Bindings { u, gates, h: h.range, c, z };
             let at = both(at, directions);
             let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, at, padding);
-            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
+            let what = format!("B = {batch}, H = {hidden}, flags {flags}");
+            check_tiles(device, launch, dispatch, kernels::lstm_step_forward::with_tile, what);
         }
     }
 }
@@ -454,7 +485,8 @@ pub fn lstm_step_backward(device: &Device) {
             };
             let at = both(at, directions);
             let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, at, padding);
-            launch.check(device, dispatch, format!("B = {batch}, H = {hidden}, flags {flags}"));
+            let what = format!("B = {batch}, H = {hidden}, flags {flags}");
+            check_tiles(device, launch, dispatch, kernels::lstm_step_backward::with_tile, what);
         }
     }
 }

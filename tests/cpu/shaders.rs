@@ -79,10 +79,18 @@ fn modules_are_valid_and_agree_with_their_rows() {
     for kernel in kernels::table().0 {
         for variant in &kernel.variants {
             let what = format!("{} ({})", kernel.name, variant.name);
-            let module = naga::front::wgsl::parse_str(&variant.source)
-                .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(&variant.source)));
-            // What every device has: no optional capability.
-            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+            let module = naga::front::wgsl::parse_str(variant.source())
+                .unwrap_or_else(|e| panic!("{what}: {}", e.emit_to_string(variant.source())));
+            // What every device has, or what the variant says that it needs.
+            let capabilities = match variant.subgroup {
+                None => Capabilities::empty(),
+                Some(_) => Capabilities::SUBGROUP,
+            };
+            let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+            if variant.subgroup.is_some() {
+                validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+                validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+            }
             validator.validate(&module).unwrap_or_else(|e| panic!("{what}: {e:?}"));
 
             let mut storage = 0;
@@ -182,7 +190,7 @@ fn rows_are_shared_by_as_many_as_they_need() {
 fn field_names_agree() {
     for kernel in kernels::table().0 {
         for variant in &kernel.variants {
-            let text = variant.source.split("struct Params {").nth(1).unwrap();
+            let text = variant.source().split("struct Params {").nth(1).unwrap();
             let body = text.split('}').next().unwrap();
             let names: Vec<&str> =
                 body.lines().filter_map(|l| l.trim().split_once(':')).map(|(n, _)| n).collect();
@@ -207,7 +215,7 @@ fn constants_agree() {
         let row = table.0.iter().find(|row| row.name == kernel).unwrap();
         for (name, want) in wanted {
             let line = format!("const {name} = ");
-            let text = row.variants[0].source.split(line.as_str()).nth(1);
+            let text = row.variants[0].source().split(line.as_str()).nth(1);
             let text = text.unwrap_or_else(|| panic!("{kernel} has no {name}"));
             let value = text.split(';').next().unwrap().trim_end_matches('u');
             assert_eq!(value.parse::<f64>().unwrap(), *want, "{kernel}, {name}");

@@ -195,7 +195,9 @@ fn no_thread_is_started(device: &Device) {
 fn a_refused_kernel_is_an_error(device: &Device) {
     let mut table = device.table().clone();
     for kernel in &mut table.0 {
-        kernel.variants[0].source = "this is no shader".into();
+        for variant in &mut kernel.variants {
+            *variant = variant.clone().with_source("this is no shader");
+        }
     }
     let broken = device.clone().with_table(table);
     let lstm = Lstm::new(&broken, LstmConfig::new(1, 1)).unwrap();

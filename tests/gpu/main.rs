@@ -48,7 +48,8 @@ fn main() -> ExitCode {
     let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
     let offered = Device::from_gpu(adapter.open().expect("the adapter opens"));
     let defaults =
-        Device::from_gpu(adapter.open_with_defaults().expect("the adapter has the default limits"));
+        adapter.open_with_defaults().expect("the adapter has the default limits").checked();
+    let defaults = Device::from_gpu(defaults);
     println!("running on {offered}");
     let mut trials = Vec::new();
     for (limits, device) in [("offered", &offered), ("defaults", &defaults)] {

@@ -1,6 +1,9 @@
-// matmul: C [M, N] = (C +) op(A) [M, K] . op(B) [K, N] (+ one or two biases on each row).
+// matmul, through workgroup memory: C [M, N] = (C +) op(A) [M, K] . op(B) [K, N] (+ one or two
+// biases on each row); on request also the sums of B's columns, the gradient of a bias where the
+// product is that of a weight.
 //
 //   c[m][n] = (c[m][n] +) sum_k a[m][k] * b[k][n] + bias_1[n] + bias_2[n]
+//   s[n]    = (s[n] +) sum_k b[k][n]
 //
 // | binding | name   | shape                      | access     | may alias |
 // |---------|--------|----------------------------|------------|-----------|
@@ -10,7 +13,8 @@
 // |         |        | or panels of ldb rows      |            |           |
 // | 3       | bias_1 | [N]                        | read       | a, b      |
 // | 4       | bias_2 | [N]                        | read       | a, b      |
-// | 5       | c      | [M, N]                     | read_write | nothing   |
+// | 5       | c      | [M, N]; and `sums` times   | read_write | nothing   |
+// |         |        | [N] at `sum_start`         |            |           |
 //
 // Grid: ceil(N / 64) x ceil(M / 64) x 1, or x 2 for a pair of products of one shape, whose second
 // operands start at `_second` in the same bindings. Workgroup: 16 x 16 invocations, 8 KiB of memory.
@@ -23,6 +27,7 @@
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override PACKED_B: bool = false;
+override COLUMN_SUMS: bool = false;
 
 struct Params {
     m: u32,
@@ -41,6 +46,9 @@ struct Params {
     a_second: u32,
     b_second: u32,
     c_second: u32,
+    sums: u32,
+    sum_1_start: u32,
+    sum_2_start: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -99,6 +107,9 @@ fn main(
     var sum_1 = vec4(0.0);
     var sum_2 = vec4(0.0);
     var sum_3 = vec4(0.0);
+    // The first row of workgroups adds up B's columns, those of a quad in an invocation.
+    let adds_columns = COLUMN_SUMS && group.y == 0u && local.y == 0u;
+    var column_sum = vec4(0.0);
     for (var k = 0u; k < params.k; k += TILE_K) {
         a_tile[a_k * QUADS + a_quad] = vec4(
             a_at(a_start, a_row, k + a_k),
@@ -120,6 +131,11 @@ fn main(
             sum_1 += a_quad_i.y * b_quad_i;
             sum_2 += a_quad_i.z * b_quad_i;
             sum_3 += a_quad_i.w * b_quad_i;
+        }
+        if adds_columns {
+            for (var i = 0u; i < TILE_K; i++) {
+                column_sum += b_tile[i * QUADS + local.x];
+            }
         }
         workgroupBarrier();
     }
@@ -145,4 +161,19 @@ fn main(
             }
         }
     }
+    if adds_columns {
+        for (var j = 0u; j < 4u; j++) {
+            let n = column + 4u * local.x + j;
+            if n < params.n {
+                put_column_sum(params.sum_1_start + n, column_sum[j]);
+                if params.sums == 2u {
+                    put_column_sum(params.sum_2_start + n, column_sum[j]);
+                }
+            }
+        }
+    }
+}
+
+fn put_column_sum(at: u32, sum: f32) {
+    c[at] = select(sum, sum + c[at], params.accumulate == 1u);
 }
