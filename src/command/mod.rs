@@ -12,6 +12,7 @@ pub use call::{Arg, Call, CpuForm};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::reference::Tolerance;
@@ -73,13 +74,13 @@ pub struct Field {
 #[derive(Clone, Debug)]
 pub struct Variant {
     /// The variant's name, the stem of its file where a kernel has several.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Invocations in a workgroup.
     pub workgroup: [u32; 3],
     /// The fewest invocations of a subgroup that it is right for, where it needs subgroups.
     pub subgroup: Option<u32>,
     /// The whole module.
-    source: Cow<'static, str>,
+    source: Arc<str>,
     /// Whether it may be compiled without checks of its own bounds.
     trusted: bool,
 }
@@ -87,17 +88,23 @@ pub struct Variant {
 impl Variant {
     /// A module of a caller's, which is compiled with all checks.
     pub fn new(
-        name: &'static str,
-        source: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'static, str>>,
+        source: impl Into<Arc<str>>,
         workgroup: [u32; 3],
     ) -> Variant {
-        Variant { name, workgroup, subgroup: None, source: source.into(), trusted: false }
+        Variant {
+            name: name.into(),
+            workgroup,
+            subgroup: None,
+            source: source.into(),
+            trusted: false,
+        }
     }
 
     /// A module of this crate, which the suite has run with all checks and without.
     pub(crate) fn own(
-        name: &'static str,
-        source: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'static, str>>,
+        source: impl Into<Arc<str>>,
         workgroup: [u32; 3],
     ) -> Variant {
         Variant { trusted: true, ..Variant::new(name, source, workgroup) }
@@ -109,7 +116,7 @@ impl Variant {
     }
 
     /// The same with another module, which is compiled with all checks.
-    pub fn with_source(self, source: impl Into<Cow<'static, str>>) -> Variant {
+    pub fn with_source(self, source: impl Into<Arc<str>>) -> Variant {
         Variant { source: source.into(), trusted: false, ..self }
     }
 

@@ -4,9 +4,10 @@
 pub(super) mod fast;
 
 use super::{
-    Directions, LSTM_SEQUENCE_FORWARD, Padding, flag, groups, input, output, read, variant, write,
+    Directions, LSTM_SEQUENCE_FORWARD, Padding, Walker, flag, groups, input, output, read, walkers,
+    write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
 use crate::reference::{self, Lengths, Real, SequenceForward, Tolerance, Walk};
 
 params! {
@@ -56,8 +57,22 @@ params! {
     }
 }
 
-/// Rows that a workgroup owns.
-const ROWS: usize = 4;
+/// The ways to cut a launch, in the order of the variants.
+pub const WALKERS: [Walker; 13] = [
+    Walker::Rows,
+    Walker::Resident { units: 16, rows: 1 },
+    Walker::Resident { units: 16, rows: 4 },
+    Walker::Resident { units: 32, rows: 1 },
+    Walker::Resident { units: 32, rows: 4 },
+    Walker::Resident { units: 64, rows: 1 },
+    Walker::Resident { units: 64, rows: 4 },
+    Walker::Broadcast { units: 32, rows: 1 },
+    Walker::Broadcast { units: 32, rows: 8 },
+    Walker::Broadcast { units: 64, rows: 1 },
+    Walker::Broadcast { units: 64, rows: 8 },
+    Walker::Broadcast { units: 128, rows: 1 },
+    Walker::Broadcast { units: 128, rows: 8 },
+];
 
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
@@ -151,8 +166,33 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![bound.u, x, padding.range(bound.u), bound.gates, bound.h, bound.c],
-        grid: [groups(shape.batch, ROWS), 1, at.count()],
+        grid: [groups(shape.batch, Walker::Rows.rows()), 1, at.count()],
     }
+}
+
+/// The same launch cut in another way. Only [`Walker::Rows`] takes weights in panels.
+///
+/// # Panics
+/// Where the walker isn't one of [`WALKERS`].
+pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
+    let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    super::with_walker(dispatch, &WALKERS, walker, p.batch)
+}
+
+/// A variant for each of [`WALKERS`].
+fn variants() -> Vec<Variant> {
+    let common = concat!(
+        include_str!("../../shaders/common/activations.wgsl"),
+        include_str!("../../shaders/common/lengths.wgsl"),
+        include_str!("../../shaders/lstm_sequence_forward/sequence.wgsl")
+    );
+    let rows = concat!(
+        include_str!("../../shaders/common/panels.wgsl"),
+        include_str!("../../shaders/lstm_sequence_forward/rows.wgsl")
+    );
+    let resident = include_str!("../../shaders/lstm_sequence_forward/resident.wgsl");
+    let broadcast = include_str!("../../shaders/lstm_sequence_forward/broadcast.wgsl");
+    walkers(&WALKERS, common, rows, resident, broadcast)
 }
 
 impl Params {
@@ -226,16 +266,7 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![variant(
-            "rows",
-            concat!(
-                include_str!("../../shaders/common/activations.wgsl"),
-                include_str!("../../shaders/common/lengths.wgsl"),
-                include_str!("../../shaders/common/panels.wgsl"),
-                include_str!("../../shaders/lstm_sequence_forward.wgsl")
-            ),
-            [64, 1, 1],
-        )],
+        variants: variants(),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);

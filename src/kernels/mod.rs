@@ -29,6 +29,8 @@ pub mod rmsprop;
 pub mod sgd;
 pub mod softmax;
 
+use std::sync::LazyLock;
+
 use crate::command::{
     Access, Arg, Binding, Dispatch, KernelId, KernelTable, Limits, Range, Variant, params,
 };
@@ -85,6 +87,11 @@ pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
+    static TABLE: LazyLock<KernelTable> = LazyLock::new(rows);
+    TABLE.clone()
+}
+
+fn rows() -> KernelTable {
     KernelTable(vec![
         matmul::row(),
         lstm_step_forward::row(),
@@ -361,6 +368,95 @@ impl Tile {
     pub fn runs(self, limits: &Limits) -> bool {
         self == Tile::Workgroup || limits.subgroup.is_some_and(|size| size >= SUBGROUP)
     }
+}
+
+/// How a walk over timesteps is cut into workgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walker {
+    /// Any number of units, weights in panels as well.
+    Rows,
+    /// Weights in registers, an invocation for each gate of up to `units` units, of `rows` rows.
+    Resident {
+        /// 16, 32 or 64.
+        units: usize,
+        /// 1 or 4.
+        rows: usize,
+    },
+    /// Weights on the stack, an invocation for each of up to `units` units, of `rows` rows, through
+    /// broadcasts in a subgroup of at least 8: for drivers that compute on a CPU.
+    Broadcast {
+        /// 32, 64 or 128.
+        units: usize,
+        /// 1 or 8.
+        rows: usize,
+    },
+}
+
+impl Walker {
+    /// Whether a device has what it needs.
+    pub fn runs(self, limits: &Limits) -> bool {
+        match self {
+            Walker::Rows => true,
+            Walker::Resident { units, .. } => 4 * units <= limits.max_invocations as usize,
+            Walker::Broadcast { units, .. } => {
+                Tile::Broadcast.runs(limits) && units <= limits.max_invocations as usize
+            }
+        }
+    }
+
+    /// The most units.
+    pub fn units(self) -> usize {
+        match self {
+            Walker::Rows => usize::MAX,
+            Walker::Resident { units, .. } | Walker::Broadcast { units, .. } => units,
+        }
+    }
+
+    /// Rows of a workgroup.
+    pub fn rows(self) -> usize {
+        match self {
+            Walker::Rows => 4,
+            Walker::Resident { rows, .. } | Walker::Broadcast { rows, .. } => rows,
+        }
+    }
+}
+
+/// A walk cut in another way, one of `walkers`, whose positions are those of the variants.
+///
+/// # Panics
+/// Where the walker isn't one of them.
+fn with_walker(mut dispatch: Dispatch, walkers: &[Walker], walker: Walker, batch: u32) -> Dispatch {
+    let variant = walkers.iter().position(|&w| w == walker);
+    dispatch.variant = variant.unwrap_or_else(|| panic!("{walker:?} is none of {walkers:?}"));
+    if walker != Walker::Rows {
+        dispatch.constants.retain(|(name, _)| !["PACKED", "INPUT"].contains(name));
+    }
+    dispatch.grid[0] = groups(batch as usize, walker.rows());
+    dispatch
+}
+
+/// The variants of a walk: one for each way to cut it, each file with its sizes in front.
+fn walkers(
+    walkers: &[Walker],
+    common: &str,
+    rows: &str,
+    resident: &str,
+    broadcast: &str,
+) -> Vec<Variant> {
+    let sized = |walker: Walker, name: &str, lanes: usize, own: &str| {
+        let (units, rows) = (walker.units(), walker.rows());
+        let sizes = format!("const UNITS = {units}u;\nconst ROWS = {rows}u;\n");
+        let name = format!("{name}, {units} units, {rows} rows");
+        Variant::own(name, [&sizes, common, own].concat(), [lanes as u32, 1, 1])
+    };
+    let variant = |&walker: &Walker| match walker {
+        Walker::Rows => Variant::own("rows", [common, rows].concat(), [64, 1, 1]),
+        Walker::Resident { units, .. } => sized(walker, "resident", 4 * units, resident),
+        Walker::Broadcast { units, .. } => {
+            in_subgroups(sized(walker, "broadcast", units, broadcast))
+        }
+    };
+    walkers.iter().map(variant).collect()
 }
 
 /// The fewest invocations of a subgroup for [`Tile::Broadcast`].

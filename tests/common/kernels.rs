@@ -7,7 +7,7 @@ use gatefold::Device;
 use gatefold::command::{
     BufferId, BufferSpec, Command, Dispatch, Executor, Operation, Owner, Program, Range,
 };
-use gatefold::kernels::{self, Directions, Padding, Tile, View};
+use gatefold::kernels::{self, Directions, Padding, Tile, View, Walker};
 use gatefold::lockstep::lockstep;
 use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
 
@@ -152,6 +152,26 @@ fn check_tiles(
         let dispatch = with_tile(dispatch.clone(), tile);
         let what = format!("{tile:?} ({}), {what}", dispatch.variant);
         launch.clone().check(device, dispatch, what);
+    }
+}
+
+/// A walk, cut in every way that takes it and that the device can run.
+fn check_walkers(
+    device: &Device,
+    launch: Launch,
+    dispatch: Dispatch,
+    (walkers, hidden): (&[Walker], usize),
+    with_walker: fn(Dispatch, Walker) -> Dispatch,
+    what: String,
+) {
+    let panels = dispatch.constant("PACKED") != 0.0 || dispatch.constant("INPUT") != 0.0;
+    let takes = |walker: Walker| match walker {
+        Walker::Rows => true,
+        _ => !panels && hidden <= walker.units() && walker.runs(&device.limits()),
+    };
+    for &walker in walkers.iter().filter(|&&walker| takes(walker)) {
+        let dispatch = with_walker(dispatch.clone(), walker);
+        launch.clone().check(device, dispatch, format!("{walker:?}, {what}"));
     }
 }
 
@@ -381,7 +401,8 @@ fn walk_forward(
     let what = format!(
         "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}"
     );
-    launch.check(device, dispatch, what);
+    use kernels::lstm_sequence_forward::{WALKERS, with_walker};
+    check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
 }
 
 pub fn lstm_sequence_backward(device: &Device) {
@@ -428,7 +449,8 @@ pub fn lstm_sequence_backward(device: &Device) {
             let what = format!(
                 "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}"
             );
-            launch.check(device, dispatch, what);
+            use kernels::lstm_sequence_backward::{WALKERS, with_walker};
+            check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Whole models against the f64 reference, and what the executors promise.
 
-
 use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{

@@ -1,0 +1,145 @@
+// lstm_sequence_backward: lstm_step_backward at several timesteps in one dispatch, in one direction
+// or in both. A workgroup owns some rows of the batch and walks back through their timesteps, since
+// rows never meet.
+//
+//   dh  = dy + incoming . w^T                        incoming: dG of the step that ran after
+//   dc += dh * o * (1 - tanh(c)^2)
+//   dG  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
+//   dc  = dc * f                                     what the step before gets
+//
+// | binding | name    | shape                                     | access     | may alias   |
+// |---------|---------|-------------------------------------------|------------|-------------|
+// | 0       | params  | Params                                    | uniform    |             |
+// | 1       | w       | [H, H] quads, a direction each, or the    | read       | other reads |
+// |         |         | panels of its transpose where PACKED      |            |             |
+// | 2       | c       | [D, T+1, B, H]                            | read       | other reads |
+// | 3       | dy      | [T, B, D, H], where `has_dy`              | read       | other reads |
+// | 4       | lengths | [B], where LENGTHS                        | read       | other reads |
+// | 5       | gates   | [D, T, B, H] of (i, f, g, o), afterwards  | read_write | nothing     |
+// |         |         | their dG; where `incoming`, a slot before |            |             |
+// |         |         | the first is read                         |            |             |
+// | 6       | dc      | [D, B, H], in place                       | read_write | nothing     |
+//
+// Starts are those of the first timestep of the walk, in elements of the bound range; gates and w
+// count vec4; those of the second direction are named `_reverse`. Each step finds its operands a
+// slot further than the one before it, or a slot nearer where `back`; the cell states before a
+// timestep stand a slot further in the walk. A row that has ended has no gradient, and its dc stays.
+// Twin: reference::lstm_sequence_backward. This file has what its variants share.
+
+override LENGTHS: bool = false;
+override PACKED: bool = false;
+
+struct Params {
+    batch: u32,
+    hidden: u32,
+    steps: u32,
+    has_dy: u32,
+    dy_row: u32,
+    incoming: u32,
+    lengths_start: u32,
+    back: u32,
+    back_reverse: u32,
+    t: u32,
+    t_reverse: u32,
+    w_start: u32,
+    w_reverse: u32,
+    gates_start: u32,
+    gates_reverse: u32,
+    c_start: u32,
+    c_reverse: u32,
+    dy_start: u32,
+    dy_reverse: u32,
+    dc_start: u32,
+    dc_reverse: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;              // [H, H]
+@group(0) @binding(2) var<storage, read> c: array<f32>;                    // [D, T+1, B, H]
+@group(0) @binding(3) var<storage, read> dy: array<f32>;                   // [T, B, D, H]
+@group(0) @binding(4) var<storage, read> lengths: array<f32>;              // [B]
+@group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
+@group(0) @binding(6) var<storage, read_write> dc: array<f32>;             // [D, B, H]
+
+// Where one step of one direction finds its operands.
+struct Slots {
+    t: u32,
+    gates: u32,
+    c_prev: u32,
+    c: u32,
+    dy: u32,
+    dc: u32,
+}
+
+fn first_slots(reverse: bool) -> Slots {
+    var slots: Slots;
+    slots.t = select(params.t, params.t_reverse, reverse);
+    slots.gates = select(params.gates_start, params.gates_reverse, reverse);
+    slots.c = select(params.c_start, params.c_reverse, reverse);
+    slots.dy = select(params.dy_start, params.dy_reverse, reverse);
+    slots.dc = select(params.dc_start, params.dc_reverse, reverse);
+    return with_end(slots, reverse);
+}
+
+fn is_back(reverse: bool) -> bool {
+    return select(params.back, params.back_reverse, reverse) == 1u;
+}
+
+// With the slot of the cell states before the step.
+fn with_end(slots: Slots, reverse: bool) -> Slots {
+    let slot = params.batch * params.hidden;
+    var ends = slots;
+    ends.c_prev = select(slots.c + slot, slots.c - slot, is_back(reverse));
+    return ends;
+}
+
+fn next_slots(slots: Slots, reverse: bool) -> Slots {
+    let slot = params.batch * params.hidden;
+    let dy_slot = params.batch * params.dy_row;
+    let back = is_back(reverse);
+    var next = slots;
+    next.t = select(slots.t + 1u, slots.t - 1u, back);
+    next.gates = select(slots.gates + slot, slots.gates - slot, back);
+    next.dy = select(slots.dy + dy_slot, slots.dy - dy_slot, back);
+    next.c = slots.c_prev;
+    return with_end(next, reverse);
+}
+
+// Where the gradients stand of the step that ran after.
+fn slot_after(slots: Slots, reverse: bool) -> u32 {
+    let slot = params.batch * params.hidden;
+    return select(slots.gates - slot, slots.gates + slot, is_back(reverse));
+}
+
+// What a step of a row's unit leaves behind.
+struct Result {
+    gates: vec4<f32>,
+    cell: f32,
+}
+
+// The gradients of a unit's gates, which are stored, and of its cell state, from the product with what
+// came in and from the cell state's gradient after the step.
+fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> Result {
+    let at = row * params.hidden + unit;
+    if LENGTHS {
+        if has_ended(lengths[params.lengths_start + row], at_step.t) {
+            gates[at_step.gates + at] = vec4(0.0);
+            return Result(vec4(0.0), d_after);
+        }
+    }
+    var dh = product;
+    if params.has_dy == 1u {
+        dh += dy[at_step.dy + row * params.dy_row + unit];
+    }
+    let gate = gates[at_step.gates + at];
+    let tanh_c = hyperbolic_tangent(vec4(c[at_step.c + at])).x;
+    let d_cell = d_after + dh * gate.w * (1.0 - tanh_c * tanh_c);
+    let d_gates = vec4(
+        d_cell * gate.z * gate.x * (1.0 - gate.x),
+        d_cell * c[at_step.c_prev + at] * gate.y * (1.0 - gate.y),
+        d_cell * gate.x * (1.0 - gate.z * gate.z),
+        dh * tanh_c * gate.w * (1.0 - gate.w),
+    );
+    gates[at_step.gates + at] = d_gates;
+    return Result(d_gates, d_cell * gate.y);
+}

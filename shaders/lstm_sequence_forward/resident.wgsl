@@ -1,0 +1,72 @@
+// lstm_sequence_forward with the weights in registers, for few units. After sequence.wgsl and
+// `const UNITS`, `const ROWS`: the most units, a power of two, and the rows of a workgroup, 1 or 4.
+//
+// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: 4 UNITS invocations, 20 ROWS UNITS bytes.
+// Weights are not in panels, and there is no INPUT.
+//
+// Version 1: an invocation owns a column of U, one gate of one unit, in a private array that every
+// place of is known when the loops are unrolled; h lies in workgroup memory and is read by all
+// invocations at once. Gates meet in workgroup memory, where the invocation of gate n makes the
+// states of row n. Two barriers a timestep.
+
+const COLUMNS = 4u * UNITS;
+
+var<workgroup> h_tile: array<vec4<f32>, ROWS * UNITS / 4u>;  // [ROWS, UNITS / 4]
+var<workgroup> sum_tile: array<vec4<f32>, ROWS * UNITS>;     // [ROWS, UNITS] of (i, f, g, o)
+
+@compute @workgroup_size(COLUMNS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let reverse = group.z == 1u;
+    let u_start = select(params.u_start, params.u_reverse, reverse);
+    let unit = lane / 4u;
+    let gate = lane % 4u;
+    // The row whose states this invocation makes, where it makes any.
+    let row = group.x * ROWS + gate;
+    let owns = gate < ROWS && row < params.batch && unit < params.hidden;
+
+    var weights: array<f32, UNITS>;
+    for (var k = 0u; k < UNITS; k++) {
+        let inside = k < params.hidden && unit < params.hidden;
+        let at = u_start + select(0u, k * params.hidden + unit, inside);
+        weights[k] = select(0.0, u[at][gate], inside);
+    }
+    var now = first_slots(reverse);
+    var cell = 0.0;
+    if gate < ROWS {
+        var before = 0.0;
+        if owns {
+            before = h[now.h_prev + row * params.h_row + unit];
+            cell = c[now.c_prev + row * params.hidden + unit];
+        }
+        h_tile[(gate * UNITS + unit) / 4u][unit % 4u] = before;
+    }
+    workgroupBarrier();
+    for (var n = 0u; n < params.steps; n++) {
+        var sums: array<f32, ROWS>;
+        for (var k = 0u; k < UNITS / 4u; k++) {
+            let four = vec4(
+                weights[4u * k],
+                weights[4u * k + 1u],
+                weights[4u * k + 2u],
+                weights[4u * k + 3u],
+            );
+            for (var r = 0u; r < ROWS; r++) {
+                sums[r] += dot(h_tile[r * (UNITS / 4u) + k], four);
+            }
+        }
+        for (var r = 0u; r < ROWS; r++) {
+            sum_tile[r * UNITS + unit][gate] = sums[r];
+        }
+        workgroupBarrier();
+        if owns {
+            let result = finish(now, row, unit, sum_tile[gate * UNITS + unit], cell);
+            cell = result.cell;
+            h_tile[(gate * UNITS + unit) / 4u][unit % 4u] = result.h;
+        }
+        workgroupBarrier();
+        now = next_slots(now, reverse);
+    }
+}

@@ -1,0 +1,143 @@
+// lstm_sequence_forward: lstm_step_forward at several timesteps in one dispatch, in one direction or
+// in both. A workgroup owns some rows of the batch and walks through their timesteps, since rows
+// never meet.
+//
+//   (i, f, g, o) = P + h_prev . U       P: the input's share and the biases, from matmul, or where
+//                                       INPUT x . W + bias
+//   i, f, o      = sigmoid;  g = tanh
+//   c            = f * c_prev + i * g
+//   h            = o * tanh(c)
+//
+// | binding | name    | shape                                    | access     | may alias |
+// |---------|---------|------------------------------------------|------------|-----------|
+// | 0       | params  | Params                                   | uniform    |           |
+// | 1       | u       | [H, H] of (i, f, g, o), a direction      | read       | reads     |
+// |         |         | each, or its panels where PACKED; where  |            |           |
+// |         |         | INPUT those of [1 + I + H, H]: the bias, |            |           |
+// |         |         | W, U                                     |            |           |
+// | 2       | x       | [T, B, I], where INPUT                   | read       | reads     |
+// | 3       | lengths | [B], where LENGTHS                       | read       | reads     |
+// | 4       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
+// |         |         | entry unless INPUT, where KEEP the       |            |           |
+// |         |         | activated gates afterwards               |            |           |
+// | 5       | h       | [T+D, B, D, H]; the slot before the      | read_write | nothing   |
+// |         |         | first step is read, the steps' written   |            |           |
+// | 6       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
+//
+// Starts are those of the first timestep, in elements of the bound range; gates and u count vec4;
+// those of the second direction are named `_reverse`. Each step finds its operands a slot further
+// than the one before it, or a slot nearer where `back`. A row that has ended is left alone.
+// Twin: reference::lstm_sequence_forward. This file has what its variants share.
+
+override LENGTHS: bool = false;
+override PACKED: bool = false;
+override KEEP: bool = true;
+override INPUT: bool = false;
+
+struct Params {
+    batch: u32,
+    hidden: u32,
+    steps: u32,
+    h_row: u32,
+    lengths_start: u32,
+    back: u32,
+    back_reverse: u32,
+    t: u32,
+    t_reverse: u32,
+    u_start: u32,
+    u_reverse: u32,
+    gates_start: u32,
+    gates_reverse: u32,
+    h_start: u32,
+    h_reverse: u32,
+    c_start: u32,
+    c_reverse: u32,
+    input: u32,
+    x_start: u32,
+    x_reverse: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> u: array<vec4<f32>>;              // [H, H]
+@group(0) @binding(2) var<storage, read> x: array<f32>;                    // [T, B, I]
+@group(0) @binding(3) var<storage, read> lengths: array<f32>;              // [B]
+@group(0) @binding(4) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
+@group(0) @binding(5) var<storage, read_write> h: array<f32>;              // [T+D, B, D, H]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;              // [D, T+1, B, H]
+
+// Where one step of one direction finds its operands.
+struct Slots {
+    t: u32,
+    gates: u32,
+    h_prev: u32,
+    h: u32,
+    c_prev: u32,
+    c: u32,
+}
+
+fn first_slots(reverse: bool) -> Slots {
+    var slots: Slots;
+    slots.t = select(params.t, params.t_reverse, reverse);
+    slots.gates = select(params.gates_start, params.gates_reverse, reverse);
+    slots.h_prev = select(params.h_start, params.h_reverse, reverse);
+    slots.c_prev = select(params.c_start, params.c_reverse, reverse);
+    return with_ends(slots, reverse);
+}
+
+fn is_back(reverse: bool) -> bool {
+    return select(params.back, params.back_reverse, reverse) == 1u;
+}
+
+// With the slots that the step writes.
+fn with_ends(slots: Slots, reverse: bool) -> Slots {
+    let slot = params.batch * params.hidden;
+    let h_slot = params.batch * params.h_row;
+    let back = is_back(reverse);
+    var ends = slots;
+    ends.h = select(slots.h_prev + h_slot, slots.h_prev - h_slot, back);
+    ends.c = select(slots.c_prev + slot, slots.c_prev - slot, back);
+    return ends;
+}
+
+fn next_slots(slots: Slots, reverse: bool) -> Slots {
+    let slot = params.batch * params.hidden;
+    let back = is_back(reverse);
+    var next: Slots;
+    next.t = select(slots.t + 1u, slots.t - 1u, back);
+    next.gates = select(slots.gates + slot, slots.gates - slot, back);
+    next.h_prev = slots.h;
+    next.c_prev = slots.c;
+    return with_ends(next, reverse);
+}
+
+// What a step of a row's unit leaves behind.
+struct Result {
+    h: f32,
+    cell: f32,
+}
+
+// The states of a unit after a step, from the sum of the recurrent product and the cell state before
+// it. A row that has ended keeps what stands in the step's slots.
+fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, cell: f32) -> Result {
+    let at = row * params.hidden + unit;
+    let h_at = at_step.h + row * params.h_row + unit;
+    if LENGTHS {
+        if has_ended(lengths[params.lengths_start + row], at_step.t) {
+            return Result(h[h_at], c[at_step.c + at]);
+        }
+    }
+    var sums = sum;
+    if !INPUT {
+        sums += gates[at_step.gates + at];
+    }
+    let s = sigmoid(sums);
+    let gate = vec4(s.x, s.y, hyperbolic_tangent(sums).z, s.w);
+    let after = gate.y * cell + gate.x * gate.z;
+    let out = gate.w * hyperbolic_tangent(vec4(after)).x;
+    if KEEP {
+        gates[at_step.gates + at] = gate;
+    }
+    c[at_step.c + at] = after;
+    h[h_at] = out;
+    return Result(out, after);
+}
