@@ -11,10 +11,11 @@ use gatefold::Device;
 use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
 use gatefold::kernels::{
-    self, Directions, Padding, View, lstm_sequence_backward, lstm_sequence_forward,
+    self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
     lstm_step_backward, lstm_step_forward,
 };
 use gatefold::lockstep::lockstep;
+use gatefold::plan::tile;
 use gatefold::reference::{
     AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
     RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
@@ -61,20 +62,26 @@ impl Builder {
     ) -> Case {
         let operation = Operation::Dispatch(launch);
         self.program.commands.push(Command { label: kernel.to_owned(), operation });
-        Case { kernel, shape, program: self.program, contents: self.contents, throughput }
+        // SAFETY: every case below launches a kernel over whole buffers of its shape.
+        let program = unsafe { self.program.trusted() };
+        Case { kernel, shape, program, contents: self.contents, throughput }
     }
 }
 
-fn cases() -> Vec<Case> {
+/// The launches, cut as plans for the device cut them.
+fn cases(tile: Tile) -> Vec<Case> {
     let mut cases = Vec::new();
     let new = Builder::default;
 
-    let (m, n, k) = (768, 512, 128);
-    let mut b = new();
-    let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n));
-    let launch = kernels::matmul::dispatch(&Product::dense(m, n, k, false, false), x, w, &[], y);
-    let flop = Throughput::Elements(2 * (m * n * k) as u64);
-    cases.push(b.case("matmul", format!("{m} x {n} x {k}"), flop, launch));
+    for (m, n, k) in [(768, 512, 128), (2304, 1024, 256)] {
+        let mut b = new();
+        let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n));
+        let shape = Product::dense(m, n, k, false, false);
+        let launch = kernels::matmul::dispatch(&shape, x, w, &[], y);
+        let launch = kernels::matmul::with_tile(launch, tile);
+        let flop = Throughput::Elements(2 * (m * n * k) as u64);
+        cases.push(b.case("matmul", format!("{m} x {n} x {k}"), flop, launch));
+    }
 
     let (batch, hidden) = (32, 128);
     let slot = batch * hidden;
@@ -92,6 +99,7 @@ fn cases() -> Vec<Case> {
     };
     let at = lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
     let launch = lstm_step_forward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
+    let launch = lstm_step_forward::with_tile(launch, tile);
     let shape = format!("B {batch}, H {hidden}");
     cases.push(b.case("lstm_step_forward", shape.clone(), flop.clone(), launch));
 
@@ -110,6 +118,7 @@ fn cases() -> Vec<Case> {
     };
     let at = lstm_step_backward::At { incoming: Some(4 * slot), c: slot, ..Default::default() };
     let launch = lstm_step_backward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
+    let launch = lstm_step_backward::with_tile(launch, tile);
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
     // Two timesteps. With the batch above a software driver would need seconds.
@@ -386,14 +395,16 @@ fn main() {
     for (name, device) in &executors {
         println!("{name}: {device}");
     }
-    for case in cases() {
-        let program = Arc::new(case.program);
-        let names = program.buffers.iter().map(|spec| spec.name.as_str());
-        let inputs: Vec<(&str, &[f32])> =
-            names.zip(case.contents.iter().map(Vec::as_slice)).collect();
-        let mut group = criterion.benchmark_group(case.kernel);
-        group.throughput(case.throughput);
-        for (name, device) in &executors {
+    let of_each: Vec<Vec<Case>> =
+        executors.iter().map(|(_, device)| cases(tile(&device.limits()))).collect();
+    for i in 0..of_each[0].len() {
+        let mut group = criterion.benchmark_group(of_each[0][i].kernel);
+        for ((name, device), cases) in executors.iter().zip(&of_each) {
+            let case = &cases[i];
+            let program = Arc::new(case.program.clone());
+            let names = program.buffers.iter().map(|spec| spec.name.as_str());
+            let inputs: Vec<(&str, &[f32])> =
+                names.zip(case.contents.iter().map(Vec::as_slice)).collect();
             // A kernel that is wrong isn't timed.
             if let Err(error) = lockstep(device, &program, &inputs) {
                 panic!("{error}");
@@ -402,6 +413,7 @@ fn main() {
             for (name, values) in &inputs {
                 session.write(name, values).expect("the case's own buffer");
             }
+            group.throughput(case.throughput.clone());
             group.bench_function(format!("{name}/{}", case.shape), |bencher| {
                 bencher.iter_custom(|iterations| {
                     let start = std::time::Instant::now();

@@ -54,9 +54,11 @@ fn main(
     let begin = max(u32(offsets[token]), params.first);
     let end = min(u32(offsets[token + 1u]), params.end);
     let last = block.count - 1u;
+    // Positions are data: none leads outside.
+    let last_row = (arrayLength(&dy) - params.dy_start) / params.width - 1u;
     var sum = vec4(0.0);
     for (var s = begin; s < end; s++) {
-        let row = u32(order[params.order_start + s]);
+        let row = min(u32(order[params.order_start + s]), last_row);
         let at = params.dy_start + row * params.width + block.first;
         sum += vec4(dy[at], dy[at + min(1u, last)], dy[at + min(2u, last)], dy[at + min(3u, last)]);
     }

@@ -29,7 +29,7 @@ pub mod embedding {}
 
 pub use counters::Counts;
 pub use data::Dataset;
-pub use device::{DEVICE_VARIABLE, Device, Session};
+pub use device::{DEVICE_VARIABLE, Device, Session, TIER_VARIABLE};
 pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
 pub use model::LstmBindings;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use gatefold::command::{BufferSpec, Command, Operation, Owner, Program};
 use gatefold::kernels::{self, View};
+use gatefold::plan::tile;
 use gatefold::reference::Product;
 use gatefold::{Device, Result};
 
@@ -56,9 +57,11 @@ fn product(device: &Device, size: usize) -> Result<(f64, Duration)> {
     let (a, b, c) = (view("a"), view("b"), view("c"));
     let shape = Product::dense(size, size, size, false, false);
     let launch = kernels::matmul::dispatch(&shape, a, b, &[], c);
+    let launch = kernels::matmul::with_tile(launch, tile(&device.limits()));
     let operation = Operation::Dispatch(launch);
     program.commands.push(Command { label: "product".to_owned(), operation });
-    let session = device.session(&Arc::new(program))?;
+    // SAFETY: a product of three whole matrices.
+    let session = device.session(&Arc::new(unsafe { program.trusted() }))?;
     let ones = vec![1.0; size * size];
     session.write("a", &ones)?;
     session.write("b", &ones)?;

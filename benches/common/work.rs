@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatefold::command::{Operation, Program, Range};
+use gatefold::command::{Operation, Range};
 use gatefold::plan::{Head, Plan, Sequences, TrainingOptions};
 use gatefold::reference::status;
 use gatefold::train::{Adam, Optimizer};
@@ -58,15 +58,7 @@ impl Work {
             let feed = feed(&plan, x, data);
             let session = match kind {
                 Kind::Step => device.session(&plan.program)?,
-                _ => {
-                    let commands = plan.program.commands[..plan.backward_from].to_vec();
-                    let buffers = plan.program.buffers.clone();
-                    device.session(&Arc::new(Program {
-                        buffers,
-                        commands,
-                        ..Program::default()
-                    }))?
-                }
+                _ => device.session(&Arc::new(plan.program.first(plan.backward_from)))?,
             };
             session.write("feed", &feed)?;
             let mut applied = [0.0; status::LEN];

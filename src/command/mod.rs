@@ -11,6 +11,7 @@ pub use call::{Arg, Call, CpuForm};
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -270,6 +271,8 @@ pub struct Program {
     /// weights in the order in which they are read. An executor may leave them out as long as nobody has
     /// written the buffers that they read and write.
     pub prepare: usize,
+    /// What the program was when it was found to keep to its ranges.
+    trusted: Option<u64>,
 }
 
 /// Which executor runs a plan.
@@ -428,6 +431,50 @@ impl Program {
     /// Bytes of all buffers, the caller's included.
     pub fn bytes(&self) -> u64 {
         self.buffers.iter().map(BufferSpec::bytes).sum()
+    }
+
+    /// The program as one whose launches keep to the ranges that they bind, as long as nobody changes it:
+    /// this crate's kernels then run without wgpu's checks. Plans are such programs.
+    ///
+    /// # Safety
+    /// With what its block of constants says, no launch may touch an element outside its ranges, or
+    /// loop for ever.
+    #[allow(unsafe_code)]
+    pub unsafe fn trusted(self) -> Program {
+        self.trust()
+    }
+
+    /// The first commands alone, trusted as this program is.
+    pub fn first(&self, commands: usize) -> Program {
+        let kept = self.commands[..commands].to_vec();
+        let prepare = self.prepare.min(commands);
+        let first = Program { commands: kept, prepare, trusted: None, ..self.clone() };
+        if self.is_trusted() { first.trust() } else { first }
+    }
+
+    /// The same for the planner, whose safety the suite shows.
+    pub(crate) fn trust(self) -> Program {
+        Program { trusted: Some(self.fingerprint()), ..self }
+    }
+
+    /// Whether it is what it was when it was trusted.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted.is_some_and(|then| then == self.fingerprint())
+    }
+
+    /// What tells its launches and buffers from others.
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for spec in &self.buffers {
+            (spec.len, spec.slots).hash(&mut hasher);
+        }
+        for (_, d) in self.dispatches() {
+            (d.kernel, d.variant, &d.params, &d.bindings, d.grid).hash(&mut hasher);
+            for (name, value) in &d.constants {
+                (name, value.to_bits()).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     /// Checks what both executors rely on: every range lies in its buffer and starts where a

@@ -11,7 +11,7 @@ pub use session::Session;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::command::{KernelTable, Limits, Program};
+use crate::command::{KernelTable, Limits, Program, Tier};
 use crate::counters::Counts;
 #[cfg(feature = "cpu")]
 use crate::cpu::Cpu;
@@ -26,6 +26,9 @@ compile_error!("gatefold needs the feature `cpu`, the feature `gpu`, or both");
 
 /// The environment variable that chooses a device.
 pub const DEVICE_VARIABLE: &str = "GATEFOLD_DEVICE";
+
+/// The environment variable that chooses how loops over time are cut.
+pub const TIER_VARIABLE: &str = "GATEFOLD_TIER";
 
 /// A device that models run on; its clones are the same device.
 ///
@@ -45,6 +48,7 @@ pub const DEVICE_VARIABLE: &str = "GATEFOLD_DEVICE";
 pub struct Device {
     kind: Kind,
     table: Arc<KernelTable>,
+    tier: Option<Tier>,
 }
 
 #[derive(Clone)]
@@ -78,16 +82,21 @@ macro_rules! on {
 
 impl Device {
     /// The device that `GATEFOLD_DEVICE` names (see [`Device::named`]); without it, the best
-    /// hardware GPU, else the CPU.
+    /// hardware GPU, else the CPU. `GATEFOLD_TIER` says how it cuts loops over time (see
+    /// [`Device::with_tier`]): `sequence`, `step` or `wavefront`.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where no device answers to the name; [`Error::Gpu`] where the driver
-    /// refuses.
+    /// refuses; [`Error::Value`] for another tier.
     pub fn from_env() -> Result<Device> {
-        match std::env::var(DEVICE_VARIABLE) {
+        let device = match std::env::var(DEVICE_VARIABLE) {
             Ok(name) if !name.trim().is_empty() => Device::named(name.trim()),
             Err(std::env::VarError::NotUnicode(name)) => Err(no_device(&name.to_string_lossy())),
             _ => Device::best(),
+        }?;
+        match std::env::var(TIER_VARIABLE) {
+            Ok(tier) if !tier.trim().is_empty() => Ok(device.with_tier(tier.trim().parse()?)),
+            _ => Ok(device),
         }
     }
 
@@ -140,13 +149,13 @@ impl Device {
     /// A CPU executor with settings of its own.
     #[cfg(feature = "cpu")]
     pub fn from_cpu(cpu: Cpu) -> Device {
-        Device { kind: Kind::Cpu(Arc::new(cpu)), table: Arc::new(kernels::table()) }
+        Device { kind: Kind::Cpu(Arc::new(cpu)), table: Arc::new(kernels::table()), tier: None }
     }
 
     /// A GPU that was opened by hand.
     #[cfg(feature = "gpu")]
     pub fn from_gpu(gpu: Gpu) -> Device {
-        Device { kind: Kind::Gpu(Arc::new(gpu)), table: Arc::new(kernels::table()) }
+        Device { kind: Kind::Gpu(Arc::new(gpu)), table: Arc::new(kernels::table()), tier: None }
     }
 
     /// The GPU behind the device, where it is one.
@@ -164,6 +173,25 @@ impl Device {
         Device { table: Arc::new(table), ..self }
     }
 
+    /// The same device with loops over time cut in one way, whether or not it is the fastest. A model
+    /// for which it can't be is refused.
+    ///
+    /// ```
+    /// use gatefold::plan::Tier;
+    /// use gatefold::{Device, Lstm, LstmConfig, Tensor};
+    ///
+    /// let device = Device::cpu().with_tier(Tier::Sequence);
+    /// let x = Tensor::zeros(&device, &[5, 2, 3])?;
+    /// Lstm::new(&device, LstmConfig::new(3, 8))?.forward(&x, None)?;
+    /// // A projection joins the units at every timestep.
+    /// let projected = Lstm::new(&device, LstmConfig::new(3, 8).proj_size(4))?;
+    /// assert!(projected.forward(&x, None).is_err());
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn with_tier(self, tier: Tier) -> Device {
+        Device { tier: Some(tier), ..self }
+    }
+
     /// The kernels that it runs.
     pub fn table(&self) -> &KernelTable {
         &self.table
@@ -171,12 +199,13 @@ impl Device {
 
     /// What plans for this device keep to.
     pub fn limits(&self) -> Limits {
-        match &self.kind {
+        let limits = match &self.kind {
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => gpu.limits(),
             #[cfg(feature = "cpu")]
             Kind::Cpu(_) => Limits::CPU,
-        }
+        };
+        Limits { tier: self.tier.or(limits.tier), ..limits }
     }
 
     /// What the device has done so far.

@@ -104,6 +104,7 @@ impl Session {
         self._constants = Some(gpu.allocated.hold(constants.len() as u64));
         gpu.guarded("writing the constants", || gpu.queue.write_buffer(&uniform, 0, &constants))?;
 
+        let trusted = program.is_trusted();
         let mut pipelines = HashMap::new();
         let mut groups: HashMap<Bound, Arc<wgpu::BindGroup>> = HashMap::new();
         let mut launches = 0;
@@ -125,7 +126,7 @@ impl Session {
                 match pipelines.entry((dispatch.kernel, dispatch.variant, constants)) {
                     std::collections::hash_map::Entry::Occupied(known) => Arc::clone(known.get()),
                     std::collections::hash_map::Entry::Vacant(new) => {
-                        new.insert(gpu.pipeline(kernel, dispatch)?).clone()
+                        new.insert(gpu.pipeline(kernel, dispatch, trusted)?).clone()
                     }
                 };
             let bound = (dispatch.kernel, dispatch.variant, dispatch.bindings.clone());

@@ -16,29 +16,48 @@ pub(super) struct Pipeline {
 
 /// The module's text and its pipeline constants. The text, and not the kernel's position in a
 /// table, so that two tables on one device don't meet.
-type Key = (String, Vec<(&'static str, u64)>);
+type Key = (String, Vec<(&'static str, u64)>, Checks);
+
+/// Whether wgpu's checks are compiled into a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Checks {
+    /// An access out of bounds does no harm, and every loop ends.
+    All,
+    /// There are none.
+    None,
+}
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines(HashMap<Key, Arc<Pipeline>>);
 
 impl Gpu {
-    pub(super) fn pipeline(&self, kernel: &Kernel, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(
+        &self,
+        kernel: &Kernel,
+        dispatch: &Dispatch,
+        trusted: bool,
+    ) -> Result<Arc<Pipeline>> {
         let variant = &kernel.variants[dispatch.variant];
         let constants = dispatch.constants.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-        let key = (variant.source().to_owned(), constants);
+        let checks = match trusted && variant.is_trusted() && !self.checked {
+            true => Checks::None,
+            false => Checks::All,
+        };
+        let key = (variant.source().to_owned(), constants, checks);
         let mut pipelines = self.pipelines.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(pipeline) = pipelines.0.get(&key) {
             return Ok(pipeline.clone());
         }
         self.counters.pipelines.add(1);
         let operation = format!("compiling kernel `{}` ({})", kernel.name, variant.name);
-        let pipeline = Arc::new(self.guarded(&operation, || self.compile(kernel, dispatch))?);
+        let pipeline =
+            Arc::new(self.guarded(&operation, || self.compile(kernel, dispatch, checks))?);
         pipelines.0.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
-    fn compile(&self, kernel: &Kernel, dispatch: &Dispatch) -> Pipeline {
+    fn compile(&self, kernel: &Kernel, dispatch: &Dispatch, checks: Checks) -> Pipeline {
         let device = &self.device;
         let entry = |binding: u32, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding,
@@ -61,7 +80,7 @@ impl Gpu {
             immediate_size: 0,
         });
         let variant = &kernel.variants[dispatch.variant];
-        let module = self.module(kernel.name, variant);
+        let module = self.module(kernel.name, variant, checks);
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&pipeline_layout),
@@ -78,22 +97,24 @@ impl Gpu {
     }
 
     /// A kernel's module. wgpu puts a check into every access and a counter into every loop; ours go
-    /// without, unless the device is to be [checked](Gpu::checked).
+    /// without in programs that keep to their ranges, unless the device is to be
+    /// [checked](Gpu::checked).
     #[allow(unsafe_code)]
-    fn module(&self, name: &str, variant: &Variant) -> wgpu::ShaderModule {
+    fn module(&self, name: &str, variant: &Variant, checks: Checks) -> wgpu::ShaderModule {
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(name),
             source: wgpu::ShaderSource::Wgsl(variant.source().into()),
         };
-        if self.checked || !variant.is_trusted() {
+        if checks == Checks::All {
             return self.device.create_shader_module(descriptor);
         }
         // SAFETY: the module is one of this crate's own (`Variant::own` is private to it, and another
         // source takes the trust away). Its indices are bounded by its block of constants and by the
         // numbers of invocations; those that come from data (tokens, lengths, sorted positions) are
         // bounded in the shader. Its loops end, since their bounds come from the block of constants.
-        // Plans make these blocks with the sizes of the bound ranges, which `Program::check` holds
-        // against the buffers; the suite runs every module with the checks and without.
+        // The program is a plan that nobody has changed (`Program::is_trusted`), whose blocks fit the
+        // bound ranges, which `Program::check` holds against the buffers, or its maker has vouched for
+        // it. The suite runs every module with the checks and without.
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
         unsafe { self.device.create_shader_module_trusted(descriptor, checks) }
     }

@@ -412,6 +412,25 @@ impl Walker {
         }
     }
 
+    /// The most loop iterations of an invocation before its first timestep and after its last, the tests
+    /// that end loops included.
+    pub fn setup(self) -> usize {
+        match self {
+            Walker::Rows => 8,
+            Walker::Resident { units, .. } => units + 8,
+            Walker::Broadcast { units, rows } => units + 2 * rows + 16,
+        }
+    }
+
+    /// The same of each timestep, where the driver unrolls nothing.
+    pub fn iterations(self, hidden: usize) -> usize {
+        match self {
+            Walker::Rows => hidden.div_ceil(64) * (4 * hidden + 8) + 2,
+            Walker::Resident { units, rows } => units / 4 * (rows + 2) + rows + 4,
+            Walker::Broadcast { rows, .. } => rows + 2,
+        }
+    }
+
     /// Rows of a workgroup.
     pub fn rows(self) -> usize {
         match self {

@@ -6,9 +6,7 @@ use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{
-    Directions, View, column_sum, embedding_backward, lstm_sequence_backward, lstm_step_backward,
-};
+use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Product, Strides};
 
 impl Planner<'_> {
@@ -155,50 +153,15 @@ impl Planner<'_> {
                 self.copy_sequence(&label, (self.steps, projection), from, to, None, false);
             }
         }
-        if self.walks() {
+        if self.walks_packed() {
             self.pack_recurrent(l, true);
             return self.sequence_backward(l);
         }
+        if let Some(walker) = self.backward_cut.walker {
+            return self.walk_backward(l, walker);
+        }
         for s in 0..self.steps {
             self.step_backward(l, s);
-        }
-    }
-
-    /// All timesteps in one launch.
-    fn sequence_backward(&mut self, l: usize) {
-        let (batch, hidden, steps) = (self.batch, self.shape.hidden, self.steps);
-        let features = self.shape.features();
-        let (packed, incoming) = (true, false);
-        let shape = lstm_sequence_backward::Shape {
-            batch,
-            hidden,
-            steps,
-            dy_row: features,
-            packed,
-            incoming,
-        };
-        for d in 0..self.shape.directions() {
-            let (t, last) = (self.visit_back(d, 0), self.visit_back(d, steps - 1));
-            let weights = self.packed(l, d);
-            let at = lstm_sequence_backward::At {
-                back: d == 0,
-                t,
-                w: weights.start,
-                gates: self.gates_at(d, t),
-                c: self.c_around(d, t).1,
-                dy: t * batch * features + d * hidden,
-                dc: d * self.slot(),
-            };
-            let bound = lstm_sequence_backward::Bindings {
-                w: self.whole(weights.buffer),
-                c: self.whole(self.layer("c", l)),
-                dy: Some(self.whole(self.named("dh"))),
-                gates: self.whole(self.gates(l)),
-                dc: self.whole(self.named("dc")),
-            };
-            let (at, padding) = (Directions::One(at), self.padding());
-            let dispatch = lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
-            self.launch(format!("layer {l}{}, backward, t = {t} to {last}", said(d)), dispatch);
         }
     }
 
@@ -240,7 +203,7 @@ impl Planner<'_> {
     }
 
     /// The timestep that the backward pass of a direction visits `s`th.
-    fn visit_back(&self, d: usize, s: usize) -> usize {
+    pub(super) fn visit_back(&self, d: usize, s: usize) -> usize {
         if d == 0 { self.steps - 1 - s } else { s }
     }
 

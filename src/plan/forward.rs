@@ -5,7 +5,7 @@ use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, embedding, lstm_sequence_forward, lstm_step_forward, one_hot};
+use crate::kernels::{Directions, embedding, lstm_step_forward, one_hot};
 use crate::reference::{Product, Strides};
 
 /// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
@@ -81,7 +81,7 @@ impl Planner<'_> {
     }
 
     /// Where the hidden states before and after timestep `t` start.
-    fn h_around(&self, d: usize, t: usize) -> (usize, usize) {
+    pub(super) fn h_around(&self, d: usize, t: usize) -> (usize, usize) {
         (self.h_at(d, if d == 0 { t } else { t + 2 }), self.h_at(d, t + 1))
     }
 
@@ -92,7 +92,7 @@ impl Planner<'_> {
     }
 
     /// The timestep that a direction visits `s`th.
-    fn visit(&self, d: usize, s: usize) -> usize {
+    pub(super) fn visit(&self, d: usize, s: usize) -> usize {
         if d == 0 { s } else { self.steps - 1 - s }
     }
 
@@ -284,7 +284,7 @@ impl Planner<'_> {
             self.initial_state(State::Hidden, l, d);
             self.initial_state(State::Cell, l, d);
         }
-        if self.walks() && self.keep {
+        if self.walks_packed() && self.keep {
             self.pack_recurrent(l, false);
         }
         for first in (0..steps).step_by(some) {
@@ -292,8 +292,12 @@ impl Planner<'_> {
             if !self.fuses() {
                 (0..directions).for_each(|d| self.input_projection(l, d));
             }
-            if self.walks() {
+            if self.walks_packed() {
                 self.sequence_forward(l);
+                continue;
+            }
+            if let Some(walker) = self.forward_cut.walker {
+                self.walk_forward(l, walker);
                 continue;
             }
             for s in first..first + self.chunk.1 {
@@ -338,55 +342,6 @@ impl Planner<'_> {
         let input = Place { start: input.start + t * self.batch * width, ..input };
         let out = Place { buffer: self.gates(l), start: self.gates_at(d, t) };
         self.product(&label, shape, input, weight, &biases, out);
-    }
-
-    /// All timesteps of a chunk in one launch.
-    fn sequence_forward(&mut self, l: usize) {
-        let (first, steps) = self.chunk;
-        let (batch, hidden) = (self.batch, self.shape.hidden);
-        let (x, width) = (self.layer_input(l), self.shape.layer_input(l));
-        let input = self.fuses().then_some(width);
-        let at = |d: usize| {
-            let t = self.visit(d, first);
-            lstm_sequence_forward::At {
-                back: d == 1,
-                t,
-                u: self.packed(l, d).start,
-                gates: self.gates_at(d, t),
-                h_prev: self.h_around(d, t).0,
-                c_prev: self.c_around(d, t).0,
-                x: x.start + t * batch * width,
-            }
-        };
-        let label = |d: usize| {
-            let (t, last) = (self.visit(d, first), self.visit(d, first + steps - 1));
-            format!("layer {l}{}, t = {t} to {last}", said(d))
-        };
-        // Without gates to keep or to add to, none are touched, but a launch binds a buffer.
-        let gates = match input.is_some() && !self.keep {
-            true => self.named("unused"),
-            false => self.gates(l),
-        };
-        let bound = |d: usize| lstm_sequence_forward::Bindings {
-            u: self.whole(self.packed(l, d).buffer),
-            x: input.map(|_| self.whole(x.buffer)),
-            gates: self.whole(gates),
-            h: self.whole(self.layer("h", l)),
-            c: self.whole(self.layer("c", l)),
-        };
-        let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
-        let shape =
-            lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
-        let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
-            .map(|d| {
-                let at = Directions::One(at(d));
-                let padding = self.padding();
-                (label(d), lstm_sequence_forward::dispatch(&shape, &bound(d), at, padding))
-            })
-            .collect();
-        for (label, dispatch) in launches {
-            self.launch(label, dispatch);
-        }
     }
 
     /// Puts an initial state where the first step of a direction finds it.

@@ -24,17 +24,20 @@ mod parameters;
 mod shape;
 mod tiers;
 mod update;
+mod walks;
 mod workspace;
 
 pub use options::{Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
 pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
+pub use tiers::tile;
 pub use update::{Rule, Update, norm_chunk};
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::command::Tier;
 use crate::command::{Limits, Owner, Program, Range};
 use crate::error::{Error, Result};
 use crate::kernels;
@@ -105,9 +108,9 @@ pub struct Plan {
     pub forward_from: usize,
     /// The first command of the backward pass, where there is one.
     pub backward_from: usize,
-    /// How the time loop is run.
-    pub tier: &'static str,
-    /// Why that way.
+    /// How the loop over the timesteps of a layer is cut into launches, forward.
+    pub tier: Tier,
+    /// The same in words, with the reason, and of the backward pass where that is cut in another way.
     pub reason: String,
 }
 
@@ -280,7 +283,7 @@ impl Plan {
         if !said.is_empty() {
             writeln!(f, "with {}", said.join(", "))?;
         }
-        writeln!(f, "tier: {} ({})", self.tier, self.reason)
+        writeln!(f, "tier: {}", self.reason)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Role;
 use super::forward::said;
 use super::workspace::{Place, Planner};
-use crate::command::{Executor, Operation, Range};
+use crate::command::{Executor, Operation, Range, Tier};
 use crate::kernels::pack_panels;
 use crate::reference::{PANEL, Panels, panels};
 
@@ -32,9 +32,9 @@ impl Planner<'_> {
             && largest.iter().all(|&len| len <= self.limits.max_binding)
     }
 
-    /// Whether one launch runs all timesteps of a layer.
-    pub(super) fn walks(&self) -> bool {
-        self.packs() && self.shape.projection.is_none()
+    /// Whether walks through a layer read weights in panels.
+    pub(super) fn walks_packed(&self) -> bool {
+        self.packs() && self.forward_cut.tier == Tier::Sequence
     }
 
     /// Whether the timesteps make the input's share of the gates themselves.
@@ -42,7 +42,7 @@ impl Planner<'_> {
         let shape = &self.shape;
         let rows = 1 + shape.input.max(shape.features()) + shape.hidden;
         let few = 4 * shape.hidden * rows <= FUSED_WEIGHTS;
-        self.walks() && (self.batch >= FUSED_ROWS || self.steps == 1 || few)
+        self.walks_packed() && (self.batch >= FUSED_ROWS || self.steps == 1 || few)
     }
 
     /// Rows of the panels that the forward walk through a layer reads: where it fuses, the input's
@@ -71,7 +71,7 @@ impl Planner<'_> {
         };
         for l in 0..self.shape.layers {
             for d in 0..self.shape.directions() {
-                if self.walks() {
+                if self.walks_packed() {
                     let to = packed(self, &packed_name(self.walk_kind(), l, d), self.walk_rows(l));
                     self.pack_walk(l, d, to);
                 }

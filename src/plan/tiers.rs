@@ -1,14 +1,186 @@
 //! How loops over time and products are cut into launches, and why.
+//!
+//! On the CPU rows walk through all timesteps of a layer, since they never meet. On a GPU a workgroup
+//! can do the same where it keeps the weights in registers; else a launch makes one timestep of all
+//! rows, and the launches wait for each other.
+
+use std::time::Duration;
 
 use super::workspace::Planner;
-use crate::kernels::Tile;
+use crate::command::{Executor, Limits, Tier};
+use crate::error::{Error, Result};
+use crate::kernels::{Tile, Walker, lstm_sequence_backward, lstm_sequence_forward};
+
+/// What a launch of a walk may take: drivers end launches that take seconds, and a screen that is drawn
+/// by the same device waits for each.
+const LONGEST_WALK: Duration = Duration::from_millis(20);
+
+/// The rows up to which a workgroup takes one alone: on a GPU with that many multiprocessors nothing is
+/// won by sharing weights, and a timestep is shorter.
+const LONE_ROWS: usize = 128;
+
+/// The same on a driver that computes on a CPU, where a workgroup is one thread's work.
+const LONE_ROWS_SOFTWARE: usize = 2;
+
+/// How the timesteps of a pass are cut into launches.
+#[derive(Clone, Debug)]
+pub(super) struct Cut {
+    pub(super) tier: Tier,
+    pub(super) reason: String,
+    /// On a GPU, the way of a walk.
+    pub(super) walker: Option<Walker>,
+}
+
+/// A pass over the timesteps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    Forward,
+    Backward,
+}
+
+/// How plans for a device cut products into workgroups: through broadcasts on a driver that computes on
+/// a CPU.
+pub fn tile(limits: &Limits) -> Tile {
+    match limits.software && Tile::Broadcast.runs(limits) {
+        true => Tile::Broadcast,
+        false => Tile::Workgroup,
+    }
+}
 
 impl Planner<'_> {
-    /// How products are cut into workgroups: on a driver that computes on a CPU, through broadcasts.
     pub(super) fn tile(&self) -> Tile {
-        match self.limits.software && Tile::Broadcast.runs(self.limits) {
-            true => Tile::Broadcast,
-            false => Tile::Workgroup,
+        tile(self.limits)
+    }
+
+    /// Decides on both passes.
+    ///
+    /// # Errors
+    /// [`Error::Value`] where the limits ask for a tier that doesn't run here.
+    pub(super) fn cut(&mut self, operation: &'static str) -> Result<()> {
+        self.forward_cut = self.cut_of(operation, Pass::Forward)?;
+        self.backward_cut = self.cut_of(operation, Pass::Backward)?;
+        Ok(())
+    }
+
+    fn cut_of(&self, operation: &'static str, pass: Pass) -> Result<Cut> {
+        let refused = |tier: Tier, reason: &str| Error::Value {
+            operation,
+            name: "tier".to_owned(),
+            expected: format!("one that runs here; of this one: {reason}"),
+            got: tier.to_string(),
+        };
+        let step = |reason: String| Cut { tier: Tier::Step, reason, walker: None };
+        match (self.limits.tier, self.walk(pass)) {
+            (Some(tier @ Tier::Wavefront), _) => Err(refused(tier, "there is none yet")),
+            (Some(Tier::Step), _) => Ok(step("as asked for".to_owned())),
+            (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(tier, &why)),
+            (None, Err(why)) => Ok(step(why)),
+            (_, Ok(cut)) => Ok(cut),
         }
+    }
+
+    /// How a walk is cut, or why there is none.
+    fn walk(&self, pass: Pass) -> std::result::Result<Cut, String> {
+        if self.shape.layers == 0 {
+            return Err("no timesteps".to_owned());
+        }
+        if self.shape.projection.is_some() {
+            return Err("a projection joins units at every timestep".to_owned());
+        }
+        let cut = |walker, reason: &str| {
+            Ok(Cut { tier: Tier::Sequence, reason: reason.to_owned(), walker })
+        };
+        if self.limits.executor == Executor::Cpu {
+            return match self.packs() {
+                true => cut(None, "rows never meet"),
+                false => Err("buffers can't be bound whole".to_owned()),
+            };
+        }
+        let walkers: &[Walker] = match pass {
+            Pass::Forward => &lstm_sequence_forward::WALKERS,
+            Pass::Backward => &lstm_sequence_backward::WALKERS,
+        };
+        let walker = walker(self.limits, walkers, self.shape.hidden, self.batch)?;
+        let bound = self.walk_elements(1) <= self.limits.max_binding;
+        let counted = self.walk_steps(walker) > 0;
+        match bound && counted {
+            true => {
+                cut(Some(walker), "a workgroup keeps the weights and walks through all timesteps")
+            }
+            false => Err("a timestep alone is more than a launch may bind or loop".to_owned()),
+        }
+    }
+
+    /// The most elements that a walk over so many timesteps binds of one buffer, in one direction.
+    fn walk_elements(&self, steps: usize) -> usize {
+        let row = (4 * self.shape.hidden).max(self.shape.features());
+        (steps + 1).saturating_mul(self.batch * row) + self.limits.alignment
+    }
+
+    /// The most timesteps of a launch of a walk.
+    pub(super) fn walk_steps(&self, walker: Walker) -> usize {
+        let hidden = self.shape.hidden;
+        let budget = self.limits.loop_budget.map_or(usize::MAX, |budget| {
+            (budget as usize).saturating_sub(walker.setup()) / walker.iterations(hidden)
+        });
+        let step = step_time(self.limits, walker, hidden, self.batch * self.shape.directions());
+        let time = LONGEST_WALK.as_nanos() / step.as_nanos().max(1);
+        let mut steps = budget.min(usize::try_from(time).unwrap_or(usize::MAX).max(1));
+        steps = steps.min(self.steps);
+        // Where buffers aren't bound whole, what a launch touches has to fit.
+        while steps > 1 && self.walk_elements(steps) > self.limits.max_binding {
+            steps /= 2;
+        }
+        steps
+    }
+}
+
+/// The way of a walk for so many units and rows, or why there is none.
+fn walker(
+    limits: &Limits,
+    walkers: &[Walker],
+    hidden: usize,
+    batch: usize,
+) -> std::result::Result<Walker, String> {
+    let software = limits.software && Tile::Broadcast.runs(limits);
+    let alone = batch <= if software { LONE_ROWS_SOFTWARE } else { LONE_ROWS };
+    let kind = |walker: &&Walker| match walker {
+        Walker::Rows => false,
+        Walker::Resident { rows, .. } => !software && (*rows == 1) == alone,
+        Walker::Broadcast { rows, .. } => software && (*rows == 1) == alone,
+    };
+    let fitting = walkers.iter().filter(kind).filter(|walker| walker.runs(limits));
+    let most = fitting.clone().map(|walker| walker.units()).max();
+    let smallest =
+        fitting.filter(|walker| hidden <= walker.units()).min_by_key(|walker| walker.units());
+    smallest.copied().ok_or_else(|| match most {
+        None => "workgroups of this device are too small".to_owned(),
+        Some(most) => format!("more than {most} units, whose weights a workgroup can't keep"),
+    })
+}
+
+/// About what a timestep of a walk takes, on a slow device of its kind. Results don't depend on it.
+fn step_time(limits: &Limits, walker: Walker, hidden: usize, rows: usize) -> Duration {
+    let workgroups = rows.div_ceil(walker.rows());
+    let products = 4 * hidden * hidden.next_multiple_of(8) * walker.rows();
+    let nanoseconds = match limits.software {
+        // A core: 8 multiply-adds a nanosecond; 30 ns for a state; 1 us for barriers.
+        true => workgroups * (products / 8 + 30 * walker.rows() * hidden + 1000),
+        // Eight multiprocessors: 32 multiply-adds a nanosecond each; 4 us for barriers and memory.
+        false => workgroups.div_ceil(8) * (products / 32 + 4000),
+    };
+    Duration::from_nanos(nanoseconds as u64)
+}
+
+/// The tiers of a plan as its headline says them.
+pub(super) fn said(forward: &Cut, backward: Option<&Cut>) -> String {
+    match backward {
+        Some(backward) if backward.tier != forward.tier => {
+            format!(
+                "{} ({}); backward {} ({})",
+                forward.tier, forward.reason, backward.tier, backward.reason
+            )
+        }
+        _ => format!("{} ({})", forward.tier, forward.reason),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::tiers::{self, Cut};
 use super::{Encoding, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::command::{
-    BufferId, BufferSpec, Command, Dispatch, Executor, Limits, Operation, Owner, Program, Range,
+    BufferId, BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range, Tier,
 };
 use crate::error::{Error, Result};
 use crate::kernels::copy_at_length::Way;
@@ -44,6 +45,10 @@ pub(super) struct Planner<'a> {
     /// Whose the loss and the weights of classes are.
     pub(super) given_results: Owner,
     pub(super) limits: &'a Limits,
+    /// How the forward pass through a layer is cut into launches.
+    pub(super) forward_cut: Cut,
+    /// How the backward pass is.
+    pub(super) backward_cut: Cut,
     pub(super) program: Program,
     pub(super) params: BufferId,
     /// What the caller writes.
@@ -93,6 +98,8 @@ impl<'a> Planner<'a> {
             chunk: (0, steps),
             given_results: Owner::Caller,
             limits,
+            forward_cut: Cut { tier: Tier::Step, reason: String::new(), walker: None },
+            backward_cut: Cut { tier: Tier::Step, reason: String::new(), walker: None },
             program: Program::default(),
             params: BufferId(0),
             x: BufferId(0),
@@ -101,6 +108,7 @@ impl<'a> Planner<'a> {
             backward_from: 0,
             table,
         };
+        planner.cut(operation)?;
         planner.params = planner.callers("params", "[N]", &[planner.table.len]);
         let given = shape.given();
         planner.x = match (sequences.batch_first, shape.encoding) {
@@ -503,22 +511,18 @@ impl<'a> Planner<'a> {
     pub(super) fn finish(self) -> Result<Plan> {
         self.program.check(&kernels::table(), self.limits)?;
         let Some(output) = self.output else { unreachable!("a plan has a result") };
-        let (tier, reason) = match (self.walks(), self.limits.executor) {
-            (true, _) => ("sequence", "a launch for all timesteps: rows never meet"),
-            (false, Executor::Cpu) => {
-                ("step", "a projection, or buffers that can't be bound whole")
-            }
-            (false, Executor::Gpu) => ("step", "one dispatch a timestep, the only tier so far"),
-        };
+        let trained = (self.backward_from > 0).then_some(&self.backward_cut);
+        let tier = self.forward_cut.tier;
+        let reason = tiers::said(&self.forward_cut, trained);
         Ok(Plan {
-            program: Arc::new(self.program),
+            program: Arc::new(self.program.trust()),
             shape: self.shape,
             sequences: self.sequences,
             output,
             forward_from: self.forward_from,
             backward_from: self.backward_from,
             tier,
-            reason: reason.to_owned(),
+            reason,
         })
     }
 }

@@ -67,7 +67,9 @@ impl Launch {
         let names: Vec<String> = self.program.buffers.iter().map(|b| b.name.clone()).collect();
         let inputs: Vec<(&str, &[f32])> =
             names.iter().zip(&self.contents).map(|(n, c)| (n.as_str(), c.as_slice())).collect();
-        let program = Arc::new(self.program.clone());
+        // SAFETY: what the checks of this file launch keeps to its buffers; on a device that compiles all
+        // checks in, the same launches run with them.
+        let program = Arc::new(unsafe { self.program.clone().trusted() });
         if let Err(error) = lockstep(device, &program, &inputs) {
             panic!("{error}");
         }

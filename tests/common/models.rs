@@ -3,7 +3,7 @@
 use gatefold::command::{Arg, Call, Limits, Operation};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{
-    Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions, Update,
+    Bias, Head, ParameterTable, Plan, Sequences, StackShape, Tier, TrainingOptions, Update,
 };
 use gatefold::reference::Tolerance;
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerGradients, LayerWeights};
@@ -329,7 +329,7 @@ pub fn training_in_lockstep(device: &Device) {
 pub fn lockstep_finds_a_broken_kernel(device: &Device) {
     let (plan, inputs) = training(&device.limits(), (4, 5, 3, 7, 1));
     let mut table = device.table().clone();
-    let steps = plan.tier == "step";
+    let steps = plan.tier == Tier::Step;
     let (name, label) = match steps {
         true => ("lstm_step_backward", "layer 0, backward, t = 3"),
         false => ("lstm_sequence_backward", "layer 0, backward, t = 3 to 0"),

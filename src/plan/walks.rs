@@ -1,0 +1,313 @@
+//! Launches that walk through several timesteps of a layer.
+
+use super::Role;
+use super::forward::said;
+use super::workspace::Planner;
+use crate::command::{BufferId, Dispatch, Range};
+use crate::kernels::{Directions, Walker, lstm_sequence_backward, lstm_sequence_forward};
+
+/// On the CPU, with weights in panels.
+impl Planner<'_> {
+    /// All timesteps of a chunk in one launch.
+    pub(super) fn sequence_forward(&mut self, l: usize) {
+        let (first, steps) = self.chunk;
+        let (batch, hidden) = (self.batch, self.shape.hidden);
+        let (x, width) = (self.layer_input(l), self.shape.layer_input(l));
+        let input = self.fuses().then_some(width);
+        let at = |d: usize| {
+            let t = self.visit(d, first);
+            lstm_sequence_forward::At {
+                back: d == 1,
+                t,
+                u: self.packed(l, d).start,
+                gates: self.gates_at(d, t),
+                h_prev: self.h_around(d, t).0,
+                c_prev: self.c_around(d, t).0,
+                x: x.start + t * batch * width,
+            }
+        };
+        let label = |d: usize| {
+            let (t, last) = (self.visit(d, first), self.visit(d, first + steps - 1));
+            format!("layer {l}{}, t = {t} to {last}", said(d))
+        };
+        // Without gates to keep or to add to, none are touched, but a launch binds a buffer.
+        let gates = match input.is_some() && !self.keep {
+            true => self.named("unused"),
+            false => self.gates(l),
+        };
+        let bound = |d: usize| lstm_sequence_forward::Bindings {
+            u: self.whole(self.packed(l, d).buffer),
+            x: input.map(|_| self.whole(x.buffer)),
+            gates: self.whole(gates),
+            h: self.whole(self.layer("h", l)),
+            c: self.whole(self.layer("c", l)),
+        };
+        let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
+        let shape =
+            lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
+        let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
+            .map(|d| {
+                let at = Directions::One(at(d));
+                let padding = self.padding();
+                (label(d), lstm_sequence_forward::dispatch(&shape, &bound(d), at, padding))
+            })
+            .collect();
+        for (label, dispatch) in launches {
+            self.launch(label, dispatch);
+        }
+    }
+
+    /// All timesteps in one launch.
+    pub(super) fn sequence_backward(&mut self, l: usize) {
+        let (batch, hidden, steps) = (self.batch, self.shape.hidden, self.steps);
+        let features = self.shape.features();
+        let (packed, incoming) = (true, false);
+        let shape = lstm_sequence_backward::Shape {
+            batch,
+            hidden,
+            steps,
+            dy_row: features,
+            packed,
+            incoming,
+        };
+        for d in 0..self.shape.directions() {
+            let (t, last) = (self.visit_back(d, 0), self.visit_back(d, steps - 1));
+            let weights = self.packed(l, d);
+            let at = lstm_sequence_backward::At {
+                back: d == 0,
+                t,
+                w: weights.start,
+                gates: self.gates_at(d, t),
+                c: self.c_around(d, t).1,
+                dy: t * batch * features + d * hidden,
+                dc: d * self.slot(),
+            };
+            let bound = lstm_sequence_backward::Bindings {
+                w: self.whole(weights.buffer),
+                c: self.whole(self.layer("c", l)),
+                dy: Some(self.whole(self.named("dh"))),
+                gates: self.whole(self.gates(l)),
+                dc: self.whole(self.named("dc")),
+            };
+            let (at, padding) = (Directions::One(at), self.padding());
+            let dispatch = lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
+            self.launch(format!("layer {l}{}, backward, t = {t} to {last}", said(d)), dispatch);
+        }
+    }
+}
+
+/// Some timesteps of a pass, as it visits them.
+#[derive(Clone, Copy, Debug)]
+struct Visits {
+    first: usize,
+    count: usize,
+}
+
+impl Visits {
+    /// Up to `most` at a time of those from `first` on.
+    fn pieces(first: usize, count: usize, most: usize) -> impl Iterator<Item = Visits> {
+        let end = first + count;
+        (first..end)
+            .step_by(most.max(1))
+            .map(move |first| Visits { first, count: most.min(end - first) })
+    }
+
+    fn last(&self) -> usize {
+        self.first + self.count - 1
+    }
+}
+
+/// What is bound of one buffer: everything from the lowest to the highest place that is touched.
+struct Window {
+    range: Range,
+    /// Where each direction's first timestep starts in it.
+    starts: Vec<usize>,
+}
+
+/// On a GPU.
+impl Planner<'_> {
+    /// A window of what some directions touch of a buffer: `around` gives where one starts with its first
+    /// timestep and where with its last, each of `len` elements.
+    fn walked(
+        &self,
+        directions: &[usize],
+        buffer: BufferId,
+        len: usize,
+        around: impl Fn(usize) -> (usize, usize),
+    ) -> Window {
+        let touched = |&d: &usize| {
+            let (first, last) = around(d);
+            (first.min(last), first.abs_diff(last) + len)
+        };
+        let parts: Vec<(usize, usize)> = directions.iter().map(touched).collect();
+        let (range, starts) = self.windows(buffer, &parts);
+        let first =
+            |((&d, part), start): ((&usize, &(usize, usize)), usize)| start + around(d).0 - part.0;
+        let starts = directions.iter().zip(&parts).zip(starts).map(first).collect();
+        Window { range, starts }
+    }
+
+    /// The walk of a chunk, in launches as long as they may be.
+    pub(super) fn walk_forward(&mut self, l: usize, walker: Walker) {
+        let (first, count) = self.chunk;
+        for visits in Visits::pieces(first, count, self.walk_steps(walker)) {
+            self.launch_directions(
+                &self.walk_label(l, "", |d, n| self.visit(d, n), visits),
+                |d, planner| {
+                    let (t, last) =
+                        (planner.visit(d, visits.first), planner.visit(d, visits.last()));
+                    format!("layer {l}{}, t = {t} to {last}", said(d))
+                },
+                |directions, planner| {
+                    let dispatch = planner.walk_forward_dispatch(l, visits, directions);
+                    lstm_sequence_forward::with_walker(dispatch, walker)
+                },
+            );
+        }
+    }
+
+    /// What a launch of all directions does.
+    fn walk_label(
+        &self,
+        l: usize,
+        pass: &str,
+        visit: impl Fn(usize, usize) -> usize,
+        visits: Visits,
+    ) -> String {
+        let of =
+            |d: usize| format!("t = {} to {}", visit(d, visits.first), visit(d, visits.last()));
+        match self.shape.bidirectional {
+            false => format!("layer {l}{pass}, {}", of(0)),
+            true => format!("layer {l}{pass}, {} and {}", of(0), of(1)),
+        }
+    }
+
+    fn walk_forward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
+        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
+        let features = self.shape.features();
+        let t = |d: usize| self.visit(d, visits.first);
+        let last = |d: usize| self.visit(d, visits.last());
+        let weight = |d: usize| {
+            let start = self.required(self.params, Role::WeightHh(l, d)).start;
+            (start, start)
+        };
+        let u = self.walked(directions, self.params, 4 * hidden * hidden, weight);
+        let gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
+            (self.gates_at(d, t(d)), self.gates_at(d, last(d)))
+        });
+        let row = (batch - 1) * features + hidden;
+        let h = self.walked(directions, self.layer("h", l), row, |d| {
+            (self.h_around(d, t(d)).0, self.h_around(d, last(d)).1)
+        });
+        let c = self.walked(directions, self.layer("c", l), slot, |d| {
+            (self.c_around(d, t(d)).0, self.c_around(d, last(d)).1)
+        });
+        let at = |i: usize| lstm_sequence_forward::At {
+            back: directions[i] == 1,
+            t: t(directions[i]),
+            u: u.starts[i],
+            gates: gates.starts[i],
+            h_prev: h.starts[i],
+            c_prev: c.starts[i],
+            x: 0,
+        };
+        let at = match directions.len() {
+            1 => Directions::One(at(0)),
+            _ => Directions::Both(at(0), at(1)),
+        };
+        let shape = lstm_sequence_forward::Shape {
+            batch,
+            hidden,
+            steps: visits.count,
+            h_row: features,
+            packed: false,
+            input: None,
+            keep: self.keep,
+        };
+        let bound = lstm_sequence_forward::Bindings {
+            u: u.range,
+            x: None,
+            gates: gates.range,
+            h: h.range,
+            c: c.range,
+        };
+        lstm_sequence_forward::dispatch(&shape, &bound, at, self.padding())
+    }
+
+    /// The walk back through all timesteps, in launches as long as they may be.
+    pub(super) fn walk_backward(&mut self, l: usize, walker: Walker) {
+        for visits in Visits::pieces(0, self.steps, self.walk_steps(walker)) {
+            self.launch_directions(
+                &self.walk_label(l, ", backward", |d, n| self.visit_back(d, n), visits),
+                |d, planner| {
+                    let (t, last) =
+                        (planner.visit_back(d, visits.first), planner.visit_back(d, visits.last()));
+                    format!("layer {l}{}, backward, t = {t} to {last}", said(d))
+                },
+                |directions, planner| {
+                    let dispatch = planner.walk_backward_dispatch(l, visits, directions);
+                    lstm_sequence_backward::with_walker(dispatch, walker)
+                },
+            );
+        }
+    }
+
+    fn walk_backward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
+        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
+        let features = self.shape.features();
+        let incoming = visits.first > 0;
+        let t = |d: usize| self.visit_back(d, visits.first);
+        let last = |d: usize| self.visit_back(d, visits.last());
+        let weight = |d: usize| {
+            let start = self.required(self.params, Role::WeightHh(l, d)).start;
+            (start, start)
+        };
+        let w = self.walked(directions, self.params, 4 * hidden * hidden, weight);
+        // The gradients of the timestep visited before are read as well.
+        let before = |d: usize| self.visit_back(d, visits.first - usize::from(incoming));
+        let mut gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
+            (self.gates_at(d, before(d)), self.gates_at(d, last(d)))
+        });
+        for (&d, start) in directions.iter().zip(&mut gates.starts) {
+            *start = *start + self.gates_at(d, t(d)) - self.gates_at(d, before(d));
+        }
+        let c = self.walked(directions, self.layer("c", l), slot, |d| {
+            (self.c_around(d, t(d)).1, self.c_around(d, last(d)).0)
+        });
+        let row = (batch - 1) * features + hidden;
+        let dy = self.walked(directions, self.named("dh"), row, |d| {
+            let at = |t: usize| t * batch * features + d * hidden;
+            (at(t(d)), at(last(d)))
+        });
+        let dc = self.walked(directions, self.named("dc"), slot, |d| (d * slot, d * slot));
+        let at = |i: usize| lstm_sequence_backward::At {
+            back: directions[i] == 0,
+            t: t(directions[i]),
+            w: w.starts[i],
+            gates: gates.starts[i],
+            c: c.starts[i],
+            dy: dy.starts[i],
+            dc: dc.starts[i],
+        };
+        let at = match directions.len() {
+            1 => Directions::One(at(0)),
+            _ => Directions::Both(at(0), at(1)),
+        };
+        let shape = lstm_sequence_backward::Shape {
+            batch,
+            hidden,
+            steps: visits.count,
+            dy_row: features,
+            packed: false,
+            incoming,
+        };
+        let bound = lstm_sequence_backward::Bindings {
+            w: w.range,
+            c: c.range,
+            dy: Some(dy.range),
+            gates: gates.range,
+            dc: dc.range,
+        };
+        lstm_sequence_backward::dispatch(&shape, &bound, at, self.padding())
+    }
+}
