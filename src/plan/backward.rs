@@ -4,7 +4,7 @@ use super::forward::{State, said};
 use super::parameters::quads;
 use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
-use crate::command::{BufferId, Dispatch, Operation, Range};
+use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Product, Strides};
@@ -306,17 +306,26 @@ impl Planner<'_> {
         lstm_step_backward::with_tile(dispatch, self.tile())
     }
 
-    fn layer_weights_backward(&mut self, l: usize, grads: BufferId, sums: BufferId) {
+    fn layer_weights_backward(&mut self, l: usize, grads: BufferId, partials: BufferId) {
         let (rows, hidden, input) =
             (self.steps * self.batch, self.shape.hidden, self.shape.layer_input(l));
         let (state, features) = (self.shape.state(), self.shape.features());
         for d in 0..self.shape.directions() {
             let said = format!("layer {l}{}", said(d));
             let d_gates = Place { buffer: self.gates(l), start: self.gates_at(d, 0) };
+            // Both biases are added to the same sum, so their gradients are the same.
+            let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
+            let biases: Vec<Place> =
+                roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
+            // On a GPU, the product with the gates' gradients adds up its columns on the way.
+            let on_the_way = self.limits.executor == Executor::Gpu
+                && self.program.spec(grads).len <= self.limits.max_binding;
+            let sums = if on_the_way { &biases[..] } else { &[] };
             let to = self.required(grads, Role::WeightIh(l, d));
             let shape = self.summed(Product::dense(input, 4 * hidden, rows, true, false));
             let label = format!("{said}, weight_ih gradient");
-            self.product(&label, shape, self.layer_input(l), d_gates, &[], to);
+            let operands = (self.layer_input(l), d_gates, to);
+            self.product_with_sums(&label, shape, operands, &[], sums);
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
             let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(d, slot) };
@@ -325,12 +334,10 @@ impl Planner<'_> {
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
             let shape = self.summed(shape);
             self.product(&format!("{said}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
-            // Both biases are added to the same sum, so their gradients are the same.
-            let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
-            let biases: Vec<Place> =
-                roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
-            let label = format!("{said}, bias gradient");
-            self.column_sums(&label, (rows, 4 * hidden), d_gates, sums, &biases);
+            if !on_the_way {
+                let label = format!("{said}, bias gradient");
+                self.column_sums(&label, (rows, 4 * hidden), d_gates, partials, &biases);
+            }
             if let Some(projection) = self.shape.projection {
                 let z = Place { buffer: self.layer("z", l), start: self.z_at(d, 0) };
                 let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };

@@ -103,9 +103,14 @@ impl Planner<'_> {
             }
             _ => self.workspace("dy", "[B, O]", &[self.batch, outputs]),
         };
+        let loss_buffer = self.add("loss", "[1]", &[1], 1, self.given_results);
         let (partials, count) = match objective {
             Objective::Pointwise(loss) => {
                 let count = (self.predictions() * outputs).div_ceil(pointwise_loss::CHUNK);
+                if count == 1 && !self.accumulate {
+                    // One workgroup's sum is the loss.
+                    return self.pointwise_loss(*loss, dy, loss_buffer);
+                }
                 let partials = self.workspace("loss_partials", "[ceil(N / 1024)]", &[count]);
                 self.pointwise_loss(*loss, dy, partials);
                 (partials, count)
@@ -119,8 +124,7 @@ impl Planner<'_> {
                 (losses, count)
             }
         };
-        let loss = self.add("loss", "[1]", &[1], 1, self.given_results);
-        self.sum("sum of the loss", (partials, count), loss, self.accumulate);
+        self.sum("sum of the loss", (partials, count), loss_buffer, self.accumulate);
     }
 
     fn pointwise_loss(&mut self, loss: Pointwise, dy: BufferId, partials: BufferId) {

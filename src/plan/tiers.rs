@@ -143,7 +143,8 @@ fn walker(
     batch: usize,
 ) -> std::result::Result<Walker, String> {
     let software = limits.software && Tile::Broadcast.runs(limits);
-    let alone = batch <= if software { LONE_ROWS_SOFTWARE } else { LONE_ROWS };
+    let lone = if software { LONE_ROWS_SOFTWARE } else { LONE_ROWS };
+    let alone = batch <= lone.min(limits.max_workgroups as usize);
     let kind = |walker: &&Walker| match walker {
         Walker::Rows => false,
         Walker::Resident { rows, .. } => !software && (*rows == 1) == alone,
@@ -153,10 +154,16 @@ fn walker(
     let most = fitting.clone().map(|walker| walker.units()).max();
     let smallest =
         fitting.filter(|walker| hidden <= walker.units()).min_by_key(|walker| walker.units());
-    smallest.copied().ok_or_else(|| match most {
-        None => "workgroups of this device are too small".to_owned(),
-        Some(most) => format!("more than {most} units, whose weights a workgroup can't keep"),
-    })
+    let Some(&walker) = smallest else {
+        return Err(match most {
+            None => "workgroups of this device are too small".to_owned(),
+            Some(most) => format!("more than {most} units, whose weights a workgroup can't keep"),
+        });
+    };
+    if batch.div_ceil(walker.rows()) > limits.max_workgroups as usize {
+        return Err("more rows than a grid has workgroups for".to_owned());
+    }
+    Ok(walker)
 }
 
 /// About what a timestep of a walk takes, on a slow device of its kind. Results don't depend on it.

@@ -281,6 +281,19 @@ impl<'a> Planner<'a> {
         biases: &[Place],
         c: Place,
     ) {
+        self.product_with_sums(label, p, (a, b, c), biases, &[]);
+    }
+
+    /// The same, which also makes the sums of B's columns at some places of C's buffer, all of which can
+    /// be bound.
+    pub(super) fn product_with_sums(
+        &mut self,
+        label: &str,
+        p: Product,
+        (a, b, c): (Place, Place, Place),
+        biases: &[Place],
+        sums: &[Place],
+    ) {
         let fits = |buffer: BufferId| self.program.spec(buffer).len <= self.limits.max_binding;
         let rows = |at: Place, row: usize| {
             if fits(at.buffer) { usize::MAX } else { self.rows_in_binding(row) }
@@ -350,6 +363,10 @@ impl<'a> Planner<'a> {
                         &biases,
                         block(c, p.ldc, rows, columns),
                     );
+                    // The first rows' launches add up the columns as well.
+                    let places: Vec<usize> =
+                        sums.iter().filter(|_| m == 0).map(|sum| sum.start + n).collect();
+                    let dispatch = matmul::with_column_sums(dispatch, &places);
                     launches.push((label, matmul::with_tile(dispatch, self.tile())));
                 }
             }
