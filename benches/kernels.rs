@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use gatefold::Device;
-use gatefold::command::{BufferSpec, Command, Dispatch, Operation, Owner, Program, Range};
+use gatefold::command::{BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
 use gatefold::kernels::{
-    self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
+    self, Directions, Padding, View, lstm_sequence_backward, lstm_sequence_forward,
     lstm_step_backward, lstm_step_forward,
 };
 use gatefold::lockstep::lockstep;
-use gatefold::plan::tile;
+use gatefold::plan::{product_tile, tile};
 use gatefold::reference::{
     AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
     RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
@@ -69,7 +69,8 @@ impl Builder {
 }
 
 /// The launches, cut as plans for the device cut them.
-fn cases(tile: Tile) -> Vec<Case> {
+fn cases(limits: &Limits) -> Vec<Case> {
+    let tile = tile(limits);
     let mut cases = Vec::new();
     let new = Builder::default;
 
@@ -78,7 +79,7 @@ fn cases(tile: Tile) -> Vec<Case> {
         let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n));
         let shape = Product::dense(m, n, k, false, false);
         let launch = kernels::matmul::dispatch(&shape, x, w, &[], y);
-        let launch = kernels::matmul::with_tile(launch, tile);
+        let launch = kernels::matmul::with_tile(launch, product_tile(limits, &shape));
         let flop = Throughput::Elements(2 * (m * n * k) as u64);
         cases.push(b.case("matmul", format!("{m} x {n} x {k}"), flop, launch));
     }
@@ -396,7 +397,7 @@ fn main() {
         println!("{name}: {device}");
     }
     let of_each: Vec<Vec<Case>> =
-        executors.iter().map(|(_, device)| cases(tile(&device.limits()))).collect();
+        executors.iter().map(|(_, device)| cases(&device.limits())).collect();
     for i in 0..of_each[0].len() {
         let mut group = criterion.benchmark_group(of_each[0][i].kernel);
         for ((name, device), cases) in executors.iter().zip(&of_each) {

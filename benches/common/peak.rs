@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gatefold::command::{BufferSpec, Command, Operation, Owner, Program};
 use gatefold::kernels::{self, View};
-use gatefold::plan::tile;
+use gatefold::plan::product_tile;
 use gatefold::reference::Product;
 use gatefold::{Device, Result};
 
@@ -57,7 +57,7 @@ fn product(device: &Device, size: usize) -> Result<(f64, Duration)> {
     let (a, b, c) = (view("a"), view("b"), view("c"));
     let shape = Product::dense(size, size, size, false, false);
     let launch = kernels::matmul::dispatch(&shape, a, b, &[], c);
-    let launch = kernels::matmul::with_tile(launch, tile(&device.limits()));
+    let launch = kernels::matmul::with_tile(launch, product_tile(&device.limits(), &shape));
     let operation = Operation::Dispatch(launch);
     program.commands.push(Command { label: "product".to_owned(), operation });
     // SAFETY: a product of three whole matrices.

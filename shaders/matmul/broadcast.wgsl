@@ -13,30 +13,6 @@ override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override COLUMN_SUMS: bool = false;
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    lda: u32,
-    ldb: u32,
-    ldc: u32,
-    a_start: u32,
-    b_start: u32,
-    c_start: u32,
-    bias_1_start: u32,
-    bias_2_start: u32,
-    biases: u32,
-    accumulate: u32,
-    a_second: u32,
-    b_second: u32,
-    c_second: u32,
-    sums: u32,
-    sum_1_start: u32,
-    sum_2_start: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-
 // The weights of four terms from k on for four columns, a column of the matrix each term. Terms
 // beyond K are zero on both sides, so that nothing infinite is multiplied with a zero.
 fn four_terms(start: u32, k: u32, n: u32) -> mat4x4<f32> {

@@ -17,8 +17,10 @@
 // |         |        | [N] at `sum_start`         |            |           |
 //
 // Grid: ceil(N / 64) x ceil(M / 64) x 1, or x 2 for a pair of products of one shape, whose second
-// operands start at `_second` in the same bindings. Workgroup: 16 x 16 invocations, 8 KiB of memory.
-// Twin: reference::matmul. Sums run over k in order, so the result depends on shapes alone.
+// operands start at `_second` in the same bindings, or, where `slice` isn't 0, x slices of so many
+// terms each, whose results stand `slice_stride` apart and whose column sums N. Workgroup: 16 x 16
+// invocations, 8 KiB of memory. Twin: reference::matmul. Sums run over k in order, so the result
+// depends on shapes alone.
 //
 // Version 1: a tile of 64 x 64 through workgroup memory, K by 16, 4 x 4 results an invocation
 // held in registers; both tiles are stored as vec4 along the direction that a thread reads, so
@@ -29,29 +31,6 @@ override TRANSPOSE_B: bool = false;
 override PACKED_B: bool = false;
 override COLUMN_SUMS: bool = false;
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    lda: u32,
-    ldb: u32,
-    ldc: u32,
-    a_start: u32,
-    b_start: u32,
-    c_start: u32,
-    bias_1_start: u32,
-    bias_2_start: u32,
-    biases: u32,
-    accumulate: u32,
-    a_second: u32,
-    b_second: u32,
-    c_second: u32,
-    sums: u32,
-    sum_1_start: u32,
-    sum_2_start: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;           // [M, K]
 @group(0) @binding(2) var<storage, read> b: array<f32>;           // [K, N]
 @group(0) @binding(3) var<storage, read> bias_1: array<f32>;      // [N]
@@ -90,11 +69,14 @@ fn main(
 ) {
     let row = group.y * TILE;
     let column = group.x * TILE;
-    let second = group.z == 1u;
+    let second = params.slice == 0u && group.z == 1u;
     let a_start = select(params.a_start, params.a_second, second);
     let b_start = select(params.b_start, params.b_second, second);
-    let c_start = select(params.c_start, params.c_second, second);
+    let first_k = group.z * params.slice;
+    let end_k = select(min(first_k + params.slice, params.k), params.k, params.slice == 0u);
+    let c_start = select(params.c_start, params.c_second, second) + group.z * params.slice_stride;
 
+    // Slices are multiples of TILE_K, so that no tile has terms of two.
     // Which vec4 of each tile this invocation fills: neighbours read neighbouring addresses.
     let a_k = select(lane % TILE_K, lane / QUADS, TRANSPOSE_A);
     let a_quad = select(lane / TILE_K, lane % QUADS, TRANSPOSE_A);
@@ -110,7 +92,7 @@ fn main(
     // The first row of workgroups adds up B's columns, those of a quad in an invocation.
     let adds_columns = COLUMN_SUMS && group.y == 0u && local.y == 0u;
     var column_sum = vec4(0.0);
-    for (var k = 0u; k < params.k; k += TILE_K) {
+    for (var k = first_k; k < end_k; k += TILE_K) {
         a_tile[a_k * QUADS + a_quad] = vec4(
             a_at(a_start, a_row, k + a_k),
             a_at(a_start, a_row + 1u, k + a_k),
@@ -165,9 +147,9 @@ fn main(
         for (var j = 0u; j < 4u; j++) {
             let n = column + 4u * local.x + j;
             if n < params.n {
-                put_column_sum(params.sum_1_start + n, column_sum[j]);
+                put_column_sum(params.sum_1_start + group.z * params.n + n, column_sum[j]);
                 if params.sums == 2u {
-                    put_column_sum(params.sum_2_start + n, column_sum[j]);
+                    put_column_sum(params.sum_2_start + group.z * params.n + n, column_sum[j]);
                 }
             }
         }

@@ -319,6 +319,8 @@ pub struct Recorder {
     gpu: Arc<Gpu>,
     encoder: Option<wgpu::CommandEncoder>,
     in_flight: VecDeque<Submission>,
+    /// What became of an early submission that failed.
+    refused: Option<Error>,
 }
 
 /// A submission that the device may have before it.
@@ -349,13 +351,17 @@ const IN_FLIGHT: usize = 2;
 /// Submissions of all recorders that the device may have before it.
 const IN_FLIGHT_OF_ALL: usize = 64;
 
+/// Commands that are recorded before they are submitted on the way: about as long to record as a
+/// submission takes.
+const EARLY: usize = 256;
+
 /// How many of those are left when the wait for room is over: one wait for many submissions.
 const LEFT_OF_ALL: usize = 32;
 
 impl Recorder {
     /// An empty recorder.
     pub fn new(gpu: &Arc<Gpu>) -> Recorder {
-        Recorder { gpu: gpu.clone(), encoder: None, in_flight: VecDeque::new() }
+        Recorder { gpu: gpu.clone(), encoder: None, in_flight: VecDeque::new(), refused: None }
     }
 
     pub(super) fn gpu(&self) -> &Arc<Gpu> {
@@ -372,7 +378,8 @@ impl Recorder {
         self.run_commands(session, 0..session.steps.len(), run);
     }
 
-    /// Records some of a session's commands.
+    /// Records some of a session's commands. Where they are many, those recorded so far are submitted on
+    /// the way, so that the device begins while the host still records.
     ///
     /// # Panics
     /// Where the session has fewer.
@@ -384,7 +391,15 @@ impl Recorder {
     ) {
         let launch = |step: &&Step| matches!(step, Step::Launch(_));
         let launches = session.steps[commands.clone()].iter().filter(launch).count();
-        session.encode(self.encoder(), commands, run);
+        for first in commands.clone().step_by(EARLY) {
+            if first > commands.start
+                && let Some(encoder) = self.encoder.take()
+                && let Err(error) = self.gpu.submit(encoder)
+            {
+                self.refused.get_or_insert(error);
+            }
+            session.encode(self.encoder(), first..commands.end.min(first + EARLY), run);
+        }
         self.gpu.counters.dispatches.add(launches as u64);
     }
 
@@ -444,9 +459,11 @@ impl Recorder {
         let Some(encoder) = self.encoder.take() else {
             return Ok([None, None]);
         };
-        self.gpu.counters.submits.add(1);
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
         let gpu = &self.gpu;
-        let index = gpu.guarded("submitting commands", || gpu.queue.submit([encoder.finish()]))?;
+        let index = gpu.submit(encoder)?;
         let submission = Submission { index, done: gpu.when_done() };
         let mut of_all = gpu.in_flight.lock().unwrap_or_else(|e| e.into_inner());
         of_all.push_back(submission.clone());
@@ -458,6 +475,11 @@ impl Recorder {
 }
 
 impl Gpu {
+    fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
+        self.counters.submits.add(1);
+        self.guarded("submitting commands", || self.queue.submit([encoder.finish()]))
+    }
+
     /// Pending while so many submissions are before the device that one more would wait. Calls that
     /// submit and read nothing back have no asynchronous form: after this they don't block. Who
     /// polls the device is said at [`wait_async`](Self::wait_async).

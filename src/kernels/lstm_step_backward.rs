@@ -5,7 +5,7 @@ mod fast;
 
 use super::{
     Directions, LSTM_STEP_BACKWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts,
-    in_subgroups, input, output, read, variant, write,
+    in_subgroups, input, output, read, split, variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Lengths, Real, StepBackward, Tolerance};
@@ -172,8 +172,9 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
 pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
     match tile {
-        Tile::Workgroup => dispatch,
+        Tile::Workgroup | Tile::Quads64 | Tile::Quads128 => dispatch,
         Tile::Broadcast => in_parts(dispatch, (p.hidden, BROADCAST_UNITS), p.batch),
+        Tile::Split => split(dispatch, p.hidden, p.batch),
     }
 }
 
@@ -316,6 +317,16 @@ pub fn row() -> Kernel {
                 ),
                 [SUBGROUP, 1, 1],
             )),
+            variant(
+                "split",
+                concat!(
+                    include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/lengths.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
+                    include_str!("../../shaders/lstm_step_backward/split.wgsl")
+                ),
+                [32, 8, 1],
+            ),
         ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);

@@ -48,6 +48,10 @@ params! {
         pub sum_1_start: u32,
         /// Where they go second.
         pub sum_2_start: u32,
+        /// Terms of a slice, 0 where there is one.
+        pub slice: u32,
+        /// Elements from the result of one slice to the next's.
+        pub slice_stride: u32,
     }
 }
 
@@ -58,7 +62,7 @@ pub const TILE: usize = 64;
 pub const FEWEST_ROWS: usize = PART;
 
 /// Terms of a tile of K.
-const TILE_K: usize = 16;
+pub const TILE_K: usize = 16;
 
 /// The most terms of a sum for which one invocation stays within `budget` loop iterations,
 /// whichever the tile. A tile takes 32, and one more of each of its loops, since the test that ends a
@@ -91,6 +95,8 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
         sums: 0,
         sum_1_start: 0,
         sum_2_start: 0,
+        slice: 0,
+        slice_stride: 0,
     };
     Dispatch {
         kernel: MATMUL,
@@ -134,14 +140,40 @@ pub fn with_column_sums(mut dispatch: Dispatch, starts: &[usize]) -> Dispatch {
     dispatch
 }
 
-/// The same launch cut in another way. A product with B in panels stays as it is.
+/// The same sums in slices of so many terms, a multiple of [`TILE_K`]: their results stand `stride`
+/// elements apart, their column sums N.
+pub fn with_slices(mut dispatch: Dispatch, terms: usize, stride: usize) -> Dispatch {
+    let mut params: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    (params.slice, params.slice_stride) = (terms as u32, stride as u32);
+    dispatch.params = bytemuck::bytes_of(&params).to_vec();
+    dispatch.grid[2] = groups(params.k as usize, terms);
+    dispatch
+}
+
+/// The same launch cut in another way. It stays as it is with B in panels, and where the way isn't for
+/// it: broadcasts for slices, quads for operands that don't come in fours.
 pub fn with_tile(mut dispatch: Dispatch, tile: Tile) -> Dispatch {
-    if tile == Tile::Workgroup || dispatch.constant("PACKED_B") != 0.0 {
+    if dispatch.constant("PACKED_B") != 0.0 {
         return dispatch;
     }
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
+    let quads = in_fours(&dispatch, &p);
+    let size = match tile {
+        Tile::Quads64 => 64,
+        Tile::Quads128 => 128,
+        _ => 0,
+    };
+    if size > 0 && quads {
+        dispatch.constants.retain(|(name, _)| *name != "PACKED_B");
+        dispatch.variant = if size == 64 { TILED_QUADS_64 } else { TILED_QUADS_128 };
+        (dispatch.grid[0], dispatch.grid[1]) =
+            (groups(p.n as usize, size), groups(p.m as usize, size));
+    }
+    if tile != Tile::Broadcast || p.slice > 0 {
+        return dispatch;
+    }
     let parts = parts(p.m as usize);
-    dispatch.variant = if in_fours(&dispatch, &p) { QUADS } else { ELEMENTS };
+    dispatch.variant = if quads { QUADS } else { ELEMENTS };
     dispatch.constants.retain(|(name, _)| *name != "PACKED_B");
     dispatch.constants.push(("PARTS", parts as f64));
     dispatch.grid[1] = groups(p.m as usize, PART * parts);
@@ -155,7 +187,8 @@ fn in_fours(dispatch: &Dispatch, p: &Params) -> bool {
     let along_k = if transpose_a && !transpose_b { 0 } else { p.k };
     let along_m = if transpose_a { p.m } else { 0 };
     let starts = [p.a_start, p.b_start, p.c_start, p.a_second, p.b_second, p.c_second];
-    let others = [p.bias_1_start, p.bias_2_start, p.sum_1_start, p.sum_2_start];
+    let others =
+        [p.bias_1_start, p.bias_2_start, p.sum_1_start, p.sum_2_start, p.slice, p.slice_stride];
     let sizes = [p.n, p.lda, p.ldb, p.ldc, along_k, along_m];
     // A binding that is no multiple of four numbers shows fewer quads than it has.
     let ranges = dispatch.bindings.iter().all(|range| range.start % 4 == 0 && range.len % 4 == 0);
@@ -185,10 +218,34 @@ fn product(d: &Dispatch, p: &Params) -> Product {
     }
 }
 
+/// Each slice as a product of its own.
+fn slices<R: Real>(
+    (p, whole): (&Params, &Product),
+    (a, b): (&[R], &[R]),
+    c: &mut [R],
+    form: impl Fn(&Product, &[R], &[R], &[&[R]], &mut [R]),
+) {
+    let terms = p.slice as usize;
+    for (slice, k) in (0..whole.k).step_by(terms).enumerate() {
+        let part = Product { k: terms.min(whole.k - k), ..*whole };
+        let a = &a[k * if whole.transpose_a { whole.lda } else { 1 }..];
+        let b = &b[k * if whole.transpose_b { 1 } else { whole.ldb }..];
+        let stride = slice * p.slice_stride as usize;
+        form(&part, a, b, &[], &mut c[p.c_start as usize + stride..]);
+        for start in [p.sum_1_start, p.sum_2_start].into_iter().take(p.sums as usize) {
+            reference::column_sums(&part, b, &mut c[start as usize + slice * whole.n..]);
+        }
+    }
+}
+
 fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[R]], &mut [R])) {
     let p: Params = call.params();
     let shape = product(call.dispatch, &p);
     let [a, b, bias_1, bias_2, c] = call.args else { unreachable!("five bindings") };
+    if p.slice > 0 {
+        let operands = (input(a, p.a_start), input(b, p.b_start));
+        return slices((&p, &shape), operands, output(c, 0), form);
+    }
     let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
     let biases = &biases[..p.biases as usize];
     form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
@@ -214,6 +271,19 @@ fn fast(call: Call<'_, '_, f32>) {
 const QUADS: usize = 1;
 const ELEMENTS: usize = 2;
 
+/// The variants of [`Tile::Quads64`] and [`Tile::Quads128`].
+const TILED_QUADS_64: usize = 3;
+const TILED_QUADS_128: usize = 4;
+
+fn tiled_quads(name: &'static str, tile: &str) -> Variant {
+    let rest = concat!(
+        include_str!("../../shaders/matmul/params.wgsl"),
+        include_str!("../../shaders/matmul/quads.wgsl"),
+        include_str!("../../shaders/matmul/tiled_quads.wgsl")
+    );
+    Variant::own(name, [tile, "\n", rest].concat(), [16, 16, 1])
+}
+
 fn broadcast(name: &'static str, source: &'static str) -> Variant {
     in_subgroups(variant(name, source, [SUBGROUP, 1, 1]))
 }
@@ -238,6 +308,7 @@ pub fn row() -> Kernel {
                 "tiled",
                 concat!(
                     include_str!("../../shaders/common/panels.wgsl"),
+                    include_str!("../../shaders/matmul/params.wgsl"),
                     include_str!("../../shaders/matmul/tiled.wgsl")
                 ),
                 [16, 16, 1],
@@ -246,7 +317,9 @@ pub fn row() -> Kernel {
                 "broadcast, quads",
                 concat!(
                     include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/matmul/params.wgsl"),
                     include_str!("../../shaders/matmul/quads.wgsl"),
+                    include_str!("../../shaders/matmul/quads_rows.wgsl"),
                     include_str!("../../shaders/matmul/broadcast.wgsl")
                 ),
             ),
@@ -254,10 +327,14 @@ pub fn row() -> Kernel {
                 "broadcast, elements",
                 concat!(
                     include_str!("../../shaders/common/eight_rows.wgsl"),
+                    include_str!("../../shaders/matmul/params.wgsl"),
                     include_str!("../../shaders/matmul/elements.wgsl"),
+                    include_str!("../../shaders/matmul/elements_rows.wgsl"),
                     include_str!("../../shaders/matmul/broadcast.wgsl")
                 ),
             ),
+            tiled_quads("tiled, quads, 64", "const TILE = 64u;"),
+            tiled_quads("tiled, quads, 128", "const TILE = 128u;"),
         ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);

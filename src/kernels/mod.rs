@@ -358,15 +358,23 @@ pub enum Tile {
     /// Through broadcasts in a subgroup of at least 8, for drivers that compute on a CPU
     /// (`shaders/common/eight_rows.wgsl`).
     Broadcast,
+    /// Of a timestep's product with few rows: invocations share the terms of a sum. Other products are
+    /// cut as with [`Tile::Workgroup`].
+    Split,
+    /// Of products, 64 x 64 through workgroup memory, four numbers a load, where operands come in fours.
+    Quads64,
+    /// The same, 128 x 128.
+    Quads128,
 }
 
 impl Tile {
-    /// Both.
-    pub const ALL: [Tile; 2] = [Tile::Workgroup, Tile::Broadcast];
+    /// All of them.
+    pub const ALL: [Tile; 5] =
+        [Tile::Workgroup, Tile::Broadcast, Tile::Split, Tile::Quads64, Tile::Quads128];
 
     /// Whether a device has what the tile needs.
     pub fn runs(self, limits: &Limits) -> bool {
-        self == Tile::Workgroup || limits.subgroup.is_some_and(|size| size >= SUBGROUP)
+        self != Tile::Broadcast || limits.subgroup.is_some_and(|size| size >= SUBGROUP)
     }
 }
 
@@ -489,6 +497,14 @@ const PART: usize = 8;
 fn parts(rows: usize) -> usize {
     let time = |parts: usize| [30, 38, 47][parts - 1] * rows.div_ceil(PART * parts);
     (1..=3).min_by_key(|&parts| time(parts)).unwrap_or(1)
+}
+
+/// A launch of a timestep's product whose terms are shared.
+fn split(mut dispatch: Dispatch, hidden: u32, batch: u32) -> Dispatch {
+    dispatch.variant = 2;
+    dispatch.grid[0] = groups(hidden as usize, 8);
+    dispatch.grid[1] = groups(batch as usize, 4);
+    dispatch
 }
 
 /// A launch of a timestep's product cut into tiles of `units` of `hidden` and of parts of `batch`.

@@ -4,7 +4,7 @@ use super::forward::{State, said};
 use super::parameters::quads;
 use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
-use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
+use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Product, Strides};
@@ -303,7 +303,7 @@ impl Planner<'_> {
             dc,
         };
         let dispatch = lstm_step_backward::dispatch(&shape, &bound, at, self.padding());
-        lstm_step_backward::with_tile(dispatch, self.tile())
+        lstm_step_backward::with_tile(dispatch, self.step_tile())
     }
 
     fn layer_weights_backward(&mut self, l: usize, grads: BufferId, partials: BufferId) {
@@ -317,15 +317,11 @@ impl Planner<'_> {
             let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
             let biases: Vec<Place> =
                 roles.into_iter().filter_map(|role| self.parameter(grads, role)).collect();
-            // On a GPU, the product with the gates' gradients adds up its columns on the way.
-            let on_the_way = self.limits.executor == Executor::Gpu
-                && self.program.spec(grads).len <= self.limits.max_binding;
-            let sums = if on_the_way { &biases[..] } else { &[] };
             let to = self.required(grads, Role::WeightIh(l, d));
             let shape = self.summed(Product::dense(input, 4 * hidden, rows, true, false));
             let label = format!("{said}, weight_ih gradient");
             let operands = (self.layer_input(l), d_gates, to);
-            self.product_with_sums(&label, shape, operands, &[], sums);
+            self.weight_gradient(&label, (shape, &biases), operands, partials);
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
             let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(d, slot) };
@@ -333,11 +329,8 @@ impl Planner<'_> {
             let shape =
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
             let shape = self.summed(shape);
-            self.product(&format!("{said}, weight_hh gradient"), shape, h_prev, d_gates, &[], to);
-            if !on_the_way {
-                let label = format!("{said}, bias gradient");
-                self.column_sums(&label, (rows, 4 * hidden), d_gates, partials, &biases);
-            }
+            let label = format!("{said}, weight_hh gradient");
+            self.weight_gradient(&label, (shape, &[]), (h_prev, d_gates, to), partials);
             if let Some(projection) = self.shape.projection {
                 let z = Place { buffer: self.layer("z", l), start: self.z_at(d, 0) };
                 let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };
@@ -348,7 +341,8 @@ impl Planner<'_> {
                     ..Product::dense(hidden, projection, rows, true, false)
                 };
                 let shape = self.summed(shape);
-                self.product(&format!("{said}, weight_hr gradient"), shape, z, dp, &[], to);
+                let label = format!("{said}, weight_hr gradient");
+                self.weight_gradient(&label, (shape, &[]), (z, dp, to), partials);
             }
         }
     }
@@ -528,7 +522,7 @@ impl Planner<'_> {
 
     /// The sums of the columns of `a [rows, columns]`, in one stage or two, to every place of
     /// `to`.
-    fn column_sums(
+    pub(super) fn column_sums(
         &mut self,
         label: &str,
         (rows, columns): (usize, usize),

@@ -502,7 +502,7 @@ impl Planner<'_> {
         let shape = lstm_step_forward::Shape { batch, hidden, terms, h_row: features };
         let bound = lstm_step_forward::Bindings { u, gates, h, c, z };
         let dispatch = lstm_step_forward::dispatch(&shape, &bound, at, self.padding());
-        lstm_step_forward::with_tile(dispatch, self.tile())
+        lstm_step_forward::with_tile(dispatch, self.step_tile())
     }
 
     /// Makes what the layer above runs over, where it isn't `h` itself.

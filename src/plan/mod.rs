@@ -21,6 +21,7 @@ mod loss;
 mod options;
 mod packed;
 mod parameters;
+mod products;
 mod shape;
 mod tiers;
 mod update;
@@ -30,7 +31,7 @@ mod workspace;
 pub use options::{Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
 pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
-pub use tiers::tile;
+pub use tiers::{product_tile, tile};
 pub use update::{Rule, Update, norm_chunk};
 
 use std::fmt;

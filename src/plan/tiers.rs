@@ -10,6 +10,7 @@ use super::workspace::Planner;
 use crate::command::{Executor, Limits, Tier};
 use crate::error::{Error, Result};
 use crate::kernels::{Tile, Walker, lstm_sequence_backward, lstm_sequence_forward};
+use crate::reference::Product;
 
 /// What a launch of a walk may take: drivers end launches that take seconds, and a screen that is drawn
 /// by the same device waits for each.
@@ -21,6 +22,13 @@ const LONE_ROWS: usize = 128;
 
 /// The same on a driver that computes on a CPU, where a workgroup is one thread's work.
 const LONE_ROWS_SOFTWARE: usize = 2;
+
+/// The tiles of 128 x 128 from which on a product has them: about the multiprocessors of a large GPU.
+const LARGE_TILES: usize = 128;
+
+/// The rows up to which the terms of a timestep's product are shared: above, weights would be read more
+/// than twice.
+const FEW_ROWS: usize = 8;
 
 /// How the timesteps of a pass are cut into launches.
 #[derive(Clone, Debug)]
@@ -38,8 +46,8 @@ pub(super) enum Pass {
     Backward,
 }
 
-/// How plans for a device cut products into workgroups: through broadcasts on a driver that computes on
-/// a CPU.
+/// How plans for a device cut a timestep's product into workgroups, where rows are many, and any product
+/// whose operands don't come in fours: through broadcasts on a driver that computes on a CPU.
 pub fn tile(limits: &Limits) -> Tile {
     match limits.software && Tile::Broadcast.runs(limits) {
         true => Tile::Broadcast,
@@ -47,9 +55,27 @@ pub fn tile(limits: &Limits) -> Tile {
     }
 }
 
+/// How plans for a device cut a product into workgroups: in large tiles where these are enough for all
+/// multiprocessors.
+pub fn product_tile(limits: &Limits, p: &Product) -> Tile {
+    match tile(limits) {
+        Tile::Workgroup if p.m.div_ceil(128) * p.n.div_ceil(128) >= LARGE_TILES => Tile::Quads128,
+        Tile::Workgroup => Tile::Quads64,
+        tile => tile,
+    }
+}
+
 impl Planner<'_> {
     pub(super) fn tile(&self) -> Tile {
         tile(self.limits)
+    }
+
+    /// The same of a timestep's products: with few rows, tiles of them would leave most of a GPU idle.
+    pub(super) fn step_tile(&self) -> Tile {
+        match self.tile() {
+            Tile::Workgroup if self.batch <= FEW_ROWS => Tile::Split,
+            tile => tile,
+        }
     }
 
     /// Decides on both passes.

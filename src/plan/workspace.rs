@@ -1,4 +1,4 @@
-//! What planning is made of: buffers, windows into them, and products cut to fit.
+//! What planning is made of: buffers, windows into them, and copies cut to fit.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::command::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{self, Padding, View, copy_at_length, copy_sequence, dropout, matmul};
-use crate::reference::{Dropout, Product, SlotAtLength, Strides, panels};
+use crate::kernels::{self, Padding, View, copy_at_length, copy_sequence, dropout};
+use crate::reference::{Dropout, SlotAtLength, Strides};
 
 /// A place in a buffer: an operand's first element.
 #[derive(Clone, Copy, Debug)]
@@ -268,140 +268,6 @@ impl<'a> Planner<'a> {
     /// The most rows of `row` elements that a window of this device shows.
     pub(super) fn rows_in_binding(&self, row: usize) -> usize {
         (self.limits.max_binding.saturating_sub(self.limits.alignment) / row).max(1)
-    }
-
-    /// A product, cut along M, N and K where a binding, a grid or the loop budget is too small for
-    /// the whole. The pieces of K are added in order.
-    pub(super) fn product(
-        &mut self,
-        label: &str,
-        p: Product,
-        a: Place,
-        b: Place,
-        biases: &[Place],
-        c: Place,
-    ) {
-        self.product_with_sums(label, p, (a, b, c), biases, &[]);
-    }
-
-    /// The same, which also makes the sums of B's columns at some places of C's buffer, all of which can
-    /// be bound.
-    pub(super) fn product_with_sums(
-        &mut self,
-        label: &str,
-        p: Product,
-        (a, b, c): (Place, Place, Place),
-        biases: &[Place],
-        sums: &[Place],
-    ) {
-        let fits = |buffer: BufferId| self.program.spec(buffer).len <= self.limits.max_binding;
-        let rows = |at: Place, row: usize| {
-            if fits(at.buffer) { usize::MAX } else { self.rows_in_binding(row) }
-        };
-        let grid = (self.limits.max_workgroups as usize).saturating_mul(matmul::FEWEST_ROWS);
-        let mut most_m = rows(c, p.ldc).min(grid);
-        let (mut most_k, mut most_n) = (usize::MAX, usize::MAX);
-        if p.transpose_a {
-            most_k = most_k.min(rows(a, p.lda));
-        } else {
-            most_m = most_m.min(rows(a, p.lda));
-        }
-        if p.transpose_b {
-            most_n = most_n.min(rows(b, p.ldb));
-        } else {
-            most_k = most_k.min(rows(b, p.ldb));
-        }
-        if let Some(budget) = self.limits.loop_budget {
-            most_k = most_k.min(matmul::terms_within(budget as usize));
-        }
-        // The view of a stored block of a matrix, `rows x columns` from (row, column) on.
-        let block = |at: Place,
-                     ld: usize,
-                     (row, rows): (usize, usize),
-                     (column, columns): (usize, usize)| {
-            let start = at.start + row * ld + column;
-            self.window(Place { start, ..at }, (rows - 1) * ld + columns)
-        };
-        if p.packed_b {
-            // Only where everything can be bound whole.
-            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
-            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
-            let a = self.window(a, extent(a_rows, p.lda, a_row));
-            let b = self.window(b, panels(p.k, p.n));
-            let biases: Vec<View> = biases.iter().map(|bias| self.window(*bias, p.n)).collect();
-            let c = self.window(c, extent(p.m, p.ldc, p.n));
-            return self.launch(label, matmul::dispatch(&p, a, b, &biases, c));
-        }
-        let mut launches = Vec::new();
-        for m in (0..p.m).step_by(most_m.min(p.m)) {
-            for n in (0..p.n).step_by(most_n.min(p.n)) {
-                for k in (0..p.k).step_by(most_k.min(p.k)) {
-                    let piece = Product {
-                        m: most_m.min(p.m - m),
-                        n: most_n.min(p.n - n),
-                        k: most_k.min(p.k - k),
-                        accumulate: p.accumulate || k > 0,
-                        ..p
-                    };
-                    let (rows, columns, terms) = ((m, piece.m), (n, piece.n), (k, piece.k));
-                    let (a_rows, a_columns) =
-                        if p.transpose_a { (terms, rows) } else { (rows, terms) };
-                    let (b_rows, b_columns) =
-                        if p.transpose_b { (columns, terms) } else { (terms, columns) };
-                    let bias = |bias: &Place| {
-                        self.window(Place { start: bias.start + n, ..*bias }, piece.n)
-                    };
-                    let biases: Vec<View> = biases.iter().filter(|_| k == 0).map(bias).collect();
-                    let label = match (piece.m, piece.n, piece.k) == (p.m, p.n, p.k) {
-                        true => label.to_owned(),
-                        false => format!("{label}, from ({m}, {n}, {k})"),
-                    };
-                    let dispatch = matmul::dispatch(
-                        &piece,
-                        block(a, p.lda, a_rows, a_columns),
-                        block(b, p.ldb, b_rows, b_columns),
-                        &biases,
-                        block(c, p.ldc, rows, columns),
-                    );
-                    // The first rows' launches add up the columns as well.
-                    let places: Vec<usize> =
-                        sums.iter().filter(|_| m == 0).map(|sum| sum.start + n).collect();
-                    let dispatch = matmul::with_column_sums(dispatch, &places);
-                    launches.push((label, matmul::with_tile(dispatch, self.tile())));
-                }
-            }
-        }
-        for (label, dispatch) in launches {
-            self.launch(label, dispatch);
-        }
-    }
-
-    /// One product a direction, without biases: as one launch where the operands of both can be
-    /// bound together, else one after the other.
-    pub(super) fn products(&mut self, label: &str, p: Product, operands: &[(Place, Place, Place)]) {
-        if let [(a, b, c), (a_2, b_2, c_2)] = *operands {
-            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
-            let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
-            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
-            let both = |one: Place, two: Place, len: usize| {
-                let (range, starts) =
-                    self.windows(one.buffer, &[(one.start, len), (two.start, len)]);
-                (View { range, start: starts[0] }, starts[1])
-            };
-            let (a, a_2) = both(a, a_2, extent(a_rows, p.lda, a_row));
-            let (b, b_2) = both(b, b_2, extent(b_rows, p.ldb, b_row));
-            let (c, c_2) = both(c, c_2, extent(p.m, p.ldc, p.n));
-            let dispatch = matmul::dispatch_pair(&p, a, b, c, [a_2, b_2, c_2]);
-            let dispatch = matmul::with_tile(dispatch, self.tile());
-            let budget =
-                self.limits.loop_budget.map(|budget| matmul::terms_within(budget as usize));
-            if self.can_bind(&dispatch) && budget.is_none_or(|terms| p.k <= terms) {
-                return self.launch(label, dispatch);
-            }
-        }
-        for &(a, b, c) in operands {
-            self.product(label, p, a, b, &[], c);
-        }
     }
 
     /// The mask of the rows' lengths from timestep `t` on, where rows have any.

@@ -7,7 +7,7 @@ use gatefold::Device;
 use gatefold::command::{
     BufferId, BufferSpec, Command, Dispatch, Executor, Operation, Owner, Program, Range,
 };
-use gatefold::kernels::{self, Directions, Padding, Tile, View, Walker};
+use gatefold::kernels::{self, Directions, Padding, Tile, View, Walker, matmul};
 use gatefold::lockstep::lockstep;
 use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
 
@@ -129,6 +129,7 @@ pub fn matmul(device: &Device) {
             check_product(device, launch, dispatch, what);
             if biases == 0 {
                 matmul_pair(device, &p, rows_a, rows_b);
+                matmul_slices(device, &p, rows_a, rows_b, i);
             }
             if !transpose_b {
                 matmul_packed(device, &p, biases);
@@ -150,8 +151,13 @@ fn check_tiles(
     with_tile: fn(Dispatch, Tile) -> Dispatch,
     what: String,
 ) {
+    // Not every way is for every launch.
+    let mut variants = BTreeSet::new();
     for tile in Tile::ALL.into_iter().filter(|tile| tile.runs(&device.limits())) {
         let dispatch = with_tile(dispatch.clone(), tile);
+        if !variants.insert(dispatch.variant) {
+            continue;
+        }
         let what = format!("{tile:?} ({}), {what}", dispatch.variant);
         launch.clone().check(device, dispatch, what);
     }
@@ -190,6 +196,20 @@ fn matmul_packed(device: &Device, p: &Product, biases: usize) {
     let c = launch.buffer(normal(p.m * p.ldc, 1.0, 3), 0);
     let dispatch = kernels::matmul::dispatch(&p, a, b, &bias, c);
     launch.check(device, dispatch, format!("{p:?}, {biases} biases"));
+}
+
+/// The sums of a product in slices, with those of B's columns behind them.
+fn matmul_slices(device: &Device, p: &Product, rows_a: usize, rows_b: usize, i: usize) {
+    let terms = matmul::TILE_K * (1 + i % 3);
+    let (slices, stride) = (p.k.div_ceil(terms), (p.m * p.ldc).next_multiple_of(4));
+    let mut launch = Launch::new();
+    let a = launch.buffer(normal(rows_a * p.lda, 1.0, 1), 0);
+    let b = launch.buffer(normal(rows_b * p.ldb, 1.0, 2), 0);
+    let c = launch.buffer(normal(slices * (stride + p.n) + 4, 1.0, 3), 0);
+    let dispatch = matmul::dispatch(p, a, b, &[], c);
+    let dispatch = matmul::with_column_sums(dispatch, &[slices * stride][..i % 2]);
+    let dispatch = matmul::with_slices(dispatch, terms, stride);
+    check_product(device, launch, dispatch, format!("slices of {terms} of {p:?}"));
 }
 
 /// Two products in one launch, the second's operands before the first's in two of the buffers.
