@@ -12,6 +12,7 @@ override PARTS: u32 = 3u;  // of eight rows, 1 to 3
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override COLUMN_SUMS: bool = false;
+override ROW_SUMS: bool = false;
 
 // The weights of four terms from k on for four columns, a column of the matrix each term. Terms
 // beyond K are zero on both sides, so that nothing infinite is multiplied with a zero.
@@ -70,15 +71,18 @@ fn main(
     var sums_2 = EightRows();
     var left_columns = vec4(0.0);
     var right_columns = vec4(0.0);
+    var read_0 = vec4(0.0);
+    var read_1 = vec4(0.0);
+    var read_2 = vec4(0.0);
     for (var k = 0u; k < params.k; k += 4u) {
         let left = four_terms(b_start, k, column);
         let right = four_terms(b_start, k, column + 32u);
-        rows_with(a_start, row, k, in_row, left, right, &sums_0);
+        read_0 += rows_with(a_start, row, k, in_row, left, right, &sums_0);
         if PARTS > 1u {
-            rows_with(a_start, row + 8u, k, in_row, left, right, &sums_1);
+            read_1 += rows_with(a_start, row + 8u, k, in_row, left, right, &sums_1);
         }
         if PARTS > 2u {
-            rows_with(a_start, row + 16u, k, in_row, left, right, &sums_2);
+            read_2 += rows_with(a_start, row + 16u, k, in_row, left, right, &sums_2);
         }
         if COLUMN_SUMS {
             left_columns += left[0] + left[1] + left[2] + left[3];
@@ -93,11 +97,38 @@ fn main(
         put_rows(c_start, row + 16u, column, &sums_2);
     }
     if COLUMN_SUMS && group.y == 0u {
-        put_column_sums(params.sum_1_start, column, left_columns);
-        put_column_sums(params.sum_1_start, column + 32u, right_columns);
+        put_sums(params.sum_1_start, column, params.n, left_columns);
+        put_sums(params.sum_1_start, column + 32u, params.n, right_columns);
         if params.sums == 2u {
-            put_column_sums(params.sum_2_start, column, left_columns);
-            put_column_sums(params.sum_2_start, column + 32u, right_columns);
+            put_sums(params.sum_2_start, column, params.n, left_columns);
+            put_sums(params.sum_2_start, column + 32u, params.n, right_columns);
         }
+    }
+    if ROW_SUMS {
+        put_all_row_sums(params.sum_1_start, row, in_row, group.x, read_0, read_1, read_2);
+        if params.sums == 2u {
+            put_all_row_sums(params.sum_2_start, row, in_row, group.x, read_0, read_1, read_2);
+        }
+    }
+}
+
+// The first column of workgroups puts the sums of A's rows.
+fn put_all_row_sums(
+    start: u32,
+    row: u32,
+    in_row: u32,
+    group: u32,
+    read_0: vec4<f32>,
+    read_1: vec4<f32>,
+    read_2: vec4<f32>,
+) {
+    // Others have none: rows beyond the last aren't put.
+    let first = select(params.m, row, group == 0u);
+    put_row_sums(start, first, in_row, read_0);
+    if PARTS > 1u {
+        put_row_sums(start, first + 8u, in_row, read_1);
+    }
+    if PARTS > 2u {
+        put_row_sums(start, first + 16u, in_row, read_2);
     }
 }

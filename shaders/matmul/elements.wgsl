@@ -30,15 +30,16 @@ fn put(row_start: u32, n: u32, sum: vec4<f32>) {
     put_one(row_start, n + 3u, sum.w);
 }
 
-fn put_column_sum(start: u32, n: u32, sum: f32) {
-    if n < params.n {
-        c[start + n] = select(sum, sum + c[start + n], params.accumulate == 1u);
+fn put_sum(start: u32, at: u32, count: u32, sum: f32) {
+    if at < count {
+        c[start + at] = select(sum, sum + c[start + at], params.accumulate == 1u);
     }
 }
 
-fn put_column_sums(start: u32, n: u32, sum: vec4<f32>) {
-    put_column_sum(start, n, sum.x);
-    put_column_sum(start, n + 1u, sum.y);
-    put_column_sum(start, n + 2u, sum.z);
-    put_column_sum(start, n + 3u, sum.w);
+// Sums of columns or rows from `at` on, of so many.
+fn put_sums(start: u32, at: u32, count: u32, sums: vec4<f32>) {
+    put_sum(start, at, count, sums.x);
+    put_sum(start, at + 1u, count, sums.y);
+    put_sum(start, at + 2u, count, sums.z);
+    put_sum(start, at + 3u, count, sums.w);
 }

@@ -33,7 +33,7 @@ fn b_along_k(start: u32, k: u32, n: u32) -> vec4<f32> {
     );
 }
 
-// Four terms from k on of eight rows.
+// Four terms from k on of eight rows; returns what this invocation has read of them.
 fn rows_with(
     start: u32,
     row: u32,
@@ -42,7 +42,7 @@ fn rows_with(
     left: mat4x4<f32>,
     right: mat4x4<f32>,
     sums: ptr<function, EightRows>,
-) {
+) -> vec4<f32> {
     let m = min(row + in_row, params.m - 1u);
     let terms = vec4(
         a_at(start, m, k),
@@ -51,4 +51,10 @@ fn rows_with(
         a_at(start, m, k + 3u),
     );
     eight_rows(terms, left, right, sums);
+    return terms;
+}
+
+// The sums of eight rows, from those of what each invocation has read.
+fn put_row_sums(start: u32, row: u32, in_row: u32, read: vec4<f32>) {
+    put_sum(start, row + in_row, params.m, dot(read, vec4(1.0)));
 }

@@ -25,14 +25,15 @@ fn put(row_start: u32, n: u32, sum: vec4<f32>) {
     c[at] = result;
 }
 
-fn put_column_sums(start: u32, n: u32, sum: vec4<f32>) {
-    if n >= params.n {
+// Sums of columns or rows from `at` on, of so many.
+fn put_sums(start: u32, at: u32, count: u32, sums: vec4<f32>) {
+    if at >= count {
         return;
     }
-    let at = (start + n) / 4u;
+    let place = (start + at) / 4u;
     if params.accumulate == 1u {
-        c[at] += sum;
+        c[place] += sums;
     } else {
-        c[at] = sum;
+        c[place] = sums;
     }
 }

@@ -11,7 +11,7 @@ fn b_along_k(start: u32, k: u32, n: u32) -> vec4<f32> {
     return b[(start + min(n, params.n - 1u) * params.ldb + k) / 4u];
 }
 
-// Four terms from k on of eight rows.
+// Four terms from k on of eight rows; returns what this invocation has read of them.
 fn rows_with(
     start: u32,
     row: u32,
@@ -20,11 +20,12 @@ fn rows_with(
     left: mat4x4<f32>,
     right: mat4x4<f32>,
     sums: ptr<function, EightRows>,
-) {
+) -> vec4<f32> {
     if !TRANSPOSE_A {
         let at = start + min(row + in_row, params.m - 1u) * params.lda + k;
-        eight_rows(a[at / 4u], left, right, sums);
-        return;
+        let terms = a[at / 4u];
+        eight_rows(terms, left, right, sums);
+        return terms;
     }
     // Two invocations a term, four rows each.
     let term = k + in_row / 2u;
@@ -59,4 +60,25 @@ fn rows_with(
     sums[13] += right * lower[2];
     sums[14] += left * lower[3];
     sums[15] += right * lower[3];
+    return four;
+}
+
+// The sums of eight rows, from those of what each invocation has read.
+fn put_row_sums(start: u32, row: u32, in_row: u32, read: vec4<f32>) {
+    if !TRANSPOSE_A {
+        put_row_sum(start, row + in_row, dot(read, vec4(1.0)));
+        return;
+    }
+    let upper = subgroupBroadcast(read, 0u) + subgroupBroadcast(read, 2u)
+        + subgroupBroadcast(read, 4u) + subgroupBroadcast(read, 6u);
+    let lower = subgroupBroadcast(read, 1u) + subgroupBroadcast(read, 3u)
+        + subgroupBroadcast(read, 5u) + subgroupBroadcast(read, 7u);
+    put_row_sum(start, row + in_row, select(lower, upper, in_row < 4u)[in_row % 4u]);
+}
+
+fn put_row_sum(start: u32, m: u32, sum: f32) {
+    if m < params.m {
+        let at = start + m;
+        c[at / 4u][at % 4u] = select(sum, sum + c[at / 4u][at % 4u], params.accumulate == 1u);
+    }
 }

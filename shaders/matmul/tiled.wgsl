@@ -1,9 +1,10 @@
 // matmul, through workgroup memory: C [M, N] = (C +) op(A) [M, K] . op(B) [K, N] (+ one or two
-// biases on each row); on request also the sums of B's columns, the gradient of a bias where the
-// product is that of a weight.
+// biases on each row); on request also the sums of B's columns or those of op(A)'s rows, the gradient
+// of a bias where the product is that of a weight.
 //
 //   c[m][n] = (c[m][n] +) sum_k a[m][k] * b[k][n] + bias_1[n] + bias_2[n]
-//   s[n]    = (s[n] +) sum_k b[k][n]
+//   s[n]    = (s[n] +) sum_k b[k][n]                                   where COLUMN_SUMS
+//   s[m]    = (s[m] +) sum_k a[m][k]                                   where ROW_SUMS
 //
 // | binding | name   | shape                      | access     | may alias |
 // |---------|--------|----------------------------|------------|-----------|
@@ -14,11 +15,11 @@
 // | 3       | bias_1 | [N]                        | read       | a, b      |
 // | 4       | bias_2 | [N]                        | read       | a, b      |
 // | 5       | c      | [M, N]; and `sums` times   | read_write | nothing   |
-// |         |        | [N] at `sum_start`         |            |           |
+// |         |        | [N] or [M] at `sum_start`  |            |           |
 //
 // Grid: ceil(N / 64) x ceil(M / 64) x 1, or x 2 for a pair of products of one shape, whose second
 // operands start at `_second` in the same bindings, or, where `slice` isn't 0, x slices of so many
-// terms each, whose results stand `slice_stride` apart and whose column sums N. Workgroup: 16 x 16
+// terms each, whose results stand `slice_stride` apart and whose other sums N or M. Workgroup: 16 x 16
 // invocations, 8 KiB of memory. Twin: reference::matmul. Sums run over k in order, so the result
 // depends on shapes alone.
 //
@@ -30,6 +31,7 @@ override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override PACKED_B: bool = false;
 override COLUMN_SUMS: bool = false;
+override ROW_SUMS: bool = false;
 
 @group(0) @binding(1) var<storage, read> a: array<f32>;           // [M, K]
 @group(0) @binding(2) var<storage, read> b: array<f32>;           // [K, N]
@@ -89,9 +91,11 @@ fn main(
     var sum_1 = vec4(0.0);
     var sum_2 = vec4(0.0);
     var sum_3 = vec4(0.0);
-    // The first row of workgroups adds up B's columns, those of a quad in an invocation.
+    // The first row of workgroups adds up B's columns, those of a quad in an invocation; the first
+    // column A's rows.
     let adds_columns = COLUMN_SUMS && group.y == 0u && local.y == 0u;
-    var column_sum = vec4(0.0);
+    let adds_rows = ROW_SUMS && group.x == 0u && local.x == 0u;
+    var other_sums = vec4(0.0);
     for (var k = first_k; k < end_k; k += TILE_K) {
         a_tile[a_k * QUADS + a_quad] = vec4(
             a_at(a_start, a_row, k + a_k),
@@ -116,7 +120,12 @@ fn main(
         }
         if adds_columns {
             for (var i = 0u; i < TILE_K; i++) {
-                column_sum += b_tile[i * QUADS + local.x];
+                other_sums += b_tile[i * QUADS + local.x];
+            }
+        }
+        if adds_rows {
+            for (var i = 0u; i < TILE_K; i++) {
+                other_sums += a_tile[i * QUADS + local.y];
             }
         }
         workgroupBarrier();
@@ -143,19 +152,20 @@ fn main(
             }
         }
     }
-    if adds_columns {
+    if adds_columns || adds_rows {
+        let first = select(row + 4u * local.y, column + 4u * local.x, adds_columns);
+        let count = select(params.m, params.n, adds_columns);
         for (var j = 0u; j < 4u; j++) {
-            let n = column + 4u * local.x + j;
-            if n < params.n {
-                put_column_sum(params.sum_1_start + group.z * params.n + n, column_sum[j]);
+            if first + j < count {
+                put_sum(params.sum_1_start + group.z * count + first + j, other_sums[j]);
                 if params.sums == 2u {
-                    put_column_sum(params.sum_2_start + group.z * params.n + n, column_sum[j]);
+                    put_sum(params.sum_2_start + group.z * count + first + j, other_sums[j]);
                 }
             }
         }
     }
 }
 
-fn put_column_sum(at: u32, sum: f32) {
+fn put_sum(at: u32, sum: f32) {
     c[at] = select(sum, sum + c[at], params.accumulate == 1u);
 }

@@ -12,6 +12,7 @@
 override TRANSPOSE_A: bool = false;
 override TRANSPOSE_B: bool = false;
 override COLUMN_SUMS: bool = false;
+override ROW_SUMS: bool = false;
 
 const QUADS = TILE / 4u;
 const TILE_K = 1024u / TILE;  // each invocation reads one quad of either side
@@ -48,7 +49,8 @@ fn main(
 
     var sums: array<vec4<f32>, 4u * EACH * EACH>;  // [EACH, 4 rows, EACH]
     let adds_columns = COLUMN_SUMS && group.y == 0u && local.y == 0u;
-    var column_sums: array<vec4<f32>, EACH>;
+    let adds_rows = ROW_SUMS && group.x == 0u && local.x == 0u;
+    var other_sums: array<vec4<f32>, EACH>;
     for (var k = first_k; k < end_k; k += TILE_K) {
         // What is beyond K is zero on both sides; rows and columns beyond the last repeat it, and what
         // they give isn't written.
@@ -95,7 +97,14 @@ fn main(
         if adds_columns {
             for (var i = 0u; i < TILE_K; i++) {
                 for (var q = 0u; q < EACH; q++) {
-                    column_sums[q] += b_tile[i * QUADS + local.x + 16u * q];
+                    other_sums[q] += b_tile[i * QUADS + local.x + 16u * q];
+                }
+            }
+        }
+        if adds_rows {
+            for (var i = 0u; i < TILE_K; i++) {
+                for (var p = 0u; p < EACH; p++) {
+                    other_sums[p] += a_tile[i * QUADS + local.y + 16u * p];
                 }
             }
         }
@@ -112,13 +121,13 @@ fn main(
             }
         }
     }
-    if adds_columns {
-        for (var q = 0u; q < EACH; q++) {
-            let n = column + 64u * q + 4u * local.x;
-            let slice = group.z * params.n;
-            put_column_sums(params.sum_1_start + slice, n, column_sums[q]);
+    if adds_columns || adds_rows {
+        let count = select(params.m, params.n, adds_columns);
+        let first = select(row + 4u * local.y, column + 4u * local.x, adds_columns);
+        for (var i = 0u; i < EACH; i++) {
+            put_sums(params.sum_1_start + group.z * count, first + 64u * i, count, other_sums[i]);
             if params.sums == 2u {
-                put_column_sums(params.sum_2_start + slice, n, column_sums[q]);
+                put_sums(params.sum_2_start + group.z * count, first + 64u * i, count, other_sums[i]);
             }
         }
     }

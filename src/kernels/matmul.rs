@@ -106,6 +106,7 @@ pub fn dispatch(p: &Product, a: View, b: View, biases: &[View], c: View) -> Disp
             ("TRANSPOSE_B", flag(p.transpose_b)),
             ("PACKED_B", flag(p.packed_b)),
             ("COLUMN_SUMS", 0.0),
+            ("ROW_SUMS", 0.0),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![a.range, b.range, bias(0).range, bias(1).range, c.range],
@@ -124,24 +125,34 @@ pub fn dispatch_pair(p: &Product, a: View, b: View, c: View, second: [usize; 3])
     dispatch
 }
 
-/// The same launch, which also puts the sums of B's columns, or adds them where it adds the product, at
-/// one or two places of C's range. Where the product is the gradient of a weight, that is a bias's.
+/// What a product adds up beside itself: where it is the gradient of a weight, that is a bias's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// B's columns.
+    Columns,
+    /// The rows of op(A).
+    Rows,
+}
+
+/// The same launch, which also puts other sums, or adds them where it adds the product, at one or two
+/// places of C's range.
 ///
 /// # Panics
 /// For more places than two.
-pub fn with_column_sums(mut dispatch: Dispatch, starts: &[usize]) -> Dispatch {
-    assert!(starts.len() <= 2, "column sums for {} places", starts.len());
+pub fn with_sums(mut dispatch: Dispatch, of: Sums, starts: &[usize]) -> Dispatch {
+    assert!(starts.len() <= 2, "sums for {} places", starts.len());
     let mut params: Params = bytemuck::pod_read_unaligned(&dispatch.params);
     params.sums = starts.len() as u32;
     let start = |i: usize| starts.get(i).map_or(0, |&start| start as u32);
     (params.sum_1_start, params.sum_2_start) = (start(0), start(1));
     dispatch.params = bytemuck::bytes_of(&params).to_vec();
-    set(&mut dispatch, "COLUMN_SUMS", flag(!starts.is_empty()));
+    set(&mut dispatch, "COLUMN_SUMS", flag(!starts.is_empty() && of == Sums::Columns));
+    set(&mut dispatch, "ROW_SUMS", flag(!starts.is_empty() && of == Sums::Rows));
     dispatch
 }
 
 /// The same sums in slices of so many terms, a multiple of [`TILE_K`]: their results stand `stride`
-/// elements apart, their column sums N.
+/// elements apart, their other sums N or M.
 pub fn with_slices(mut dispatch: Dispatch, terms: usize, stride: usize) -> Dispatch {
     let mut params: Params = bytemuck::pod_read_unaligned(&dispatch.params);
     (params.slice, params.slice_stride) = (terms as u32, stride as u32);
@@ -220,7 +231,7 @@ fn product(d: &Dispatch, p: &Params) -> Product {
 
 /// Each slice as a product of its own.
 fn slices<R: Real>(
-    (p, whole): (&Params, &Product),
+    (p, whole, of): (&Params, &Product, Sums),
     (a, b): (&[R], &[R]),
     c: &mut [R],
     form: impl Fn(&Product, &[R], &[R], &[&[R]], &mut [R]),
@@ -232,8 +243,22 @@ fn slices<R: Real>(
         let b = &b[k * if whole.transpose_b { 1 } else { whole.ldb }..];
         let stride = slice * p.slice_stride as usize;
         form(&part, a, b, &[], &mut c[p.c_start as usize + stride..]);
-        for start in [p.sum_1_start, p.sum_2_start].into_iter().take(p.sums as usize) {
-            reference::column_sums(&part, b, &mut c[start as usize + slice * whole.n..]);
+        sums((p, &part, of), (a, b), c, slice);
+    }
+}
+
+/// The other sums of a slice.
+fn sums<R: Real>(
+    (p, part, of): (&Params, &Product, Sums),
+    (a, b): (&[R], &[R]),
+    c: &mut [R],
+    slice: usize,
+) {
+    for start in [p.sum_1_start, p.sum_2_start].into_iter().take(p.sums as usize) {
+        let start = start as usize;
+        match of {
+            Sums::Columns => reference::column_sums(part, b, &mut c[start + slice * part.n..]),
+            Sums::Rows => reference::row_sums(part, a, &mut c[start + slice * part.m..]),
         }
     }
 }
@@ -242,16 +267,18 @@ fn with<R: Real>(call: Call<'_, '_, R>, form: impl Fn(&Product, &[R], &[R], &[&[
     let p: Params = call.params();
     let shape = product(call.dispatch, &p);
     let [a, b, bias_1, bias_2, c] = call.args else { unreachable!("five bindings") };
+    let of = match call.dispatch.constant("ROW_SUMS") != 0.0 {
+        true => Sums::Rows,
+        false => Sums::Columns,
+    };
+    let first = (input(a, p.a_start), input(b, p.b_start));
     if p.slice > 0 {
-        let operands = (input(a, p.a_start), input(b, p.b_start));
-        return slices((&p, &shape), operands, output(c, 0), form);
+        return slices((&p, &shape, of), first, output(c, 0), form);
     }
     let biases = [input(bias_1, p.bias_1_start), input(bias_2, p.bias_2_start)];
     let biases = &biases[..p.biases as usize];
-    form(&shape, input(a, p.a_start), input(b, p.b_start), biases, output(c, p.c_start));
-    for start in [p.sum_1_start, p.sum_2_start].into_iter().take(p.sums as usize) {
-        reference::column_sums(&shape, input(b, p.b_start), output(c, start));
-    }
+    form(&shape, first.0, first.1, biases, output(c, p.c_start));
+    sums((&p, &shape, of), first, output(c, 0), 0);
     if call.dispatch.grid[2] == 2 {
         let (a, b) = (input(a, p.a_second), input(b, p.b_second));
         form(&shape, a, b, biases, output(c, p.c_second));

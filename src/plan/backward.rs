@@ -6,6 +6,7 @@ use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range};
 use crate::kernels::copy_at_length::Way;
+use crate::kernels::matmul::Sums;
 use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Product, Strides};
 
@@ -116,8 +117,14 @@ impl Planner<'_> {
         let d_weight = self.required(grads, Role::HeadWeight);
         let d_bias = self.required(grads, Role::HeadBias);
         let shape = self.summed(Product::dense(outputs, features, rows, true, false));
-        self.product("head, weight gradient", shape, at_dy, input, &[], d_weight);
-        self.column_sums("head, bias gradient", (rows, outputs), at_dy, sums, &[d_bias]);
+        let biases = (Sums::Rows, &[d_bias][..]);
+        self.weight_gradient(
+            "head, weight gradient",
+            shape,
+            (at_dy, input, d_weight),
+            biases,
+            sums,
+        );
         let d_input = match self.shape.head {
             Head::EveryStep(_) => self.named("dh"),
             _ => self.workspace("d_head_input", "[B, D P]", &[rows, features]),
@@ -321,7 +328,7 @@ impl Planner<'_> {
             let shape = self.summed(Product::dense(input, 4 * hidden, rows, true, false));
             let label = format!("{said}, weight_ih gradient");
             let operands = (self.layer_input(l), d_gates, to);
-            self.weight_gradient(&label, (shape, &biases), operands, partials);
+            self.weight_gradient(&label, shape, operands, (Sums::Columns, &biases), partials);
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
             let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(d, slot) };
@@ -330,7 +337,8 @@ impl Planner<'_> {
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
             let shape = self.summed(shape);
             let label = format!("{said}, weight_hh gradient");
-            self.weight_gradient(&label, (shape, &[]), (h_prev, d_gates, to), partials);
+            let none = (Sums::Columns, &[][..]);
+            self.weight_gradient(&label, shape, (h_prev, d_gates, to), none, partials);
             if let Some(projection) = self.shape.projection {
                 let z = Place { buffer: self.layer("z", l), start: self.z_at(d, 0) };
                 let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };
@@ -342,7 +350,7 @@ impl Planner<'_> {
                 };
                 let shape = self.summed(shape);
                 let label = format!("{said}, weight_hr gradient");
-                self.weight_gradient(&label, (shape, &[]), (z, dp, to), partials);
+                self.weight_gradient(&label, shape, (z, dp, to), none, partials);
             }
         }
     }

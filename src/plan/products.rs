@@ -2,7 +2,8 @@
 
 use super::tiers::product_tile;
 use super::workspace::{Place, Planner};
-use crate::command::{BufferId, Executor};
+use crate::command::{BufferId, Executor, Range};
+use crate::kernels::matmul::Sums;
 use crate::kernels::{Tile, View, column_sum, matmul};
 use crate::reference::{Product, panels};
 
@@ -13,8 +14,8 @@ const WORKGROUPS: usize = 128;
 /// slices takes as long.
 const SLICE: usize = 256;
 
-/// What all slices of a product may take, 32 MiB.
-const SLICES: usize = (32 << 20) / 4;
+/// What all slices of a product may take, 16 MiB.
+const SLICES: usize = (16 << 20) / 4;
 
 impl Planner<'_> {
     /// A product, cut along M, N and K where a binding, a grid or the loop budget is too small for
@@ -28,18 +29,17 @@ impl Planner<'_> {
         biases: &[Place],
         c: Place,
     ) {
-        self.product_with_sums(label, p, (a, b, c), biases, &[]);
+        self.product_with_sums(label, p, (a, b, c), biases, (Sums::Columns, &[]));
     }
 
-    /// The same, which also makes the sums of B's columns at some places of C's buffer, all of which can
-    /// be bound.
+    /// The same, which also makes other sums at some places of C's buffer, all of which can be bound.
     fn product_with_sums(
         &mut self,
         label: &str,
         p: Product,
         (a, b, c): (Place, Place, Place),
         biases: &[Place],
-        sums: &[Place],
+        (of, sums): (Sums, &[Place]),
     ) {
         let fits = |buffer: BufferId| self.program.spec(buffer).len <= self.limits.max_binding;
         let rows = |at: Place, row: usize| {
@@ -110,10 +110,12 @@ impl Planner<'_> {
                         &biases,
                         block(c, p.ldc, rows, columns),
                     );
-                    // The first rows' launches add up the columns as well.
+                    // The launches of the first rows add up the columns, those of the first columns the
+                    // rows.
+                    let (along, across) = if of == Sums::Columns { (n, m) } else { (m, n) };
                     let places: Vec<usize> =
-                        sums.iter().filter(|_| m == 0).map(|sum| sum.start + n).collect();
-                    let dispatch = matmul::with_column_sums(dispatch, &places);
+                        sums.iter().filter(|_| across == 0).map(|sum| sum.start + along).collect();
+                    let dispatch = matmul::with_sums(dispatch, of, &places);
                     launches.push((
                         label,
                         matmul::with_tile(dispatch, product_tile(self.limits, &piece)),
@@ -154,26 +156,28 @@ impl Planner<'_> {
         }
     }
 
-    /// A product that is a weight's gradient, with those of its biases: sums over all timesteps and rows.
-    /// `d` is the gradient of what the weight makes; the product is `input^T . d`.
+    /// A product that is a weight's gradient, `input^T . d` or `d^T . input`, with the gradients of its
+    /// biases: sums of `d` over all timesteps and rows.
     pub(super) fn weight_gradient(
         &mut self,
         label: &str,
-        (p, biases): (Product, &[Place]),
-        (input, d, to): (Place, Place, Place),
+        p: Product,
+        (a, b, to): (Place, Place, Place),
+        (of, biases): (Sums, &[Place]),
         partials: BufferId,
     ) {
         let gpu = self.limits.executor == Executor::Gpu;
-        // On a GPU, the product adds up its columns on the way, where both results can be bound.
+        // On a GPU, the product adds them up on the way, where both results can be bound.
         let bound = gpu && self.program.spec(to.buffer).len <= self.limits.max_binding;
-        let sums = if bound { biases } else { &[] };
-        match self.slices(&p, (input, d)).filter(|_| bound) {
-            None => self.product_with_sums(label, p, (input, d, to), &[], sums),
-            Some(slices) => self.product_in_slices(label, p, slices, (input, d, to), sums),
+        let sums = (of, if bound { biases } else { &[] });
+        match self.slices(&p, (a, b)).filter(|_| bound) {
+            None => self.product_with_sums(label, p, (a, b, to), &[], sums),
+            Some(slices) => self.product_in_slices(label, p, slices, (a, b, to), sums),
         }
         if !bound && !biases.is_empty() {
             let label = format!("{label}, biases");
-            self.column_sums(&label, (p.k, p.n), d, partials, biases);
+            let (d, columns) = if of == Sums::Columns { (b, p.n) } else { (a, p.m) };
+            self.column_sums(&label, (p.k, columns), d, partials, biases);
         }
     }
 
@@ -188,9 +192,23 @@ impl Planner<'_> {
             return None;
         }
         let tiles = p.m.div_ceil(matmul::TILE) * p.n.div_ceil(matmul::TILE);
-        let room = SLICES / (p.n * (p.m + 1));
-        let slices = (WORKGROUPS / tiles).min(p.k / SLICE).min(room);
-        (slices > 1).then_some(slices)
+        let most = SLICES / (p.n * p.m + p.n.max(p.m));
+        let slices = (WORKGROUPS / tiles).min(p.k / SLICE).min(most);
+        let terms = p.k / slices.max(1) + matmul::TILE_K;
+        let short = |budget: u32| terms <= matmul::terms_within(budget as usize);
+        (slices > 1 && self.limits.loop_budget.is_none_or(short)).then_some(slices)
+    }
+
+    /// A buffer for so many elements of slices, which all products share: it grows with the largest.
+    fn room_for_slices(&mut self, len: usize) -> Range {
+        let buffer = match self.program.buffer("slices") {
+            Some(buffer) => buffer,
+            None => self.workspace("slices", "", &[len]),
+        };
+        let spec = &mut self.program.buffers[buffer.0 as usize];
+        spec.len = spec.len.max(len);
+        spec.shape = format!("[slices of products] = [{}]", spec.len);
+        Range { buffer, start: 0, len }
     }
 
     /// A product whose terms are shared by workgroups, and then the sum of the slices, in order.
@@ -200,17 +218,14 @@ impl Planner<'_> {
         p: Product,
         slices: usize,
         (a, b, c): (Place, Place, Place),
-        sums: &[Place],
+        (of, sums): (Sums, &[Place]),
     ) {
         let terms = p.k.div_ceil(slices).next_multiple_of(matmul::TILE_K);
         let slices = p.k.div_ceil(terms);
         let (each, columns) = (p.m * p.n, slices * p.m * p.n);
-        let len = columns + slices * p.n;
-        let name = format!("slices_{len}");
-        let buffer = match self.program.buffer(&name) {
-            Some(buffer) => buffer,
-            None => self.workspace(&name, "[slices, M + 1, N]", &[len]),
-        };
+        let count = if of == Sums::Columns { p.n } else { p.m };
+        let len = columns + slices * count;
+        let room = self.room_for_slices(len);
         let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
         let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
         let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
@@ -220,16 +235,16 @@ impl Planner<'_> {
             self.window(a, extent(a_rows, p.lda, a_row)),
             self.window(b, extent(b_rows, p.ldb, b_row)),
             &[],
-            View::of(self.whole(buffer)),
+            View::of(room),
         );
         let places = [columns];
         let places = if sums.is_empty() { &[][..] } else { &places[..] };
-        let dispatch = matmul::with_column_sums(dispatch, places);
+        let dispatch = matmul::with_sums(dispatch, of, places);
         let dispatch = matmul::with_slices(dispatch, terms, each);
         let dispatch = matmul::with_tile(dispatch, product_tile(self.limits, &sliced));
         self.launch(format!("{label}, in slices"), dispatch);
         let mut add = |label: String, (start, len): (usize, usize), to: Place| {
-            let from = View { range: self.whole(buffer), start };
+            let from = View { range: room, start };
             let to = self.window(to, len);
             let size = (slices, len);
             let dispatch = column_sum::dispatch(size, slices, (from, to), p.accumulate);
@@ -237,7 +252,7 @@ impl Planner<'_> {
         };
         add(format!("{label}, sum of slices"), (0, each), c);
         for &sum in sums {
-            add(format!("{label}, biases, sum of slices"), (columns, p.n), sum);
+            add(format!("{label}, biases, sum of slices"), (columns, count), sum);
         }
     }
 }

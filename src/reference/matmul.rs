@@ -92,3 +92,14 @@ pub fn column_sums<R: Real>(p: &Product, b: &[R], out: &mut [R]) {
         *out = if p.accumulate { *out + sum } else { sum };
     }
 }
+
+/// `out[m] = (out[m] +) sum_k A[m][k]`, the same of a weight that stands the other way round.
+pub fn row_sums<R: Real>(p: &Product, a: &[R], out: &mut [R]) {
+    for (m, out) in out[..p.m].iter_mut().enumerate() {
+        let mut sum = R::zero();
+        for k in 0..p.k {
+            sum += if p.transpose_a { a[k * p.lda + m] } else { a[m * p.lda + k] };
+        }
+        *out = if p.accumulate { *out + sum } else { sum };
+    }
+}

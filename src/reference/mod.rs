@@ -53,7 +53,7 @@ pub use lstm_sequence_backward::{SequenceBackward, lstm_sequence_backward};
 pub use lstm_sequence_forward::{SequenceForward, lstm_sequence_forward};
 pub use lstm_step_backward::{StepBackward, lstm_step_backward};
 pub use lstm_step_forward::{StepForward, lstm_step_forward};
-pub use matmul::{Product, column_sums, matmul};
+pub use matmul::{Product, column_sums, matmul, row_sums};
 pub use one_hot::one_hot;
 pub use optimizer::{CommonSettings, GROUP_BLOCK, Groups, OptimizerStep, SETTINGS};
 pub use pack_panels::{PANEL, Panels, pack_panels, panels};

@@ -7,6 +7,7 @@ use gatefold::Device;
 use gatefold::command::{
     BufferId, BufferSpec, Command, Dispatch, Executor, Operation, Owner, Program, Range,
 };
+use gatefold::kernels::matmul::Sums;
 use gatefold::kernels::{self, Directions, Padding, Tile, View, Walker, matmul};
 use gatefold::lockstep::lockstep;
 use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
@@ -101,7 +102,8 @@ pub fn matmul(device: &Device) {
         shapes.extend([(14, 300, 1030), (129, 257, 300), (513, 300, 300)]);
     }
     for (i, (m, n, k)) in shapes.into_iter().enumerate() {
-        for flags in 0..24 {
+        // Every other combination of a shape, and the others of the next.
+        for flags in (0..24).filter(|flags| (flags + i) % 2 == 0) {
             let (transpose_a, transpose_b) = (flags & 1 == 1, flags & 2 == 2);
             let (accumulate, biases) = (flags & 4 == 4, flags / 8);
             let mut p = Product { accumulate, ..Product::dense(m, n, k, transpose_a, transpose_b) };
@@ -116,16 +118,18 @@ pub fn matmul(device: &Device) {
             let b = launch.buffer(normal(before_b + rows_b * p.ldb, 1.0, 2), before_b);
             let bias: Vec<View> =
                 (0..biases).map(|i| launch.buffer(normal(n + 1, 1.0, 5), i)).collect();
-            // Behind C the sums of B's columns.
-            let len = m * p.ldc + 2 * n + 8;
-            let sums = [m * p.ldc, (m * p.ldc + n + 4) / 4 * 4];
+            // Behind C the sums of B's columns or of A's rows.
+            let most = m.max(n);
+            let len = (m * p.ldc + 2 * most + 8).next_multiple_of(4);
+            let sums = [m * p.ldc, (m * p.ldc + most + 4) / 4 * 4];
             let c = match accumulate {
                 true => launch.buffer(normal(len, 1.0, 3), 0),
                 false => launch.poisoned(len),
             };
             let what = format!("{p:?}, {biases} biases");
             let dispatch = kernels::matmul::dispatch(&p, a, b, &bias, c);
-            let dispatch = kernels::matmul::with_column_sums(dispatch, &sums[..(i + flags) % 3]);
+            let of = if flags & 4 == 4 { Sums::Rows } else { Sums::Columns };
+            let dispatch = matmul::with_sums(dispatch, of, &sums[..(i + flags) % 3]);
             check_product(device, launch, dispatch, what);
             if biases == 0 {
                 matmul_pair(device, &p, rows_a, rows_b);
@@ -198,16 +202,18 @@ fn matmul_packed(device: &Device, p: &Product, biases: usize) {
     launch.check(device, dispatch, format!("{p:?}, {biases} biases"));
 }
 
-/// The sums of a product in slices, with those of B's columns behind them.
+/// The sums of a product in slices, with those of B's columns or A's rows behind them.
 fn matmul_slices(device: &Device, p: &Product, rows_a: usize, rows_b: usize, i: usize) {
     let terms = matmul::TILE_K * (1 + i % 3);
     let (slices, stride) = (p.k.div_ceil(terms), (p.m * p.ldc).next_multiple_of(4));
     let mut launch = Launch::new();
     let a = launch.buffer(normal(rows_a * p.lda, 1.0, 1), 0);
     let b = launch.buffer(normal(rows_b * p.ldb, 1.0, 2), 0);
-    let c = launch.buffer(normal(slices * (stride + p.n) + 4, 1.0, 3), 0);
+    let (of, count) = if i % 4 < 2 { (Sums::Rows, p.m) } else { (Sums::Columns, p.n) };
+    let len = (slices * (stride + count) + 4).next_multiple_of(4);
+    let c = launch.buffer(normal(len, 1.0, 3), 0);
     let dispatch = matmul::dispatch(p, a, b, &[], c);
-    let dispatch = matmul::with_column_sums(dispatch, &[slices * stride][..i % 2]);
+    let dispatch = matmul::with_sums(dispatch, of, &[slices * stride][..i % 2]);
     let dispatch = matmul::with_slices(dispatch, terms, stride);
     check_product(device, launch, dispatch, format!("slices of {terms} of {p:?}"));
 }

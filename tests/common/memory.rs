@@ -25,11 +25,12 @@ const SHAPES: [[usize; 4]; 12] = [
 const FIXED: u64 = 8 << 10;
 
 /// What a plan holds beside its tensors: partial sums, packed copies, and what the host writes ahead.
-const COPIES: [&str; 7] = [
+const COPIES: [&str; 8] = [
     "packed", // and packed_weight_ih_l0 and such
     "feed",
     "gates", // of a chunk; those that are kept are gates_l0
     "column_sums",
+    "slices",
     "loss_partials",
     "norm_partials",
     "groups",

@@ -127,9 +127,11 @@ fn quoted_lines_stand_in_their_shaders() {
         quoted.push(file.to_owned());
     }
     for name in [
-        "lstm_step_forward",
-        "lstm_step_backward",
-        "matmul",
+        "lstm_step_forward/step",
+        "lstm_step_forward/tiled",
+        "lstm_step_backward/step",
+        "lstm_step_backward/tiled",
+        "matmul/tiled",
         "common/activations",
         "pointwise_loss",
         "adam",
@@ -152,7 +154,7 @@ fn quoted_lines_stand_in_their_shaders() {
 
 #[test]
 fn the_listing_is_one_that_a_plan_prints() {
-    let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(4, 32) };
+    let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(4, 96) };
     let update = Optimizer::from(Adam::new(0.01)).update();
     let update = Some(Update { norm: true, ..update });
     let options = TrainingOptions { update, ..Default::default() };

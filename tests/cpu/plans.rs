@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use gatefold::command::{Access, Limits, Operation, Range};
 use gatefold::kernels;
-use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions};
+use gatefold::plan::{Head, Plan, Sequences, StackShape, Tier, TrainingOptions, Update};
 use gatefold::train::{Adam, Optimizer};
 
 use crate::common::models::count;
+
+/// A launch a timestep, also where a workgroup could keep the weights.
+const STEPS: Limits = Limits { tier: Some(Tier::Step), ..Limits::WEBGPU };
 
 fn stack(layers: usize) -> StackShape {
     StackShape { layers, head: Head::Linear(2), ..StackShape::lstm(3, 8) }
@@ -21,7 +24,7 @@ fn training(shape: &StackShape, steps: usize, batch: usize, limits: &Limits) -> 
 
 #[test]
 fn one_dispatch_a_step_forward_and_backward() {
-    let plan = training(&stack(1), 13, 4, &Limits::WEBGPU);
+    let plan = training(&stack(1), 13, 4, &STEPS);
     assert_eq!(count(&plan, "lstm_step_forward"), 13);
     assert_eq!(count(&plan, "lstm_step_backward"), 13);
     let listing = plan.to_string();
@@ -30,7 +33,7 @@ fn one_dispatch_a_step_forward_and_backward() {
         assert_eq!(lines(&format!("layer 0, t = {t} ")), 1, "{listing}");
         assert_eq!(lines(&format!("layer 0, backward, t = {t} ")), 1, "{listing}");
     }
-    assert!(listing.contains("tier: step"));
+    assert!(listing.contains("tier: step (as asked for)"));
     assert_eq!(listing.lines().filter(|l| l.contains(" adam ")).count(), 1, "{listing}");
 }
 
@@ -72,7 +75,7 @@ fn times_stand_beside_their_commands() {
 
 #[test]
 fn steps_run_forward_then_backward() {
-    let plan = training(&stack(2), 5, 4, &Limits::WEBGPU);
+    let plan = training(&stack(2), 5, 4, &STEPS);
     let labels: Vec<&str> = plan.program.commands.iter().map(|c| c.label.as_str()).collect();
     let at =
         |label: &str| labels.iter().position(|l| *l == label).unwrap_or_else(|| panic!("{label}"));
@@ -85,7 +88,6 @@ fn steps_run_forward_then_backward() {
         "layer 1, t = 4",
         "head",
         "loss",
-        "sum of the loss",
         "head, input gradient",
         "layer 1, backward, t = 4",
         "layer 1, backward, t = 0",
@@ -130,7 +132,7 @@ fn nothing_is_read_before_it_is_written() {
 /// limits, small ones too, and a listing names the buffers.
 #[test]
 fn training_plans_of_every_kind() {
-    use gatefold::plan::{Encoding, Objective, Part, Rule, Update};
+    use gatefold::plan::{Encoding, Objective, Part, Rule};
     use gatefold::reference::{CrossEntropy, Pointwise};
 
     let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.1 };
@@ -274,7 +276,7 @@ fn launches_of_a_timestep() {
             head: Head::Sequence,
             ..stack(1)
         };
-        let plan = Plan::gradient(&shape, &Sequences::new(7, 4), None, &Limits::WEBGPU).unwrap();
+        let plan = Plan::gradient(&shape, &Sequences::new(7, 4), None, &STEPS).unwrap();
         let of = |pass: &str, steps: usize| {
             let label = format!("layer 0{pass}, t = ");
             let launches = plan.program.dispatches().filter(|(c, _)| c.label.starts_with(&label));
@@ -285,23 +287,30 @@ fn launches_of_a_timestep() {
     }
 }
 
-/// What is compiled depends on the model alone, also where a device's limits cut the work.
+/// What is compiled hardly depends on sizes, also where a device's limits cut the work: each kernel of a
+/// model has a few variants.
 #[test]
-fn pipelines_dont_depend_on_sizes() {
+fn sizes_share_their_pipelines() {
     let limits = Limits { max_binding: 5000, loop_budget: Some(200), ..Limits::WEBGPU };
-    for (bidirectional, projection) in [(false, None), (true, None), (true, Some(5))] {
-        let shape = StackShape { bidirectional, projection, head: Head::Sequence, ..stack(2) };
-        let pipelines = |steps: usize, batch: usize| {
-            let call = Sequences::new(steps, batch).with_lengths().with_state();
-            let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
-            let key = |(_, d): (_, &gatefold::command::Dispatch)| {
-                format!("{:?} {} {:?}", d.kernel, d.variant, d.constants)
-            };
-            plan.program.dispatches().map(key).collect::<std::collections::BTreeSet<_>>()
-        };
-        let small = pipelines(2, 1);
-        assert_eq!(pipelines(90, 17), small);
-        assert_eq!(pipelines(3, 40), small);
+    let software = Limits { software: true, subgroup: Some(8), ..limits };
+    for limits in [limits, software] {
+        for (bidirectional, projection) in [(false, None), (true, None), (true, Some(5))] {
+            let shape = StackShape { bidirectional, projection, head: Head::Sequence, ..stack(2) };
+            let mut all = std::collections::BTreeSet::new();
+            let mut largest = 0;
+            for (steps, batch) in [(2, 1), (90, 17), (3, 40), (7, 2), (11, 23), (64, 9), (5, 30)] {
+                let call = Sequences::new(steps, batch).with_lengths().with_state();
+                let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
+                let key = |(_, d): (_, &gatefold::command::Dispatch)| {
+                    format!("{:?} {} {:?}", d.kernel, d.variant, d.constants)
+                };
+                let own: Vec<String> = plan.program.dispatches().map(key).collect();
+                let own = std::collections::BTreeSet::from_iter(own);
+                largest = largest.max(own.len());
+                all.extend(own);
+            }
+            assert!(all.len() <= 2 * largest, "{} of all, {largest} of one", all.len());
+        }
     }
 }
 
@@ -339,20 +348,130 @@ fn a_model_larger_than_a_grid_is_updated_in_chunks() {
     assert_eq!(count(&plan, "adam"), 2);
 }
 
+/// Whatever the way to cut, no invocation runs more loop iterations than a driver allows.
 #[test]
 fn the_loop_budget_cuts_long_sums() {
-    let limits = Limits { loop_budget: Some(65_000), ..Limits::WEBGPU };
-    let shape = StackShape { input: 2, hidden: 1, head: Head::LastHidden, ..stack(1) };
-    let products = |limits| count(&training(&shape, 1, 131_072, limits), "matmul");
-    assert_eq!(products(&limits) - products(&Limits::WEBGPU), 2 * 2);
-    let plan = training(&shape, 1, 131_072, &limits);
+    let budget = 65_000;
+    let limits = Limits { loop_budget: Some(budget), ..Limits::WEBGPU };
+    let software = Limits { software: true, subgroup: Some(8), ..limits };
+    let shape = StackShape { hidden: 1, head: Head::LastHidden, ..stack(1) };
+    let (rows, features) = ((131_072, 2), (2, 131_072));
+    let planned = |(rows, input): (usize, usize), limits: &Limits| {
+        training(&StackShape { input, ..shape }, 1, rows, limits)
+    };
+    let free = Limits { loop_budget: None, ..limits };
+    assert!(
+        count(&planned(features, &limits), "matmul") > count(&planned(features, &free), "matmul")
+    );
     let table = kernels::table();
-    for (command, dispatch) in plan.program.dispatches() {
-        if table[dispatch.kernel].name == "column_sum" {
-            let p: kernels::column_sum::Params = bytemuck::pod_read_unaligned(&dispatch.params);
-            assert!(p.chunk.min(p.rows) < 1000, "{} adds {} rows", command.label, p.chunk);
+    let most = kernels::matmul::terms_within(budget as usize);
+    for plan in [rows, features].iter().flat_map(|s| [&limits, &software].map(|l| planned(*s, l))) {
+        for (command, dispatch) in plan.program.dispatches() {
+            let what = format!("{} of {plan}", command.label);
+            if table[dispatch.kernel].name == "column_sum" {
+                let p: kernels::column_sum::Params = bytemuck::pod_read_unaligned(&dispatch.params);
+                assert!(p.chunk.min(p.rows) < 1000, "{} rows: {what}", p.chunk);
+            }
+            if dispatch.kernel == kernels::MATMUL {
+                let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&dispatch.params);
+                let terms = if p.slice > 0 { p.slice } else { p.k };
+                assert!(terms as usize <= most, "{terms} terms: {what}");
+            }
         }
     }
+    // Walks of many timesteps.
+    let shape = StackShape { head: Head::LastHidden, ..StackShape::lstm(2, 50) };
+    for limits in [limits, software] {
+        let plan = training(&shape, 20_000, 2, &limits);
+        let (mut forward, mut backward) = (0, 0);
+        for (_, d) in plan.program.dispatches() {
+            use kernels::{lstm_sequence_backward as back, lstm_sequence_forward as front};
+            let (walker, steps) = match d.kernel {
+                kernels::LSTM_SEQUENCE_FORWARD => {
+                    let p: front::Params = bytemuck::pod_read_unaligned(&d.params);
+                    forward += p.steps;
+                    (front::WALKERS[d.variant], p.steps)
+                }
+                kernels::LSTM_SEQUENCE_BACKWARD => {
+                    let p: back::Params = bytemuck::pod_read_unaligned(&d.params);
+                    backward += p.steps;
+                    (back::WALKERS[d.variant], p.steps)
+                }
+                _ => continue,
+            };
+            let iterations = walker.setup() + steps as usize * walker.iterations(50);
+            assert!(iterations <= budget as usize, "{iterations} of {walker:?}: {plan}");
+        }
+        assert_eq!((forward, backward), (20_000, 20_000));
+    }
+}
+
+/// A workgroup that keeps the weights runs all timesteps; how many launches that makes of a model.
+#[test]
+fn few_units_take_few_launches() {
+    let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(1, 50) };
+    let call = Sequences::new(100, 1);
+    let software = Limits { software: true, subgroup: Some(8), ..Limits::WEBGPU };
+    for limits in [Limits::WEBGPU, software] {
+        let plan = Plan::forward(&shape, &call, &limits).unwrap();
+        assert_eq!(plan.tier, Tier::Sequence);
+        assert_eq!(plan.program.dispatches().count(), 3, "{plan}");
+        let update = Some(Optimizer::from(Adam::new(0.01)).update());
+        let update = update.map(|update| Update { norm: true, ..update });
+        let options = TrainingOptions { update, ..Default::default() };
+        let plan = Plan::training(&shape, &call, &options, &limits).unwrap();
+        assert_eq!(plan.program.dispatches().count(), 12, "{plan}");
+        assert_eq!(count(&plan, "lstm_sequence_forward"), 1);
+        assert_eq!(count(&plan, "lstm_sequence_backward"), 1);
+    }
+}
+
+/// The way to cut loops over time: chosen by shape and device, said, and refused where it doesn't run.
+#[test]
+fn tiers_are_chosen_said_and_refused() {
+    let software = Limits { software: true, subgroup: Some(8), ..Limits::WEBGPU };
+    let subgroups_of_four = Limits { subgroup: Some(4), ..software };
+    let tier = |hidden: usize, limits: &Limits| {
+        let shape = StackShape::lstm(3, hidden);
+        let plan = Plan::gradient(&shape, &Sequences::new(9, 4), None, limits).unwrap();
+        let tier = plan.tier;
+        assert!(plan.to_string().contains(&format!("tier: {tier} (")), "{plan}");
+        (tier, plan.reason)
+    };
+    assert_eq!(tier(64, &Limits::WEBGPU).0, Tier::Sequence);
+    let (wide, reason) = tier(65, &Limits::WEBGPU);
+    assert_eq!(wide, Tier::Step);
+    assert!(reason.contains("more than 64 units"), "{reason}");
+    assert_eq!(tier(65, &software).0, Tier::Sequence);
+    assert!(tier(65, &software).1.contains("backward step (more than 64 units"));
+    assert_eq!(tier(129, &software).0, Tier::Step);
+    // Without subgroups of eight, the variants that run everywhere.
+    assert_eq!(tier(64, &subgroups_of_four).0, Tier::Sequence);
+    assert_eq!(tier(65, &subgroups_of_four).0, Tier::Step);
+
+    let forced = |shape: StackShape, tier: Tier, limits: &Limits| {
+        let limits = Limits { tier: Some(tier), ..*limits };
+        Plan::forward(&shape, &Sequences::new(9, 4), &limits).map(|plan| plan.tier)
+    };
+    let (narrow, wide) = (StackShape::lstm(3, 8), StackShape::lstm(3, 200));
+    assert_eq!(forced(narrow, Tier::Step, &Limits::WEBGPU).unwrap(), Tier::Step);
+    assert_eq!(forced(narrow, Tier::Step, &Limits::CPU).unwrap(), Tier::Step);
+    assert_eq!(forced(narrow, Tier::Sequence, &Limits::WEBGPU).unwrap(), Tier::Sequence);
+    let projected = StackShape { projection: Some(3), ..narrow };
+    for (shape, limits, why) in [
+        (wide, Limits::WEBGPU, "more than 64 units"),
+        (wide, software, "more than 128 units"),
+        (projected, Limits::WEBGPU, "projection"),
+        (projected, Limits::CPU, "projection"),
+    ] {
+        let refused = forced(shape, Tier::Sequence, &limits).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    // A launch that the device lacks something for is refused before it is tried.
+    let plan = Plan::forward(&narrow, &Sequences::new(9, 4), &software).unwrap();
+    let without = Limits { subgroup: None, ..software };
+    let refused = plan.program.check(&kernels::table(), &without).unwrap_err().to_string();
+    assert!(refused.contains("subgroup"), "{refused}");
 }
 
 #[test]
@@ -374,7 +493,7 @@ fn fits(plan: &Plan, limits: &Limits) {
 fn multiply_adds(plan: &Plan, label: &str) -> usize {
     let mut products: Vec<(String, Vec<[std::ops::Range<usize>; 3]>)> = Vec::new();
     for (command, d) in plan.program.dispatches() {
-        if !command.label.starts_with(label) {
+        if d.kernel != kernels::MATMUL || !command.label.starts_with(label) {
             continue;
         }
         let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&d.params);

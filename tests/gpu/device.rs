@@ -24,24 +24,29 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("gpu::a_refused_kernel_is_an_error", a_refused_kernel_is_an_error),
 ];
 
-/// Weight gradients and column sums over 300,000 rows are right. On llvmpipe, which stops loops,
-/// the same plan without its loop budget is wrong, and the lockstep says so.
+/// Weight gradients and column sums over 300,000 rows are right, and so are products over 300,000
+/// features. On llvmpipe, which stops loops, the plan of those without its loop budget is wrong, and the
+/// lockstep says so.
 fn long_sums_keep_to_the_loop_budget(device: &Device) {
-    let (rows, input) = (300_000, 2);
-    let shape =
-        StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(input, 1) };
-    let params = normal(ParameterTable::new(&shape).len, 1.0, 1);
-    let mut feed = normal(rows * input + rows, 1.0, 2);
-    feed.push(1.0 / rows as f32);
-    let run = |limits: &Limits| {
+    let run = |(rows, input): (usize, usize), limits: &Limits| {
+        let head = Head::LastHidden;
+        let shape = StackShape { bias: Bias::Single, head, ..StackShape::lstm(input, 1) };
+        let std = 1.0 / (input as f32).sqrt();
+        let params = normal(ParameterTable::new(&shape).len, std, 1);
+        let mut feed = normal(rows * input + rows, 1.0, 2);
+        feed.push(1.0 / rows as f32);
         let sequences = Sequences::new(1, rows);
         let plan = Plan::training(&shape, &sequences, &TrainingOptions::default(), limits).unwrap();
         let products = models::count(&plan, "matmul");
         (products, lockstep(device, &plan.program, &[("params", &params), ("feed", &feed)]))
     };
-    let (products, result) = run(&device.limits());
+    let (many_rows, many_features) = ((300_000, 2), (2, 300_000));
+    let (_, result) = run(many_rows, &device.limits());
     result.unwrap_or_else(|e| panic!("{e}"));
-    let (fewer, unlimited) = run(&Limits { loop_budget: None, ..device.limits() });
+    let (products, result) = run(many_features, &device.limits());
+    result.unwrap_or_else(|e| panic!("{e}"));
+    let unlimited = Limits { loop_budget: None, ..device.limits() };
+    let (fewer, unlimited) = run(many_features, &unlimited);
     if device.to_string().contains("llvmpipe") {
         assert!(fewer < products, "the budget cuts products");
         match unlimited {
