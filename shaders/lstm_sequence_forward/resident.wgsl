@@ -14,6 +14,13 @@ const COLUMNS = 4u * UNITS;
 var<workgroup> h_tile: array<vec4<f32>, ROWS * UNITS / 4u>;  // [ROWS, UNITS / 4]
 var<workgroup> sum_tile: array<vec4<f32>, ROWS * UNITS>;     // [ROWS, UNITS] of (i, f, g, o)
 
+// A column's weight; of units beyond the last it is zero.
+fn weight_at(start: u32, k: u32, unit: u32, gate: u32) -> f32 {
+    let inside = k < params.hidden && unit < params.hidden;
+    let at = start + select(0u, k * params.hidden + unit, inside);
+    return select(0.0, u[at][gate], inside);
+}
+
 @compute @workgroup_size(COLUMNS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -27,11 +34,14 @@ fn main(
     let row = group.x * ROWS + gate;
     let owns = gate < ROWS && row < params.batch && unit < params.hidden;
 
-    var weights: array<f32, UNITS>;
-    for (var k = 0u; k < UNITS; k++) {
-        let inside = k < params.hidden && unit < params.hidden;
-        let at = u_start + select(0u, k * params.hidden + unit, inside);
-        weights[k] = select(0.0, u[at][gate], inside);
+    var weights: array<vec4<f32>, UNITS / 4u>;
+    for (var k = 0u; k < UNITS / 4u; k++) {
+        weights[k] = vec4(
+            weight_at(u_start, 4u * k, unit, gate),
+            weight_at(u_start, 4u * k + 1u, unit, gate),
+            weight_at(u_start, 4u * k + 2u, unit, gate),
+            weight_at(u_start, 4u * k + 3u, unit, gate),
+        );
     }
     var now = first_slots(reverse);
     var cell = 0.0;
@@ -47,14 +57,8 @@ fn main(
     for (var n = 0u; n < params.steps; n++) {
         var sums: array<f32, ROWS>;
         for (var k = 0u; k < UNITS / 4u; k++) {
-            let four = vec4(
-                weights[4u * k],
-                weights[4u * k + 1u],
-                weights[4u * k + 2u],
-                weights[4u * k + 3u],
-            );
             for (var r = 0u; r < ROWS; r++) {
-                sums[r] += dot(h_tile[r * (UNITS / 4u) + k], four);
+                sums[r] += dot(h_tile[r * (UNITS / 4u) + k], weights[k]);
             }
         }
         for (var r = 0u; r < ROWS; r++) {
