@@ -15,7 +15,7 @@ use gatefold::kernels::{
     lstm_step_backward, lstm_step_forward,
 };
 use gatefold::lockstep::lockstep;
-use gatefold::plan::{product_tile, tile};
+use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
     AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
     RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
@@ -122,8 +122,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = lstm_step_backward::with_tile(launch, tile);
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
-    // Two timesteps. With the batch above a software driver would need seconds.
-    let (batch, hidden, steps) = (32, 128, 2);
+    let (batch, hidden, steps) = (32, 64, 20);
     let slot = batch * hidden;
     let (shape, flop) = (
         format!("T {steps}, B {batch}, H {hidden}"),
@@ -132,12 +131,14 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut b = new();
     let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot * steps));
     let (h, c) = (b.buffer((steps + 1) * slot), b.buffer((steps + 1) * slot));
+    let z = b.buffer(1);
     let (packed, keep) = (false, true);
     let sizes = lstm_sequence_forward::Shape {
         batch,
         hidden,
         steps,
         h_row: hidden,
+        projection: None,
         packed,
         input: None,
         keep,
@@ -148,26 +149,47 @@ fn cases(limits: &Limits) -> Vec<Case> {
         gates: gates.range,
         h: h.range,
         c: c.range,
+        w: None,
+        z: z.range,
     };
     let at = Directions::One(lstm_sequence_forward::At::default());
     let launch = lstm_sequence_forward::dispatch(&sizes, &bound, at, Padding(None));
+    let (forward, backward) = walkers(limits, hidden, batch);
+    let launch = match forward {
+        Some(walker) => lstm_sequence_forward::with_walker(launch, walker),
+        None => launch,
+    };
     cases.push(b.case("lstm_sequence_forward", shape.clone(), flop.clone(), launch));
 
     let mut b = new();
     let w = b.buffer(4 * hidden * hidden);
     let (c, dy) = (b.buffer((steps + 1) * slot), b.buffer(steps * slot));
-    let (gates, dc) = (b.buffer(4 * slot * steps), b.buffer(slot));
-    let (dy_row, incoming) = (hidden, false);
-    let sizes = lstm_sequence_backward::Shape { batch, hidden, steps, dy_row, packed, incoming };
+    let (gates, dc, dp) = (b.buffer(4 * slot * steps), b.buffer(slot), b.buffer(1));
+    let (dy_row, incoming, projection) = (hidden, false, None);
+    let sizes = lstm_sequence_backward::Shape {
+        batch,
+        hidden,
+        steps,
+        dy_row,
+        projection,
+        packed,
+        incoming,
+    };
     let bound = lstm_sequence_backward::Bindings {
         w: w.range,
         c: c.range,
         dy: Some(dy.range),
         gates: gates.range,
         dc: dc.range,
+        projection: None,
+        dp: dp.range,
     };
     let at = Directions::One(lstm_sequence_backward::At::default());
     let launch = lstm_sequence_backward::dispatch(&sizes, &bound, at, Padding(None));
+    let launch = match backward {
+        Some(walker) => lstm_sequence_backward::with_walker(launch, walker),
+        None => launch,
+    };
     cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
 
     let (rows, columns) = (512, 2048);

@@ -1,8 +1,8 @@
 // lstm_sequence_backward for drivers that compute on a CPU, for few units. After sequence.wgsl and
 // `const UNITS`, `const ROWS`: the most units, 32 or 64, and the rows of a workgroup, 1 or 8.
 //
-// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: UNITS invocations, 32 ROWS UNITS bytes; a
-// subgroup of 8 or more. Weights are not in panels.
+// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: UNITS invocations, 36 ROWS UNITS bytes; a
+// subgroup of 8 or more. Weights are not in panels. A projection takes a barrier more.
 //
 // Version 1: an invocation owns a unit, whose row of w it keeps in a private array, of all rows of the
 // batch; as lstm_sequence_forward/broadcast.wgsl, but that a term has four gradients, which are
@@ -10,6 +10,8 @@
 
 // The gates' gradients of the timestep after and of this one.
 var<workgroup> d_tile: array<vec4<f32>, 2u * ROWS * UNITS>;  // [2, ROWS, UNITS]
+
+var<workgroup> p_tile: array<f32, ROWS * UNITS>;             // [ROWS, UNITS], where PROJECTION
 
 alias Weights = array<vec4<f32>, UNITS>;
 alias Sums = array<vec4<f32>, ROWS>;
@@ -80,8 +82,10 @@ fn main(
     let last_unit = min(unit, params.hidden - 1u);
 
     var weights: Weights;
-    load_row(0u, w_start + last_unit * params.hidden, &weights);
-    load_row(32u, w_start + last_unit * params.hidden, &weights);
+    // With a projection, a feature has a product in a unit's place.
+    let own_row = w_start + min(unit, params.features - 1u) * params.hidden;
+    load_row(0u, own_row, &weights);
+    load_row(32u, own_row, &weights);
 
     var now = first_slots(reverse);
     var d_cells: array<f32, ROWS>;
@@ -123,10 +127,29 @@ fn main(
             eight_terms(56u, at + 56u, &weights, &sums);
         }
         read_from = ROWS * UNITS - read_from;
+        var products: array<f32, ROWS>;
+        for (var r = 0u; r < ROWS; r++) {
+            products[r] = dot(sums[r], vec4(1.0));
+        }
+        if PROJECTION {
+            for (var r = 0u; r < ROWS; r++) {
+                if unit < params.features && first_row + r < params.batch {
+                    p_tile[r * UNITS + unit] = project(now, first_row + r, unit, products[r]);
+                }
+                products[r] = 0.0;
+            }
+            workgroupBarrier();
+            for (var p = 0u; p < params.features; p++) {
+                let weight = projection[projection_row(reverse, last_unit) + p];
+                for (var r = 0u; r < ROWS; r++) {
+                    products[r] += p_tile[r * UNITS + p] * weight;
+                }
+            }
+        }
         for (var r = 0u; r < ROWS; r++) {
             let row = first_row + r;
             if unit < params.hidden && row < params.batch {
-                let result = finish(now, row, unit, dot(sums[r], vec4(1.0)), d_cells[r]);
+                let result = finish(now, row, unit, products[r], d_cells[r]);
                 d_cells[r] = result.cell;
                 d_tile[read_from + r * UNITS + unit] = result.gates;
             }

@@ -1,8 +1,8 @@
 // lstm_sequence_backward with the weights in registers, for few units. After sequence.wgsl and
 // `const UNITS`, `const ROWS`: the most units, a power of two, and the rows of a workgroup, 1 or 4.
 //
-// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: 4 UNITS invocations, 32 ROWS UNITS bytes.
-// Weights are not in panels.
+// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: 4 UNITS invocations, 36 ROWS UNITS bytes.
+// Weights are not in panels. A projection takes a barrier more.
 //
 // Version 1: four invocations share a unit and take every fourth term of its product, whose weights
 // they keep in a private array, of which every place is known when the loops are unrolled. Their
@@ -13,6 +13,7 @@ const PARTS = 4u;
 const TERMS = UNITS / PARTS;
 
 var<workgroup> d_tile: array<vec4<f32>, ROWS * UNITS>;      // [ROWS, UNITS], the gates' gradients
+var<workgroup> p_tile: array<f32, ROWS * UNITS>;            // [ROWS, UNITS], where PROJECTION
 var<workgroup> sum_tile: array<vec4<f32>, ROWS * UNITS>;    // [ROWS, UNITS], of each part its sum
 
 @compute @workgroup_size(PARTS * UNITS)
@@ -31,7 +32,8 @@ fn main(
     var weights: array<vec4<f32>, TERMS>;
     for (var i = 0u; i < TERMS; i++) {
         let k = PARTS * i + part;
-        let inside = k < params.hidden && unit < params.hidden;
+        // With a projection, a feature has a product in a unit's place.
+        let inside = k < params.hidden && unit < params.features;
         let at = w_start + select(0u, unit * params.hidden + k, inside);
         weights[i] = select(vec4(0.0), w[at], inside);
     }
@@ -59,8 +61,23 @@ fn main(
             sum_tile[r * UNITS + unit][part] = dot(sums[r], vec4(1.0));
         }
         workgroupBarrier();
+        var product = 0.0;
         if owns {
-            let product = dot(sum_tile[part * UNITS + unit], vec4(1.0));
+            product = dot(sum_tile[part * UNITS + unit], vec4(1.0));
+        }
+        if PROJECTION {
+            if owns && unit < params.features {
+                p_tile[part * UNITS + unit] = project(now, row, unit, product);
+            }
+            workgroupBarrier();
+            product = 0.0;
+            if owns {
+                for (var p = 0u; p < params.features; p++) {
+                    product += p_tile[part * UNITS + p] * projection[projection_row(reverse, unit) + p];
+                }
+            }
+        }
+        if owns {
             let result = finish(now, row, unit, product, d_cell);
             d_cell = result.cell;
             d_tile[part * UNITS + unit] = result.gates;

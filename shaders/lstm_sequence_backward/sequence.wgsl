@@ -2,7 +2,9 @@
 // or in both. A workgroup owns some rows of the batch and walks back through their timesteps, since
 // rows never meet.
 //
-//   dh  = dy + incoming . w^T                        incoming: dG of the step that ran after
+//   dh  = dy + incoming . w^T                        incoming: dG of the step that ran after; where
+//                                                    PROJECTION dp += incoming . w^T, and
+//                                                    dh = dp . projection^T
 //   dc += dh * o * (1 - tanh(c)^2)
 //   dG  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
 //   dc  = dc * f                                     what the step before gets
@@ -10,7 +12,7 @@
 // | binding | name    | shape                                     | access     | may alias   |
 // |---------|---------|-------------------------------------------|------------|-------------|
 // | 0       | params  | Params                                    | uniform    |             |
-// | 1       | w       | [H, H] quads, a direction each, or the    | read       | other reads |
+// | 1       | w       | [K, H] quads, a direction each, or the    | read       | other reads |
 // |         |         | panels of its transpose where PACKED      |            |             |
 // | 2       | c       | [D, T+1, B, H]                            | read       | other reads |
 // | 3       | dy      | [T, B, D, H], where `has_dy`              | read       | other reads |
@@ -19,15 +21,22 @@
 // |         |         | their dG; where `incoming`, a slot before |            |             |
 // |         |         | the first is read                         |            |             |
 // | 6       | dc      | [D, B, H], in place                       | read_write | nothing     |
+// | 7       | projec- | [H, P], rows filled up to quads, where    | read       | other reads |
+// |         | tion    | PROJECTION                                |            |             |
+// | 8       | dp      | [D, T, B, P], likewise: the gradient of   | read_write | nothing     |
+// |         |         | the outputs, then of all that they reach  |            |             |
 //
 // Starts are those of the first timestep of the walk, in elements of the bound range; gates and w
 // count vec4; those of the second direction are named `_reverse`. Each step finds its operands a
 // slot further than the one before it, or a slot nearer where `back`; the cell states before a
 // timestep stand a slot further in the walk. A row that has ended has no gradient, and its dc stays.
+// K is P with a projection, else H, and `features` in the block of constants; there is no dy with one.
+// A projection isn't for weights in panels, nor for rows.wgsl.
 // Twin: reference::lstm_sequence_backward. This file has what its variants share.
 
 override LENGTHS: bool = false;
 override PACKED: bool = false;
+override PROJECTION: bool = false;
 
 struct Params {
     batch: u32,
@@ -51,6 +60,11 @@ struct Params {
     dy_reverse: u32,
     dc_start: u32,
     dc_reverse: u32,
+    features: u32,
+    projection_start: u32,
+    projection_reverse: u32,
+    dp_start: u32,
+    dp_reverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -60,6 +74,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> lengths: array<f32>;              // [B]
 @group(0) @binding(5) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
 @group(0) @binding(6) var<storage, read_write> dc: array<f32>;             // [D, B, H]
+@group(0) @binding(7) var<storage, read> projection: array<f32>;           // [H, P]
+@group(0) @binding(8) var<storage, read_write> dp: array<f32>;             // [D, T, B, P]
 
 // Where one step of one direction finds its operands.
 struct Slots {
@@ -69,6 +85,7 @@ struct Slots {
     c: u32,
     dy: u32,
     dc: u32,
+    dp: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
@@ -78,6 +95,7 @@ fn first_slots(reverse: bool) -> Slots {
     slots.c = select(params.c_start, params.c_reverse, reverse);
     slots.dy = select(params.dy_start, params.dy_reverse, reverse);
     slots.dc = select(params.dc_start, params.dc_reverse, reverse);
+    slots.dp = select(params.dp_start, params.dp_reverse, reverse);
     return with_end(slots, reverse);
 }
 
@@ -101,6 +119,8 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
     next.t = select(slots.t + 1u, slots.t - 1u, back);
     next.gates = select(slots.gates + slot, slots.gates - slot, back);
     next.dy = select(slots.dy + dy_slot, slots.dy - dy_slot, back);
+    let dp_slot = params.batch * features_row();
+    next.dp = select(slots.dp + dp_slot, slots.dp - dp_slot, back);
     next.c = slots.c_prev;
     return with_end(next, reverse);
 }
@@ -109,6 +129,31 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
 fn slot_after(slots: Slots, reverse: bool) -> u32 {
     let slot = params.batch * params.hidden;
     return select(slots.gates - slot, slots.gates + slot, is_back(reverse));
+}
+
+// Elements of a row of features, filled up to quads.
+fn features_row() -> u32 {
+    return (params.features + 3u) / 4u * 4u;
+}
+
+// The gradient of a feature of a hidden state, from what comes back to it. That of a row that has ended
+// stays.
+fn project(at_step: Slots, row: u32, feature: u32, product: f32) -> f32 {
+    let at = at_step.dp + row * features_row() + feature;
+    if LENGTHS {
+        if has_ended(lengths[params.lengths_start + row], at_step.t) {
+            return 0.0;
+        }
+    }
+    let sum = dp[at] + product;
+    dp[at] = sum;
+    return sum;
+}
+
+// Where the projection's weights of a unit start.
+fn projection_row(reverse: bool, unit: u32) -> u32 {
+    let start = select(params.projection_start, params.projection_reverse, reverse);
+    return start + unit * features_row();
 }
 
 // What a step of a row's unit leaves behind.

@@ -1,8 +1,9 @@
 // lstm_sequence_forward for drivers that compute on a CPU, for few units. After sequence.wgsl and
 // `const UNITS`, `const ROWS`: the most units, 32, 64 or 128, and the rows of a workgroup, 1 or 8.
 //
-// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: UNITS invocations, 8 ROWS UNITS bytes; a
-// subgroup of 8 or more. Weights are not in panels, and there is no INPUT.
+// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: UNITS invocations, 12 ROWS UNITS bytes; a
+// subgroup of 8 or more. Weights are not in panels, and there is no INPUT. A projection takes a barrier
+// more.
 //
 // Version 1: an invocation owns a unit, whose column of U it keeps in a private array, of all rows.
 // Places in it are written out, so that the driver keeps it on the stack as single vectors: with
@@ -14,6 +15,8 @@
 const QUADS = UNITS / 4u;
 
 var<workgroup> h_tile: array<vec4<f32>, 2u * ROWS * QUADS>;  // [2, ROWS, QUADS]
+
+var<workgroup> z_tile: array<f32, ROWS * UNITS>;             // [ROWS, UNITS], where PROJECTION
 
 alias Column = array<vec4<f32>, UNITS>;
 alias Sums = array<vec4<f32>, ROWS>;
@@ -74,8 +77,8 @@ fn load_column(first: u32, start: u32, column: ptr<function, Column>) {
     if first < UNITS {
         for (var k = 0u; k < 32u; k++) {
             let row = first + k;
-            let at = start + min(row, params.hidden - 1u) * params.hidden;
-            column[row] = select(vec4(0.0), u[at], row < params.hidden);
+            let at = start + min(row, params.features - 1u) * params.hidden;
+            column[row] = select(vec4(0.0), u[at], row < params.features);
         }
     }
 }
@@ -103,7 +106,7 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         let row = min(first_row + r, params.batch - 1u);
         cells[r] = c[now.c_prev + row * params.hidden + last_unit];
-        put(r, unit, h[now.h_prev + row * params.h_row + last_unit]);
+        put(r, unit, h[now.h_prev + row * params.h_row + min(unit, params.features - 1u)]);
         put(ROWS + r, unit, 0.0);
     }
     workgroupBarrier();
@@ -136,15 +139,35 @@ fn main(
             if unit < params.hidden && first_row + r < params.batch {
                 let result = finish(now, first_row + r, unit, sums[r], cells[r]);
                 cells[r] = result.cell;
-                put(read_from / QUADS + r, unit, result.h);
+                if PROJECTION {
+                    z_tile[r * UNITS + unit] = result.h;
+                } else {
+                    put(read_from / QUADS + r, unit, result.h);
+                }
             }
         }
         workgroupBarrier();
+        if PROJECTION {
+            var features: array<f32, ROWS>;
+            for (var k = 0u; k < params.hidden; k++) {
+                let weight = w[projection_row(reverse, k) + min(unit, params.features - 1u)];
+                for (var r = 0u; r < ROWS; r++) {
+                    features[r] += z_tile[r * UNITS + k] * weight;
+                }
+            }
+            for (var r = 0u; r < ROWS; r++) {
+                if unit < params.features && first_row + r < params.batch {
+                    let feature = project(now, first_row + r, unit, features[r]);
+                    put(read_from / QUADS + r, unit, feature);
+                }
+            }
+            workgroupBarrier();
+        }
         now = next_slots(now, reverse);
     }
 }
 
-// Puts a unit's h into the tile; those of units beyond the last are zero.
+// Puts a feature of h into the tile; those beyond the last are zero.
 fn put(tile_row: u32, unit: u32, value: f32) {
-    h_tile[tile_row * QUADS + unit / 4u][unit % 4u] = select(0.0, value, unit < params.hidden);
+    h_tile[tile_row * QUADS + unit / 4u][unit % 4u] = select(0.0, value, unit < params.features);
 }

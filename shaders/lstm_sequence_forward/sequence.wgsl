@@ -6,12 +6,12 @@
 //                                       INPUT x . W + bias
 //   i, f, o      = sigmoid;  g = tanh
 //   c            = f * c_prev + i * g
-//   h            = o * tanh(c)
+//   h            = o * tanh(c)          or, where PROJECTION, z = o * tanh(c), h = z . w
 //
 // | binding | name    | shape                                    | access     | may alias |
 // |---------|---------|------------------------------------------|------------|-----------|
 // | 0       | params  | Params                                   | uniform    |           |
-// | 1       | u       | [H, H] of (i, f, g, o), a direction      | read       | reads     |
+// | 1       | u       | [K, H] of (i, f, g, o), a direction      | read       | reads     |
 // |         |         | each, or its panels where PACKED; where  |            |           |
 // |         |         | INPUT those of [1 + I + H, H]: the bias, |            |           |
 // |         |         | W, U                                     |            |           |
@@ -20,9 +20,15 @@
 // | 4       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
 // |         |         | entry unless INPUT, where KEEP the       |            |           |
 // |         |         | activated gates afterwards               |            |           |
-// | 5       | h       | [T+D, B, D, H]; the slot before the      | read_write | nothing   |
+// | 5       | h       | [T+D, B, D, K]; the slot before the      | read_write | nothing   |
 // |         |         | first step is read, the steps' written   |            |           |
 // | 6       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
+// | 7       | w       | [H, P], rows filled up to quads, where   | read       | reads     |
+// |         |         | PROJECTION                               |            |           |
+// | 8       | z       | [D, T, B, H], written where PROJECTION   | read_write | nothing   |
+//
+// K is P with a projection, else H, and `features` in the block of constants. A projection isn't for
+// weights in panels, nor for rows.wgsl.
 //
 // Starts are those of the first timestep, in elements of the bound range; gates and u count vec4;
 // those of the second direction are named `_reverse`. Each step finds its operands a slot further
@@ -33,6 +39,7 @@ override LENGTHS: bool = false;
 override PACKED: bool = false;
 override KEEP: bool = true;
 override INPUT: bool = false;
+override PROJECTION: bool = false;
 
 struct Params {
     batch: u32,
@@ -55,6 +62,11 @@ struct Params {
     input: u32,
     x_start: u32,
     x_reverse: u32,
+    features: u32,
+    w_start: u32,
+    w_reverse: u32,
+    z_start: u32,
+    z_reverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -64,6 +76,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
 @group(0) @binding(5) var<storage, read_write> h: array<f32>;              // [T+D, B, D, H]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;              // [D, T+1, B, H]
+@group(0) @binding(7) var<storage, read> w: array<f32>;                    // [H, P]
+@group(0) @binding(8) var<storage, read_write> z: array<f32>;              // [D, T, B, H]
 
 // Where one step of one direction finds its operands.
 struct Slots {
@@ -73,6 +87,7 @@ struct Slots {
     h: u32,
     c_prev: u32,
     c: u32,
+    z: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
@@ -81,6 +96,7 @@ fn first_slots(reverse: bool) -> Slots {
     slots.gates = select(params.gates_start, params.gates_reverse, reverse);
     slots.h_prev = select(params.h_start, params.h_reverse, reverse);
     slots.c_prev = select(params.c_start, params.c_reverse, reverse);
+    slots.z = select(params.z_start, params.z_reverse, reverse);
     return with_ends(slots, reverse);
 }
 
@@ -107,6 +123,7 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
     next.gates = select(slots.gates + slot, slots.gates - slot, back);
     next.h_prev = slots.h;
     next.c_prev = slots.c;
+    next.z = select(slots.z + slot, slots.z - slot, back);
     return with_ends(next, reverse);
 }
 
@@ -117,12 +134,16 @@ struct Result {
 }
 
 // The states of a unit after a step, from the sum of the recurrent product and the cell state before
-// it. A row that has ended keeps what stands in the step's slots.
+// it; where PROJECTION, what is projected in the hidden state's place. A row that has ended keeps
+// what stands in the step's slots.
 fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, cell: f32) -> Result {
     let at = row * params.hidden + unit;
     let h_at = at_step.h + row * params.h_row + unit;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], at_step.t) {
+            if PROJECTION {
+                return Result(0.0, c[at_step.c + at]);
+            }
             return Result(h[h_at], c[at_step.c + at]);
         }
     }
@@ -138,6 +159,28 @@ fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, cell: f32) -> Res
         gates[at_step.gates + at] = gate;
     }
     c[at_step.c + at] = after;
-    h[h_at] = out;
+    if PROJECTION {
+        z[at_step.z + at] = out;
+    } else {
+        h[h_at] = out;
+    }
     return Result(out, after);
+}
+
+// A feature of a hidden state after a step, from what the projection makes it.
+fn project(at_step: Slots, row: u32, feature: u32, sum: f32) -> f32 {
+    let at = at_step.h + row * params.h_row + feature;
+    if LENGTHS {
+        if has_ended(lengths[params.lengths_start + row], at_step.t) {
+            return h[at];
+        }
+    }
+    h[at] = sum;
+    return sum;
+}
+
+// Where the projection's weights of a unit start.
+fn projection_row(reverse: bool, unit: u32) -> u32 {
+    let row = (params.features + 3u) / 4u * 4u;
+    return select(params.w_start, params.w_reverse, reverse) + unit * row;
 }

@@ -8,7 +8,7 @@ use super::{
     walkers, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Real, SequenceBackward, Tolerance, Walk};
+use crate::reference::{self, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk};
 
 params! {
     /// The block of constants; starts are those of the first timestep of the walk, those of `w` and
@@ -56,6 +56,16 @@ params! {
         pub dc_start: u32,
         /// Where the cell state's gradient starts.
         pub dc_reverse: u32,
+        /// Features of a hidden state: `P` with a projection, else `H`.
+        pub features: u32,
+        /// Where the projection's weights start.
+        pub projection_start: u32,
+        /// Where the projection's weights start.
+        pub projection_reverse: u32,
+        /// Where the gradients of what they make start.
+        pub dp_start: u32,
+        /// Where the gradients of what they make start.
+        pub dp_reverse: u32,
     }
 }
 
@@ -85,6 +95,8 @@ pub struct Shape {
     pub steps: usize,
     /// Elements from one row of `dy` to the next.
     pub dy_row: usize,
+    /// Features `P` of a hidden state, with a projection. Not with weights in panels.
+    pub projection: Option<usize>,
     /// Whether `w` is its transpose in panels.
     pub packed: bool,
     /// Whether something comes back to the first timestep from one that ran after it.
@@ -104,6 +116,10 @@ pub struct Bindings {
     pub gates: Range,
     /// The cell state's gradient.
     pub dc: Range,
+    /// The projection's weights, with [`Shape::projection`].
+    pub projection: Option<Range>,
+    /// The gradient of what they make, with it; else any buffer of its own.
+    pub dp: Range,
 }
 
 /// Where one direction's operands start in what is bound.
@@ -123,6 +139,10 @@ pub struct At {
     pub dy: usize,
     /// The cell state's gradient.
     pub dc: usize,
+    /// The projection's weights, with one.
+    pub projection: usize,
+    /// The gradient of what they make at the first timestep, with one.
+    pub dp: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -153,11 +173,20 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         dy_reverse: element(other.dy),
         dc_start: element(one.dc),
         dc_reverse: element(other.dc),
+        features: element(shape.projection.unwrap_or(shape.hidden)),
+        projection_start: element(one.projection),
+        projection_reverse: element(other.projection),
+        dp_start: element(one.dp),
+        dp_reverse: element(other.dp),
     };
     Dispatch {
         kernel: LSTM_SEQUENCE_BACKWARD,
         variant: 0,
-        constants: vec![("LENGTHS", padding.flag()), ("PACKED", flag(shape.packed))],
+        constants: vec![
+            ("LENGTHS", padding.flag()),
+            ("PACKED", flag(shape.packed)),
+            ("PROJECTION", flag(shape.projection.is_some())),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.w,
@@ -166,6 +195,8 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             padding.range(unused),
             bound.gates,
             bound.dc,
+            bound.projection.unwrap_or(unused),
+            bound.dp,
         ],
         grid: [groups(shape.batch, Walker::Rows.rows()), 1, at.count()],
     }
@@ -208,6 +239,8 @@ impl Params {
             c: either(self.c_start, self.c_reverse),
             dy: either(self.dy_start, self.dy_reverse),
             dc: either(self.dc_start, self.dc_reverse),
+            projection: either(self.projection_start, self.projection_reverse),
+            dp: either(self.dp_start, self.dp_reverse),
         }
     }
 }
@@ -220,6 +253,7 @@ struct OneDirection<'s, R> {
     dy: &'s [R],
     gates: &'s mut [R],
     dc: &'s mut [R],
+    dp: &'s mut [R],
 }
 
 /// Calls `each` with the operands of every direction.
@@ -228,7 +262,9 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (padded, packed) = (is("LENGTHS"), is("PACKED"));
     let (batch, hidden) = (p.batch as usize, p.hidden as usize);
-    let [w, c, dy, lengths, gates, dc] = call.args else { unreachable!("six bindings") };
+    let [w, c, dy, lengths, gates, dc, projection, dp] = call.args else {
+        unreachable!("eight bindings")
+    };
     let lengths = input(lengths, p.lengths_start);
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
@@ -237,6 +273,11 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
                 batch,
                 hidden,
                 walk: Walk { steps: p.steps as usize, back: at.back },
+                projection: is("PROJECTION").then(|| Projection {
+                    features: p.features as usize,
+                    weight: &input(projection, 0)[at.projection..],
+                    start: at.dp,
+                }),
                 packed,
                 incoming: p.incoming == 1,
                 lengths: padded.then_some(Lengths { lengths, t: at.t }),
@@ -249,12 +290,16 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
             dy: input(dy, 0),
             gates: output(gates, 0),
             dc: &mut output(dc, 0)[at.dc..][..batch * hidden],
+            dp: output(dp, 0),
         });
     }
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
-    with(call, |o| reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc));
+    with(call, |o| {
+        let written = (o.gates, o.dc, o.dp);
+        reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
+    });
 }
 
 /// The largest gradient that reaches a unit in any of the steps, in absolute terms: what the results
@@ -263,9 +308,11 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
     let mut largest = 0.0f64;
     with(call, |o| {
         // One step after the other, on copies; after each, what it leaves to the one before it.
-        let (mut gates, mut dc) = (o.gates.to_vec(), o.dc.to_vec());
+        let (mut gates, mut dc, mut dp) = (o.gates.to_vec(), o.dc.to_vec(), o.dp.to_vec());
         let s = &o.sequence;
-        let weight = o.w[..s.hidden * 4 * s.hidden].iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        let largest_of = |weights: &[f64]| weights.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        let features = s.projection.map_or(s.hidden, |projection| projection.features);
+        let weight = largest_of(&o.w[..features * 4 * s.hidden]);
         for n in 0..s.walk.steps {
             let slot = s.batch * s.hidden;
             let one = SequenceBackward {
@@ -275,13 +322,16 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                 gates: s.walk.at(s.gates, 4 * slot, n),
                 c: s.walk.at(s.c, slot, n),
                 dy: s.dy.map(|(start, row)| (s.walk.at(start, s.batch * row, n), row)),
+                projection: s.projection.map(|projection| Projection {
+                    start: s.walk.at(projection.start, s.batch * projection.row(), n),
+                    ..projection
+                }),
                 ..*s
             };
-            let of = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-            largest = largest.max(of(&dc));
+            largest = largest.max(largest_of(&dc));
             if let Some((start, row)) = one.dy {
                 let rows = o.dy[start..].chunks(row).take(s.batch);
-                largest = rows.fold(largest, |m, row| m.max(of(&row[..s.hidden])));
+                largest = rows.fold(largest, |m, row| m.max(largest_of(&row[..s.hidden])));
             }
             if one.incoming {
                 let before = s.walk.before(s.gates, 4 * slot, n);
@@ -289,15 +339,30 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                     largest = largest.max(weight * row.iter().map(|d| d.abs()).sum::<f64>());
                 }
             }
-            reference::lstm_sequence_backward(&one, o.w, o.c, o.dy, &mut gates, &mut dc);
+            let written = (&mut gates[..], &mut dc[..], &mut dp[..]);
+            reference::lstm_sequence_backward(&one, o.w, o.c, o.dy, written);
+            if let Some(projection) = one.projection {
+                let weight = largest_of(&projection.weight[..s.hidden * projection.row()]);
+                let rows = dp[projection.start..].chunks(projection.row()).take(s.batch);
+                largest = rows.fold(largest, |m, row| {
+                    m.max(weight * row.iter().map(|d| d.abs()).sum::<f64>())
+                });
+            }
         }
     });
     largest
 }
 
+/// No plan for the CPU has a projection here.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
-    with(call, |o| fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc));
+    with(call, |o| match o.sequence.projection {
+        None => fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc),
+        Some(_) => {
+            let written = (o.gates, o.dc, o.dp);
+            reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
+        }
+    });
 }
 
 /// The row of the table.
@@ -306,12 +371,14 @@ pub fn row() -> Kernel {
         name: "lstm_sequence_backward",
         bindings: const {
             &[
-                read("w", "[H, H] quads"),
+                read("w", "[K, H] quads"),
                 read("c", "[D, T+1, B, H]"),
                 read("dy", "[T, B, D, H]"),
                 read("lengths", "[B]"),
                 write("gates", "[D, T, B, H] of (i, f, g, o)"),
                 write("dc", "[D, B, H]"),
+                read("projection", "[H, P]"),
+                write("dp", "[D, T, B, P]"),
             ]
         },
         fields: Params::FIELDS,
@@ -320,7 +387,8 @@ pub fn row() -> Kernel {
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);
-            4 * rows * u64::from(p.hidden).pow(2)
+            let projected = if d.constant("PROJECTION") != 0.0 { u64::from(p.features) } else { 0 };
+            rows * u64::from(p.hidden) * (4 * u64::from(p.features) + projected)
         }),
         twin,
         twin_f64: twin,

@@ -8,7 +8,7 @@ use super::{
     write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Real, SequenceForward, Tolerance, Walk};
+use crate::reference::{self, Lengths, Projection, Real, SequenceForward, Tolerance, Walk};
 
 params! {
     /// The block of constants; starts are those of the first timestep, those of `u` and `gates` count
@@ -54,6 +54,16 @@ params! {
         pub x_start: u32,
         /// Where the input starts.
         pub x_reverse: u32,
+        /// Features of a hidden state: `P` with a projection, else `H`.
+        pub features: u32,
+        /// Where the projection's weights start.
+        pub w_start: u32,
+        /// Where the projection's weights start.
+        pub w_reverse: u32,
+        /// Where what is projected starts.
+        pub z_start: u32,
+        /// Where what is projected starts.
+        pub z_reverse: u32,
     }
 }
 
@@ -85,6 +95,8 @@ pub struct Shape {
     pub steps: usize,
     /// Elements from one row of a slot of `h` to the next.
     pub h_row: usize,
+    /// Features `P` of a hidden state, with a projection. Not with weights in panels.
+    pub projection: Option<usize>,
     /// Whether `u` is in panels.
     pub packed: bool,
     /// Features `I` of the input, where its share of the gates is still to be made; `u` is in panels
@@ -107,6 +119,10 @@ pub struct Bindings {
     pub h: Range,
     /// Cell states.
     pub c: Range,
+    /// The projection's weights, with [`Shape::projection`].
+    pub w: Option<Range>,
+    /// What is projected, with it; else any buffer of its own.
+    pub z: Range,
 }
 
 /// Where one direction's operands start in what is bound.
@@ -126,6 +142,10 @@ pub struct At {
     pub c_prev: usize,
     /// Its input, where there is one.
     pub x: usize,
+    /// The projection's weights, with one.
+    pub w: usize,
+    /// What is projected at the first timestep, with one.
+    pub z: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -153,6 +173,11 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         input: element(shape.input.unwrap_or(0)),
         x_start: element(one.x),
         x_reverse: element(other.x),
+        features: element(shape.projection.unwrap_or(shape.hidden)),
+        w_start: element(one.w),
+        w_reverse: element(other.w),
+        z_start: element(one.z),
+        z_reverse: element(other.z),
     };
     let x = bound.x.unwrap_or(bound.u);
     Dispatch {
@@ -163,9 +188,19 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("PACKED", flag(shape.packed)),
             ("KEEP", flag(shape.keep)),
             ("INPUT", flag(shape.input.is_some())),
+            ("PROJECTION", flag(shape.projection.is_some())),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![bound.u, x, padding.range(bound.u), bound.gates, bound.h, bound.c],
+        bindings: vec![
+            bound.u,
+            x,
+            padding.range(bound.u),
+            bound.gates,
+            bound.h,
+            bound.c,
+            bound.w.unwrap_or(bound.u),
+            bound.z,
+        ],
         grid: [groups(shape.batch, Walker::Rows.rows()), 1, at.count()],
     }
 }
@@ -207,6 +242,8 @@ impl Params {
             h_prev: either(self.h_start, self.h_reverse),
             c_prev: either(self.c_start, self.c_reverse),
             x: either(self.x_start, self.x_reverse),
+            w: either(self.w_start, self.w_reverse),
+            z: either(self.z_start, self.z_reverse),
         }
     }
 }
@@ -214,12 +251,12 @@ impl Params {
 /// Calls `each` with the operands of every direction, in the order that the twin takes.
 fn with<R: Real>(
     call: Call<'_, '_, R>,
-    each: impl Fn(&SequenceForward<'_, R>, &[R], &[R], &mut [R], &mut [R], &mut [R]),
+    each: impl Fn(&SequenceForward<'_, R>, &[R], &[R], &mut [R], (&mut [R], &mut [R], &mut [R])),
 ) {
     let p: Params = call.params();
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (padded, packed, keep) = (is("LENGTHS"), is("PACKED"), is("KEEP"));
-    let [u, x, lengths, gates, h, c] = call.args else { unreachable!("six bindings") };
+    let [u, x, lengths, gates, h, c, w, z] = call.args else { unreachable!("eight bindings") };
     let lengths = input(lengths, p.lengths_start);
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
@@ -228,6 +265,11 @@ fn with<R: Real>(
             hidden: p.hidden as usize,
             walk: Walk { steps: p.steps as usize, back: at.back },
             h_row: p.h_row as usize,
+            projection: is("PROJECTION").then(|| Projection {
+                features: p.features as usize,
+                weight: &input(w, 0)[at.w..],
+                start: at.z,
+            }),
             packed,
             x: is("INPUT").then_some((p.input as usize, at.x)),
             keep,
@@ -237,7 +279,8 @@ fn with<R: Real>(
             c_prev: at.c_prev,
         };
         let u = &input(u, 0)[at.u..];
-        each(&sequence, u, input(x, 0), output(gates, 0), output(h, 0), output(c, 0));
+        let states = (output(h, 0), output(c, 0), output(z, 0));
+        each(&sequence, u, input(x, 0), output(gates, 0), states);
     }
 }
 
@@ -245,9 +288,13 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
     with(call, reference::lstm_sequence_forward);
 }
 
+/// No plan for the CPU has a projection here.
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
-    with(call, fast::lstm_sequence_forward);
+    with(call, |s, u, x, gates, (h, c, z)| match s.projection {
+        None => fast::lstm_sequence_forward(s, u, x, gates, h, c),
+        Some(_) => reference::lstm_sequence_forward(s, u, x, gates, (h, c, z)),
+    });
 }
 
 /// The row of the table.
@@ -256,12 +303,14 @@ pub fn row() -> Kernel {
         name: "lstm_sequence_forward",
         bindings: const {
             &[
-                read("u", "[H, H] of (i, f, g, o)"),
+                read("u", "[K, H] of (i, f, g, o)"),
                 read("x", "[T, B, I]"),
                 read("lengths", "[B]"),
                 write("gates", "[D, T, B, H] of (i, f, g, o)"),
-                write("h", "[T+D, B, D, H]"),
+                write("h", "[T+D, B, D, K]"),
                 write("c", "[D, T+1, B, H]"),
+                read("w", "[H, P]"),
+                write("z", "[D, T, B, H]"),
             ]
         },
         fields: Params::FIELDS,
@@ -270,7 +319,9 @@ pub fn row() -> Kernel {
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);
-            4 * rows * u64::from(p.hidden) * u64::from(p.hidden + p.input)
+            let projected = if d.constant("PROJECTION") != 0.0 { u64::from(p.features) } else { 0 };
+            let terms = 4 * u64::from(p.features + p.input) + projected;
+            rows * u64::from(p.hidden) * terms
         }),
         twin,
         twin_f64: twin,

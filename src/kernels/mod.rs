@@ -431,11 +431,12 @@ impl Walker {
     }
 
     /// The same of each timestep, where the driver unrolls nothing.
-    pub fn iterations(self, hidden: usize) -> usize {
+    pub fn iterations(self, hidden: usize, projected: bool) -> usize {
+        let of_projection = if projected { hidden + 4 } else { 0 };
         match self {
             Walker::Rows => hidden.div_ceil(64) * (4 * hidden + 8) + 2,
-            Walker::Resident { units, rows } => units / 4 * (rows + 2) + rows + 4,
-            Walker::Broadcast { rows, .. } => rows + 2,
+            Walker::Resident { units, rows } => units / 4 * (rows + 2) + rows + 4 + of_projection,
+            Walker::Broadcast { rows, .. } => 3 * rows + 6 + of_projection * (rows + 2),
         }
     }
 

@@ -173,7 +173,7 @@ impl Planner<'_> {
     }
 
     /// Where the gradient of a direction's projected state starts in `dp`.
-    fn dp_at(&self, d: usize, t: usize) -> usize {
+    pub(super) fn dp_at(&self, d: usize, t: usize) -> usize {
         (d * self.steps + t) * self.batch * quads(self.shape.state())
     }
 

@@ -31,7 +31,7 @@ mod workspace;
 pub use options::{Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
 pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
-pub use tiers::{product_tile, tile};
+pub use tiers::{product_tile, tile, walkers};
 pub use update::{Rule, Update, norm_chunk};
 
 use std::fmt;

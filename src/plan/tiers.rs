@@ -110,16 +110,14 @@ impl Planner<'_> {
         if self.shape.layers == 0 {
             return Err("no timesteps".to_owned());
         }
-        if self.shape.projection.is_some() {
-            return Err("a projection joins units at every timestep".to_owned());
-        }
         let cut = |walker, reason: &str| {
             Ok(Cut { tier: Tier::Sequence, reason: reason.to_owned(), walker })
         };
         if self.limits.executor == Executor::Cpu {
-            return match self.packs() {
-                true => cut(None, "rows never meet"),
-                false => Err("buffers can't be bound whole".to_owned()),
+            return match (self.shape.projection.is_some(), self.packs()) {
+                (true, _) => Err("a projection joins units at every timestep".to_owned()),
+                (_, true) => cut(None, "rows never meet"),
+                (_, false) => Err("buffers can't be bound whole".to_owned()),
             };
         }
         let walkers: &[Walker] = match pass {
@@ -147,7 +145,8 @@ impl Planner<'_> {
     pub(super) fn walk_steps(&self, walker: Walker) -> usize {
         let hidden = self.shape.hidden;
         let budget = self.limits.loop_budget.map_or(usize::MAX, |budget| {
-            (budget as usize).saturating_sub(walker.setup()) / walker.iterations(hidden)
+            (budget as usize).saturating_sub(walker.setup())
+                / walker.iterations(hidden, self.shape.projection.is_some())
         });
         let step = step_time(self.limits, walker, hidden, self.batch * self.shape.directions());
         let time = LONGEST_WALK.as_nanos() / step.as_nanos().max(1);
@@ -192,10 +191,20 @@ fn walker(
     Ok(walker)
 }
 
+/// How plans for a GPU cut the walks forward and back through a layer of so many units, where they have any.
+pub fn walkers(limits: &Limits, hidden: usize, batch: usize) -> (Option<Walker>, Option<Walker>) {
+    if limits.executor == Executor::Cpu {
+        return (None, None);
+    }
+    let of = |walkers| walker(limits, walkers, hidden, batch).ok();
+    (of(&lstm_sequence_forward::WALKERS[..]), of(&lstm_sequence_backward::WALKERS[..]))
+}
+
 /// About what a timestep of a walk takes, on a slow device of its kind. Results don't depend on it.
 fn step_time(limits: &Limits, walker: Walker, hidden: usize, rows: usize) -> Duration {
     let workgroups = rows.div_ceil(walker.rows());
-    let products = 4 * hidden * hidden.next_multiple_of(8) * walker.rows();
+    // With a projection, a quarter more at most.
+    let products = 5 * hidden * hidden.next_multiple_of(8) * walker.rows();
     let nanoseconds = match limits.software {
         // A core: 8 multiply-adds a nanosecond; 30 ns for a state; 1 us for barriers.
         true => workgroups * (products / 8 + 30 * walker.rows() * hidden + 1000),

@@ -2,6 +2,7 @@
 
 use super::Role;
 use super::forward::said;
+use super::parameters::quads;
 use super::workspace::Planner;
 use crate::command::{BufferId, Dispatch, Range};
 use crate::kernels::{Directions, Walker, lstm_sequence_backward, lstm_sequence_forward};
@@ -24,6 +25,7 @@ impl Planner<'_> {
                 h_prev: self.h_around(d, t).0,
                 c_prev: self.c_around(d, t).0,
                 x: x.start + t * batch * width,
+                ..Default::default()
             }
         };
         let label = |d: usize| {
@@ -41,10 +43,20 @@ impl Planner<'_> {
             gates: self.whole(gates),
             h: self.whole(self.layer("h", l)),
             c: self.whole(self.layer("c", l)),
+            w: None,
+            z: self.whole(self.named("no_projection")),
         };
         let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
-        let shape =
-            lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
+        let shape = lstm_sequence_forward::Shape {
+            batch,
+            hidden,
+            steps,
+            h_row,
+            projection: None,
+            packed,
+            input,
+            keep,
+        };
         let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
             .map(|d| {
                 let at = Directions::One(at(d));
@@ -67,6 +79,7 @@ impl Planner<'_> {
             hidden,
             steps,
             dy_row: features,
+            projection: None,
             packed,
             incoming,
         };
@@ -81,6 +94,7 @@ impl Planner<'_> {
                 c: self.c_around(d, t).1,
                 dy: t * batch * features + d * hidden,
                 dc: d * self.slot(),
+                ..Default::default()
             };
             let bound = lstm_sequence_backward::Bindings {
                 w: self.whole(weights.buffer),
@@ -88,6 +102,8 @@ impl Planner<'_> {
                 dy: Some(self.whole(self.named("dh"))),
                 gates: self.whole(self.gates(l)),
                 dc: self.whole(self.named("dc")),
+                projection: None,
+                dp: self.whole(self.named("no_projection")),
             };
             let (at, padding) = (Directions::One(at), self.padding());
             let dispatch = lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
@@ -124,8 +140,24 @@ struct Window {
     starts: Vec<usize>,
 }
 
+impl Window {
+    /// Of a buffer that a launch binds and doesn't use.
+    fn unused(range: Range, directions: &[usize]) -> Window {
+        Window { range, starts: vec![0; directions.len()] }
+    }
+}
+
 /// On a GPU.
 impl Planner<'_> {
+    /// The projection's weights of some directions.
+    fn projection_weights(&self, l: usize, directions: &[usize]) -> Window {
+        let len = self.shape.hidden * quads(self.shape.state());
+        self.walked(directions, self.params, len, |d| {
+            let start = self.required(self.params, Role::WeightHr(l, d)).start;
+            (start, start)
+        })
+    }
+
     /// A window of what some directions touch of a buffer: `around` gives where one starts with its first
     /// timestep and where with its last, each of `len` elements.
     fn walked(
@@ -184,24 +216,33 @@ impl Planner<'_> {
 
     fn walk_forward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
         let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
-        let features = self.shape.features();
+        let (features, terms) = (self.shape.features(), self.shape.state());
+        let projection = self.shape.projection;
         let t = |d: usize| self.visit(d, visits.first);
         let last = |d: usize| self.visit(d, visits.last());
         let weight = |d: usize| {
             let start = self.required(self.params, Role::WeightHh(l, d)).start;
             (start, start)
         };
-        let u = self.walked(directions, self.params, 4 * hidden * hidden, weight);
+        let u = self.walked(directions, self.params, 4 * terms * hidden, weight);
         let gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
             (self.gates_at(d, t(d)), self.gates_at(d, last(d)))
         });
-        let row = (batch - 1) * features + hidden;
+        let row = (batch - 1) * features + terms;
         let h = self.walked(directions, self.layer("h", l), row, |d| {
             (self.h_around(d, t(d)).0, self.h_around(d, last(d)).1)
         });
         let c = self.walked(directions, self.layer("c", l), slot, |d| {
             (self.c_around(d, t(d)).0, self.c_around(d, last(d)).1)
         });
+        let w = projection.map(|_| self.projection_weights(l, directions));
+        // Without a projection nothing is written there, but a launch binds a buffer.
+        let z = match projection {
+            Some(_) => self.walked(directions, self.layer("z", l), slot, |d| {
+                (self.z_at(d, t(d)), self.z_at(d, last(d)))
+            }),
+            None => Window::unused(self.whole(self.named("no_projection")), directions),
+        };
         let at = |i: usize| lstm_sequence_forward::At {
             back: directions[i] == 1,
             t: t(directions[i]),
@@ -210,6 +251,8 @@ impl Planner<'_> {
             h_prev: h.starts[i],
             c_prev: c.starts[i],
             x: 0,
+            w: w.as_ref().map_or(0, |w| w.starts[i]),
+            z: z.starts[i],
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
@@ -220,6 +263,7 @@ impl Planner<'_> {
             hidden,
             steps: visits.count,
             h_row: features,
+            projection,
             packed: false,
             input: None,
             keep: self.keep,
@@ -230,6 +274,8 @@ impl Planner<'_> {
             gates: gates.range,
             h: h.range,
             c: c.range,
+            w: w.as_ref().map(|w| w.range),
+            z: z.range,
         };
         lstm_sequence_forward::dispatch(&shape, &bound, at, self.padding())
     }
@@ -254,7 +300,8 @@ impl Planner<'_> {
 
     fn walk_backward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
         let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
-        let features = self.shape.features();
+        let (features, terms) = (self.shape.features(), self.shape.state());
+        let projection = self.shape.projection;
         let incoming = visits.first > 0;
         let t = |d: usize| self.visit_back(d, visits.first);
         let last = |d: usize| self.visit_back(d, visits.last());
@@ -262,7 +309,7 @@ impl Planner<'_> {
             let start = self.required(self.params, Role::WeightHh(l, d)).start;
             (start, start)
         };
-        let w = self.walked(directions, self.params, 4 * hidden * hidden, weight);
+        let w = self.walked(directions, self.params, 4 * terms * hidden, weight);
         // The gradients of the timestep visited before are read as well.
         let before = |d: usize| self.visit_back(d, visits.first - usize::from(incoming));
         let mut gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
@@ -275,10 +322,19 @@ impl Planner<'_> {
             (self.c_around(d, t(d)).1, self.c_around(d, last(d)).0)
         });
         let row = (batch - 1) * features + hidden;
-        let dy = self.walked(directions, self.named("dh"), row, |d| {
-            let at = |t: usize| t * batch * features + d * hidden;
-            (at(t(d)), at(last(d)))
+        let dy = projection.is_none().then(|| {
+            self.walked(directions, self.named("dh"), row, |d| {
+                let at = |t: usize| t * batch * features + d * hidden;
+                (at(t(d)), at(last(d)))
+            })
         });
+        let weights = projection.map(|_| self.projection_weights(l, directions));
+        let dp = match projection {
+            Some(p) => self.walked(directions, self.named("dp"), batch * quads(p), |d| {
+                (self.dp_at(d, t(d)), self.dp_at(d, last(d)))
+            }),
+            None => Window::unused(self.whole(self.named("no_projection")), directions),
+        };
         let dc = self.walked(directions, self.named("dc"), slot, |d| (d * slot, d * slot));
         let at = |i: usize| lstm_sequence_backward::At {
             back: directions[i] == 0,
@@ -286,8 +342,10 @@ impl Planner<'_> {
             w: w.starts[i],
             gates: gates.starts[i],
             c: c.starts[i],
-            dy: dy.starts[i],
+            dy: dy.as_ref().map_or(0, |dy| dy.starts[i]),
             dc: dc.starts[i],
+            projection: weights.as_ref().map_or(0, |w| w.starts[i]),
+            dp: dp.starts[i],
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
@@ -298,15 +356,18 @@ impl Planner<'_> {
             hidden,
             steps: visits.count,
             dy_row: features,
+            projection,
             packed: false,
             incoming,
         };
         let bound = lstm_sequence_backward::Bindings {
             w: w.range,
             c: c.range,
-            dy: Some(dy.range),
+            dy: dy.as_ref().map(|dy| dy.range),
             gates: gates.range,
             dc: dc.range,
+            projection: weights.as_ref().map(|w| w.range),
+            dp: dp.range,
         };
         lstm_sequence_backward::dispatch(&shape, &bound, at, self.padding())
     }

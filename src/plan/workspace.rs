@@ -130,6 +130,7 @@ impl<'a> Planner<'a> {
         }
         if shape.layers > 0 && shape.projection.is_none() {
             planner.workspace("unused", "[1]", &[1]);
+            planner.workspace("no_projection", "[1]", &[1]);
         }
         Ok(planner)
     }

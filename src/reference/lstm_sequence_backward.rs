@@ -1,6 +1,9 @@
 //! Twin of `lstm_sequence_backward`.
 
-use super::{Lengths, Real, StepBackward, Walk, apart, lstm_step_backward, unpacked_transpose};
+use super::{
+    Lengths, Product, Projection, Real, StepBackward, Walk, apart, lstm_step_backward, matmul,
+    unpacked_transpose,
+};
 
 /// The sizes of some timesteps of one direction, back through time, and where its operands start.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +14,8 @@ pub struct SequenceBackward<'a, R> {
     pub hidden: usize,
     /// How many timesteps, and which way.
     pub walk: Walk,
+    /// What made the hidden states of `o * tanh(c)`, where they weren't that themselves.
+    pub projection: Option<Projection<'a, R>>,
     /// Whether `w` is its transpose in panels.
     pub packed: bool,
     /// Whether something comes back to the first timestep from the one before it in this walk.
@@ -33,14 +38,15 @@ pub struct SequenceBackward<'a, R> {
 /// # Shapes
 /// `w [H, H, 4]`, or the [panels](super::pack_panels) of its transpose `[4H, H]`;
 /// `c [steps + 1, B, H]`; `dy [steps, B, dy_row]`; `gates [steps, B, H, 4]`, with `incoming` one slot
-/// more before them; `dc [B, H]`.
+/// more before them; `dc [B, H]`. With a projection `w` is `[P, H, 4]`, there is no `dy`, and
+/// `dp [steps, B, P]`, rows filled up to whole quads, holds the gradient of the outputs and gets what
+/// comes back from the step that ran after.
 pub fn lstm_sequence_backward<R: Real>(
     sequence: &SequenceBackward<'_, R>,
     w: &[R],
     c: &[R],
     dy: &[R],
-    gates: &mut [R],
-    dc: &mut [R],
+    (gates, dc, dp): (&mut [R], &mut [R], &mut [R]),
 ) {
     let s = sequence;
     let (slot, hidden) = (s.batch * s.hidden, s.hidden);
@@ -55,14 +61,33 @@ pub fn lstm_sequence_backward<R: Real>(
         } else {
             (None, &mut gates[own.0..][..own.1])
         };
+        let ended = |b: usize| s.lengths.is_some_and(|lengths| s.walk.lengths(lengths, n).ended(b));
+        let mut terms = hidden;
+        let mut incoming = incoming;
+        let mut weight = w;
+        if let Some(projection) = s.projection {
+            let row = projection.row();
+            let dp = &mut dp[at(projection.start, s.batch * row, n)..][..s.batch * row];
+            if let Some(after) = incoming {
+                let one = Product {
+                    accumulate: true,
+                    ..Product::dense(1, projection.features, 4 * hidden, false, true)
+                };
+                let rows = after.chunks_exact(4 * hidden).zip(dp.chunks_exact_mut(row));
+                for (_, (after, dp)) in rows.enumerate().filter(|(b, _)| !ended(*b)) {
+                    matmul(&one, after, w, &[], dp);
+                }
+            }
+            (incoming, terms, weight) = (Some(&*dp), row / 4, projection.weight);
+        }
         let step = StepBackward {
             hidden,
             incoming,
-            terms: hidden,
+            terms,
             dy: s.dy.map(|(start, row)| (&dy[at(start, s.batch * row, n)..], row)),
             lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
         };
         let (c_prev, c) = (&c[at(s.c, slot, n + 1)..], &c[at(s.c, slot, n)..]);
-        lstm_step_backward(&step, w, gates, c_prev, c, dc);
+        lstm_step_backward(&step, weight, gates, c_prev, c, dc);
     }
 }

@@ -4,6 +4,24 @@ use super::{
     Lengths, Product, Real, StepForward, Walk, apart, lstm_step_forward, matmul, unpacked,
 };
 
+/// A projection of the hidden state.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a, R> {
+    /// Features `P` of a hidden state.
+    pub features: usize,
+    /// The weights `[H, P]`, rows filled up to whole quads.
+    pub weight: &'a [R],
+    /// Where what is projected at the first timestep, or its gradient, starts.
+    pub start: usize,
+}
+
+impl<R> Projection<'_, R> {
+    /// Elements of a row of the weights.
+    pub fn row(&self) -> usize {
+        self.features.next_multiple_of(4)
+    }
+}
+
 /// The sizes of some timesteps of one direction, and where its operands start.
 #[derive(Clone, Copy, Debug)]
 pub struct SequenceForward<'a, R> {
@@ -15,6 +33,8 @@ pub struct SequenceForward<'a, R> {
     pub walk: Walk,
     /// Elements from one row of `h` to the next.
     pub h_row: usize,
+    /// What makes a hidden state of `o * tanh(c)`, where it isn't that itself.
+    pub projection: Option<Projection<'a, R>>,
     /// Whether `u` is in panels.
     pub packed: bool,
     /// The input features `I`, and where those of the first timestep start, where the input's share of
@@ -39,16 +59,17 @@ pub struct SequenceForward<'a, R> {
 /// # Shapes
 /// `u [H, H, 4]`, or its [panels](super::pack_panels), or those of `[1 + I + H, H, 4]`: the bias, the
 /// input's weights, and `u`; `x [steps, B, I]`; `gates [steps, B, H, 4]`;
-/// `h [steps + 1, B, h_row]`; `c [steps + 1, B, H]`.
+/// `h [steps + 1, B, h_row]`; `c [steps + 1, B, H]`; `z [steps, B, H]`. With a projection `u` is
+/// `[P, H, 4]`, `z` gets `o * tanh(c)` and `h` what is made of it.
 pub fn lstm_sequence_forward<R: Real>(
     sequence: &SequenceForward<'_, R>,
     u: &[R],
     x: &[R],
     gates: &mut [R],
-    h: &mut [R],
-    c: &mut [R],
+    (h, c, z): (&mut [R], &mut [R], &mut [R]),
 ) {
     let s = sequence;
+    let terms = s.projection.map_or(s.hidden, |projection| projection.features);
     let (slot, h_slot, hidden) = (s.batch * s.hidden, s.batch * s.h_row, s.hidden);
     // The rows above those of the hidden state.
     let above = s.x.map_or(0, |(input, _)| input + 1);
@@ -59,13 +80,13 @@ pub fn lstm_sequence_forward<R: Real>(
     });
     let u = turned.as_deref().unwrap_or(u);
     // The last row of a slot may end before the next slot's first.
-    let h_len = h_slot - s.h_row + hidden;
+    let h_len = h_slot - s.h_row + terms;
     for n in 0..s.walk.steps {
         let step = StepForward {
             hidden,
-            terms: hidden,
+            terms,
             h_prev_row: s.h_row,
-            h_row: s.h_row,
+            h_row: if s.projection.is_some() { hidden } else { s.h_row },
             lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
         };
         let at = |start: usize, slot: usize, n: usize| s.walk.at(start, slot, n);
@@ -82,7 +103,21 @@ pub fn lstm_sequence_forward<R: Real>(
             own.copy_from_slice(&gates[at(s.gates, 4 * slot, n)..][..4 * slot]);
         }
         let ended = |b: usize| step.lengths.is_some_and(|lengths| lengths.ended(b));
-        lstm_step_forward(&step, u, &mut own, h_prev, c_prev, h, c);
+        match s.projection {
+            None => lstm_step_forward(&step, u, &mut own, h_prev, c_prev, h, c),
+            Some(projection) => {
+                let z = &mut z[at(projection.start, slot, n)..][..slot];
+                lstm_step_forward(&step, u, &mut own, h_prev, c_prev, z, c);
+                let one = Product {
+                    ldb: projection.row(),
+                    ..Product::dense(1, terms, hidden, false, false)
+                };
+                let rows = z.chunks_exact(hidden).zip(h.chunks_mut(s.h_row)).enumerate();
+                for (_, (z, h)) in rows.filter(|(b, _)| !ended(*b)) {
+                    matmul(&one, z, projection.weight, &[], h);
+                }
+            }
+        }
         if s.keep {
             let gates = &mut gates[at(s.gates, 4 * slot, n)..][..4 * slot];
             let rows = gates.chunks_exact_mut(4 * hidden).zip(own.chunks_exact(4 * hidden));

@@ -50,7 +50,7 @@ pub use embedding::embedding;
 pub use embedding_backward::{Segments, embedding_backward, sort_tokens};
 pub use gradient_norm::gradient_norm;
 pub use lstm_sequence_backward::{SequenceBackward, lstm_sequence_backward};
-pub use lstm_sequence_forward::{SequenceForward, lstm_sequence_forward};
+pub use lstm_sequence_forward::{Projection, SequenceForward, lstm_sequence_forward};
 pub use lstm_step_backward::{StepBackward, lstm_step_backward};
 pub use lstm_step_forward::{StepForward, lstm_step_forward};
 pub use matmul::{Product, column_sums, matmul, row_sums};

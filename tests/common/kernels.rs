@@ -177,11 +177,21 @@ fn check_walkers(
     what: String,
 ) {
     let panels = dispatch.constant("PACKED") != 0.0 || dispatch.constant("INPUT") != 0.0;
+    let projected = dispatch.constant("PROJECTION") != 0.0;
     let takes = |walker: Walker| match walker {
-        Walker::Rows => true,
+        // On the CPU the variants are all one.
+        Walker::Rows => !projected || device.limits().executor == Executor::Cpu,
         _ => !panels && hidden <= walker.units() && walker.runs(&device.limits()),
     };
-    for &walker in walkers.iter().filter(|&&walker| takes(walker)) {
+    // Of each kind the smallest, and of some all.
+    let smallest = |walker: Walker| {
+        let fits = |&&other: &&Walker| {
+            let kinds = [walker, other].map(|walker| std::mem::discriminant(&walker));
+            kinds[0] == kinds[1] && other.rows() == walker.rows() && hidden <= other.units()
+        };
+        walkers.iter().filter(fits).all(|other| walker.units() <= other.units())
+    };
+    for &walker in walkers.iter().filter(|&&w| takes(w) && (smallest(w) || hidden % 4 == 3)) {
         let dispatch = with_walker(dispatch.clone(), walker);
         launch.clone().check(device, dispatch, format!("{walker:?}, {what}"));
     }
@@ -315,12 +325,12 @@ fn walk_shapes() -> impl Iterator<Item = (usize, usize, usize)> {
 fn recurrent_weights(
     launch: &mut Launch,
     directions: usize,
-    hidden: usize,
+    (terms, hidden): (usize, usize),
     (packed, transpose): (bool, bool),
 ) -> (Range, Vec<usize>) {
-    let std = 2.0 / (hidden as f32).sqrt();
+    let std = 2.0 / (terms as f32).sqrt();
     parts(launch, directions, |d| {
-        let weights = normal(4 * hidden * hidden, std, 1 + d);
+        let weights = normal(4 * terms * hidden, std, 1 + d);
         if !packed {
             return weights;
         }
@@ -331,6 +341,25 @@ fn recurrent_weights(
         let mut out = vec![POISON; panels.len()];
         reference::pack_panels(&panels, &weights, &mut out);
         out
+    })
+}
+
+/// A projection's weights for each direction, `[H, P]`, rows filled up to quads; a little where there is
+/// none.
+fn projection_weights(
+    launch: &mut Launch,
+    directions: usize,
+    (hidden, projection): (usize, Option<usize>),
+) -> (Range, Vec<usize>) {
+    let features = projection.unwrap_or(1);
+    let row = features.next_multiple_of(4);
+    let std = 1.0 / (hidden as f32).sqrt();
+    parts(launch, directions, |d| {
+        let mut weights = normal(hidden * row, std, 101 + d);
+        for filled in weights.chunks_mut(row) {
+            filled[features..].fill(0.0);
+        }
+        weights
     })
 }
 
@@ -360,28 +389,35 @@ pub fn pack_panels(device: &Device) {
 pub fn lstm_sequence_forward(device: &Device) {
     for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
         for (directions, padded, packed, keep) in walks(i) {
-            walk_forward(device, (batch, hidden, steps), (directions, padded, packed, keep), None);
+            let flags = (directions, padded, packed, keep);
+            walk_forward(device, (batch, hidden, steps), flags, None, None);
+            let projection = 1 + (hidden / 2 + i) % hidden;
+            if !packed && projection < hidden && hidden <= 64 {
+                walk_forward(device, (batch, hidden, steps), flags, None, Some(projection));
+            }
             if packed {
                 let input = 1 + (i + directions) % 9 * 4;
-                let flags = (directions, padded, packed, keep);
-                walk_forward(device, (batch, hidden, steps), flags, Some(input));
+                walk_forward(device, (batch, hidden, steps), flags, Some(input), None);
             }
         }
     }
 }
 
-/// With an input, its share of the gates is made on the way.
+/// With an input, its share of the gates is made on the way; with a projection, hidden states have as
+/// many features.
 fn walk_forward(
     device: &Device,
     (batch, hidden, steps): (usize, usize, usize),
     (directions, padded, packed, keep): (usize, bool, bool, bool),
     input: Option<usize>,
+    projection: Option<usize>,
 ) {
-    let (slot, h_row) = (batch * hidden, directions * hidden);
+    let terms = projection.unwrap_or(hidden);
+    let (slot, h_row) = (batch * hidden, directions * terms);
     let h_slot = batch * h_row;
     let mut launch = Launch::new();
     let (u, u_at) = match input {
-        None => recurrent_weights(&mut launch, directions, hidden, (packed, false)),
+        None => recurrent_weights(&mut launch, directions, (terms, hidden), (packed, false)),
         Some(input) => {
             let rows = input + 1 + hidden;
             let std = 2.0 / (rows as f32).sqrt();
@@ -410,24 +446,38 @@ fn walk_forward(
         if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
     });
     let padding = lengths(&mut launch, batch, padded);
+    let (w, w_at) = projection_weights(&mut launch, directions, (hidden, projection));
+    // A row that has ended leaves what stands there.
+    let (z, z_at) = parts(&mut launch, directions, |d| normal(slot * steps, 0.7, 91 + d));
     let at = |d: usize| kernels::lstm_sequence_forward::At {
         back: d == 1,
         // Some rows end before the walk, some in it, some not at all.
         t: if d == 0 { 3 } else { 2 + steps },
         u: u_at[d],
         gates: gates_at[d] + d * (steps - 1) * 4 * slot,
-        h_prev: d * ((steps + 1) * h_slot + hidden),
+        h_prev: d * ((steps + 1) * h_slot + terms),
         c_prev: c_at[d] + d * steps * slot,
         x: x.as_ref().map_or(0, |(_, at)| at[d] + d * (steps - 1) * x_slot),
+        w: w_at[d],
+        z: z_at[d] + d * (steps - 1) * slot,
     };
-    let shape =
-        kernels::lstm_sequence_forward::Shape { batch, hidden, steps, h_row, packed, input, keep };
+    let shape = kernels::lstm_sequence_forward::Shape {
+        batch,
+        hidden,
+        steps,
+        h_row,
+        projection,
+        packed,
+        input,
+        keep,
+    };
     let x = x.as_ref().map(|(range, _)| *range);
-    let bound = kernels::lstm_sequence_forward::Bindings { u, x, gates, h: h.range, c };
+    let w = projection.map(|_| w);
+    let bound = kernels::lstm_sequence_forward::Bindings { u, x, gates, h: h.range, c, w, z };
     let dispatch =
         kernels::lstm_sequence_forward::dispatch(&shape, &bound, both(at, directions), padding);
     let what = format!(
-        "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}"
+        "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}, projection {projection:?}"
     );
     use kernels::lstm_sequence_forward::{WALKERS, with_walker};
     check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
@@ -436,51 +486,84 @@ fn walk_forward(
 pub fn lstm_sequence_backward(device: &Device) {
     for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
         for (directions, padded, packed, incoming) in walks(i) {
-            let (slot, dy_row) = (batch * hidden, directions * hidden + i % 2);
-            let before = usize::from(incoming);
-            let mut launch = Launch::new();
-            let (w, w_at) = recurrent_weights(&mut launch, directions, hidden, (packed, true));
-            let (c, c_at) =
-                parts(&mut launch, directions, |d| normal(slot * (steps + 1), 1.0, 31 + d));
-            let dy = launch.buffer(normal(steps * batch * dy_row, 1.0, 41), 0);
-            // Gradients where a step ran before the walk, activated gates elsewhere.
-            let (gates, gates_at) = parts(&mut launch, directions, |d| {
-                let given = normal(4 * slot * before, 0.5, 51 + d);
-                let rest = gates(4 * slot * steps, 55 + d);
-                if d == 0 { [rest, given].concat() } else { [given, rest].concat() }
-            });
-            let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, 1.0, 61 + d));
-            let padding = lengths(&mut launch, batch, padded);
-            // Of the forward direction, the walk is back.
-            let last = steps - 1;
-            let at = |d: usize| kernels::lstm_sequence_backward::At {
-                back: d == 0,
-                t: if d == 0 { 3 + last } else { 3 },
-                w: w_at[d],
-                gates: gates_at[d] + if d == 0 { last } else { before } * 4 * slot,
-                c: c_at[d] + if d == 0 { steps * slot } else { 0 },
-                dy: d * hidden + if d == 0 { last } else { 0 } * batch * dy_row,
-                dc: dc_at[d],
-            };
-            let shape = kernels::lstm_sequence_backward::Shape {
-                batch,
-                hidden,
-                steps,
-                dy_row,
-                packed,
-                incoming,
-            };
-            let dy = ((i + directions) % 4 != 0).then_some(dy.range);
-            let bound = kernels::lstm_sequence_backward::Bindings { w, c, dy, gates, dc };
-            let at = both(at, directions);
-            let dispatch = kernels::lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
-            let what = format!(
-                "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}"
-            );
-            use kernels::lstm_sequence_backward::{WALKERS, with_walker};
-            check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
+            let flags = (directions, padded, packed, incoming);
+            walk_backward(device, i, (batch, hidden, steps), flags, None);
+            let projection = 1 + (hidden / 2 + i) % hidden;
+            if !packed && projection < hidden && hidden <= 64 {
+                walk_backward(device, i, (batch, hidden, steps), flags, Some(projection));
+            }
         }
     }
+}
+
+fn walk_backward(
+    device: &Device,
+    i: usize,
+    (batch, hidden, steps): (usize, usize, usize),
+    (directions, padded, packed, incoming): (usize, bool, bool, bool),
+    projection: Option<usize>,
+) {
+    let terms = projection.unwrap_or(hidden);
+    let (slot, dy_row) = (batch * hidden, directions * hidden + i % 2);
+    let before = usize::from(incoming);
+    let mut launch = Launch::new();
+    let (w, w_at) = recurrent_weights(&mut launch, directions, (terms, hidden), (packed, true));
+    let (c, c_at) = parts(&mut launch, directions, |d| normal(slot * (steps + 1), 1.0, 31 + d));
+    let dy = launch.buffer(normal(steps * batch * dy_row, 1.0, 41), 0);
+    // Gradients where a step ran before the walk, activated gates elsewhere.
+    let (gates, gates_at) = parts(&mut launch, directions, |d| {
+        let given = normal(4 * slot * before, 0.5, 51 + d);
+        let rest = gates(4 * slot * steps, 55 + d);
+        if d == 0 { [rest, given].concat() } else { [given, rest].concat() }
+    });
+    let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, 1.0, 61 + d));
+    let padding = lengths(&mut launch, batch, padded);
+    let (weights, weights_at) = projection_weights(&mut launch, directions, (hidden, projection));
+    let p_row = terms.next_multiple_of(4);
+    let (dp, dp_at) = parts(&mut launch, directions, |d| {
+        let mut dp = normal(steps * batch * p_row, 1.0, 111 + d);
+        dp.chunks_mut(p_row).for_each(|row| row[terms..].fill(0.0));
+        dp
+    });
+    // Of the forward direction, the walk is back.
+    let last = steps - 1;
+    let at = |d: usize| kernels::lstm_sequence_backward::At {
+        back: d == 0,
+        t: if d == 0 { 3 + last } else { 3 },
+        w: w_at[d],
+        gates: gates_at[d] + if d == 0 { last } else { before } * 4 * slot,
+        c: c_at[d] + if d == 0 { steps * slot } else { 0 },
+        dy: d * hidden + if d == 0 { last } else { 0 } * batch * dy_row,
+        dc: dc_at[d],
+        projection: weights_at[d],
+        dp: dp_at[d] + if d == 0 { last } else { 0 } * batch * p_row,
+    };
+    let shape = kernels::lstm_sequence_backward::Shape {
+        batch,
+        hidden,
+        steps,
+        dy_row,
+        projection,
+        packed,
+        incoming,
+    };
+    let dy = (projection.is_none() && (i + directions) % 4 != 0).then_some(dy.range);
+    let bound = kernels::lstm_sequence_backward::Bindings {
+        w,
+        c,
+        dy,
+        gates,
+        dc,
+        projection: projection.map(|_| weights),
+        dp,
+    };
+    let at = both(at, directions);
+    let dispatch = kernels::lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
+    let what = format!(
+        "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}, projection {projection:?}"
+    );
+    use kernels::lstm_sequence_backward::{WALKERS, with_walker};
+    check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
 }
 
 pub fn lstm_step_backward(device: &Device) {
