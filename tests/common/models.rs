@@ -343,9 +343,10 @@ pub fn lockstep_finds_a_broken_kernel(device: &Device) {
     }
     // On the CPU: the twin, and then a sign.
     row.fast = Some(|call: Call<'_, '_, f32>| {
-        let twin = gatefold::kernels::table()[call.dispatch.kernel].twin;
-        twin(Call { dispatch: call.dispatch, args: &mut *call.args });
-        if let Some(Arg::Write(dc)) = call.args.last_mut() {
+        let row = &gatefold::kernels::table()[call.dispatch.kernel];
+        (row.twin)(Call { dispatch: call.dispatch, args: &mut *call.args });
+        let dc = row.bindings.iter().position(|binding| binding.name == "dc").unwrap();
+        if let Arg::Write(dc) = &mut call.args[dc] {
             dc[0] = -dc[0];
         }
     });
