@@ -1,6 +1,5 @@
 //! Everything that `torch.nn.LSTM` does, against the f64 reference.
 
-
 use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape, Tier};
