@@ -1,7 +1,7 @@
 //! The kernel that is a whole training step.
 
 use gatefold::command::{Dispatch, Executor, Limits, Tier};
-use gatefold::kernels::training_step::{LANES, Operands, Shape, dispatch};
+use gatefold::kernels::training_step::{LANES, Operands, Shape, dispatch, iterations};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{
     Bias, Head, Objective, ParameterTable, Plan, Sequences, StackShape, TrainingOptions, Update,
@@ -151,6 +151,12 @@ pub fn training_step(device: &Device) {
         let what = format!("case {i}, {} invocations, {:?}", LANES[variant], case.step);
         launch.check(device, dispatch, what);
     }
+    // As many loop iterations as llvmpipe lets an invocation run, nearly.
+    let case = Case::new(3, [580, 1, 1, 8]);
+    let counted = iterations(&case.step, LANES[0]);
+    assert!((60_000..=65_535).contains(&counted), "{counted} iterations");
+    let (launch, dispatch) = case.launch(0);
+    launch.check(device, dispatch, "a long loop".to_owned());
     for variant in 0..LANES.len() {
         leaves_alone(device, variant);
         names_what_is_bad(device, variant);

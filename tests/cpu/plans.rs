@@ -45,13 +45,20 @@ fn a_small_training_step_is_one_launch() {
     let call = Sequences::new(4, 1);
     let llvmpipe = Limits { software: true, loop_budget: Some(65_000), ..Limits::WEBGPU };
     let toy = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
-    for limits in [Limits::WEBGPU, llvmpipe] {
+    let forced = Limits { tier: Some(Tier::Fused), ..llvmpipe };
+    let asked = "fused (as asked for)";
+    let cases = [
+        (llvmpipe, "fused (the launches that it saves take longer than one workgroup)"),
+        (forced, asked),
+        (Limits { tier: Some(Tier::Fused), ..Limits::WEBGPU }, asked),
+    ];
+    for (limits, said) in cases {
         let plan = Plan::training(&toy, &call, &options, &limits).unwrap();
         fits(&plan, &limits);
         reads_what_is_written(&plan, &["params", "moment_0", "moment_1", "status", "feed"]);
         assert_eq!((plan.tier, plan.program.dispatches().count()), (Tier::Fused, 1), "{plan}");
         assert_eq!(count(&plan, "training_step"), 1);
-        assert!(plan.to_string().contains("tier: fused (the launches that it saves"), "{plan}");
+        assert!(plan.to_string().contains(&format!("tier: {said}")), "{plan}");
         // What the host writes lies as in the usual plan.
         let fed = |name: &str| plan.program.part(name).map(|part| (part.start, part.len));
         assert_eq!(fed("x"), Some((0, 4)));
@@ -66,7 +73,10 @@ fn a_small_training_step_is_one_launch() {
         assert_eq!(len(&plan), len(&usual));
     }
 
-    let forced = Limits { tier: Some(Tier::Fused), ..llvmpipe };
+    // On a GPU it has to be asked for.
+    let plan = Plan::training(&toy, &call, &options, &Limits::WEBGPU).unwrap();
+    assert_eq!(count(&plan, "training_step"), 0);
+
     let refused = |shape: StackShape, call: Sequences, options: TrainingOptions, why: &str| {
         let free = Plan::training(&shape, &call, &options, &llvmpipe).unwrap();
         assert_eq!(count(&free, "training_step"), 0, "{free}");
