@@ -295,7 +295,7 @@ fn cases(tile: Tile) -> Vec<Case> {
         let tensors = [4 * input * hidden, 4 * hidden * hidden, 4 * hidden, hidden, 1];
         let starts: Vec<usize> = tensors
             .iter()
-            .scan(0, |len, tensor| {
+            .scan(0_usize, |len, tensor| {
                 let start = *len;
                 *len = (start + tensor).next_multiple_of(GROUP_BLOCK);
                 Some(start)
