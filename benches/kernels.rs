@@ -11,8 +11,8 @@ use gatefold::Device;
 use gatefold::command::{BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
 use gatefold::kernels::{
-    self, Directions, Padding, View, lstm_sequence_backward, lstm_sequence_forward,
-    lstm_step_backward, lstm_step_forward,
+    self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
+    lstm_step_backward, lstm_step_forward, training_step,
 };
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
@@ -253,7 +253,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let bytes = |elements: usize| Throughput::Bytes(4 * (elements * len) as u64);
 
     let mut b = new();
-    let row = AdamSettings {
+    let adam_row = AdamSettings {
         common,
         one_minus_beta1: 0.1,
         beta2: 0.999,
@@ -261,7 +261,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         eps: 1e-8,
         root_correction: 0.5,
     };
-    let (settings, groups, status) = usual(&mut b, row.row());
+    let (settings, groups, status) = usual(&mut b, adam_row.row());
     let [g, p, m, v] = [(); 4].map(|()| b.buffer(len));
     let operands = kernels::adam::Operands { settings, groups, status, g, p, m, v };
     let launch = kernels::adam::dispatch(len, &operands);
@@ -313,6 +313,62 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = kernels::clip_scale::dispatch(chunks, &operands);
     let moved = Throughput::Bytes(8 * chunks as u64);
     cases.push(b.case("clip_scale", format!("{chunks} chunks"), moved, launch));
+
+    for [steps, batch, input, hidden] in [[4, 1, 1, 1], [10, 16, 5, 8]] {
+        let tensors = [4 * input * hidden, 4 * hidden * hidden, 4 * hidden, hidden, 1];
+        let starts: Vec<usize> = tensors
+            .iter()
+            .scan(0_usize, |len, tensor| {
+                let start = *len;
+                *len = (start + tensor).next_multiple_of(GROUP_BLOCK);
+                Some(start)
+            })
+            .collect();
+        let step = training_step::Shape {
+            steps,
+            batch,
+            input,
+            hidden,
+            outputs: 1,
+            every: false,
+            len: starts[4] + GROUP_BLOCK,
+            x: Strides::time_major(batch, input),
+            w: starts[0],
+            u: starts[1],
+            biases: vec![starts[2]],
+            head: Some((starts[3], starts[4])),
+            loss: Pointwise::Squared,
+            norm: true,
+        };
+        let mut b = new();
+        let [target, scale, said, settings] = step.fed();
+        let mut fed = vec![0.5; step.fed_len()];
+        fed[target..scale].fill(1.0);
+        fed[scale] = 1.0 / step.predictions() as f32;
+        fed[said..settings].copy_from_slice(&[0.0, f32::MAX, policy::SKIP, 0.0]);
+        fed[settings..].copy_from_slice(&adam_row.row());
+        let fed = b.given(fed).range;
+        // Weights of less than 1 in all, so that gates are no constants; padding is zero.
+        let mut weights = vec![0.0; step.len];
+        for (start, len) in starts.iter().zip(tensors) {
+            weights[*start..start + len].fill(0.5 / hidden as f32);
+        }
+        let operands = training_step::Operands {
+            fed,
+            params: b.given(weights).range,
+            grads: b.given(vec![0.0; step.len]).range,
+            m: b.given(vec![0.0; step.len]).range,
+            v: b.given(vec![0.1; step.len]).range,
+            status: b.given(vec![0.0; status::LEN]).range,
+            loss: b.buffer(1).range,
+            scratch: b.buffer(step.scratch_len()).range,
+        };
+        let variant = usize::from(tile == Tile::Workgroup);
+        let launch = training_step::dispatch(&step, variant, &operands);
+        let flop = Throughput::Elements(2 * step.work());
+        let shape = format!("T {steps}, B {batch}, I {input}, H {hidden}");
+        cases.push(b.case("training_step", shape, flop, launch));
+    }
 
     let (steps, batch, width) = (128, 64, 128);
     let shape = format!("{steps} x {batch} x {width}");

@@ -26,12 +26,6 @@
 // Version 2: an element an invocation; what changes from step to step comes from buffers, so that
 // one recorded launch serves every step and all groups.
 
-const ONE_MINUS_BETA1 = 5u;
-const BETA2 = 6u;
-const ONE_MINUS_BETA2 = 7u;
-const EPS = 8u;
-const ROOT_CORRECTION = 9u;
-
 struct Params {
     len: u32,
     start: u32,
@@ -59,13 +53,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let at = params.start + id.x;
-    let kept = settings[row + KEEP] * p[at];
-    let gradient = gradient_of(row, g[at], kept);
-    let first = m[at] + settings[row + ONE_MINUS_BETA1] * (gradient - m[at]);
-    let square = settings[row + ONE_MINUS_BETA2] * gradient * gradient;
-    let second = settings[row + BETA2] * v[at] + square;
-    m[at] = first;
-    v[at] = second;
-    let denominator = sqrt(second) / settings[row + ROOT_CORRECTION] + settings[row + EPS];
-    p[at] = kept - settings[row + RATE] * first / denominator;
+    var own: AdamSettings;
+    own.rate = settings[row + RATE];
+    own.weight_decay = settings[row + WEIGHT_DECAY];
+    own.keep = settings[row + KEEP];
+    own.clip_value = settings[row + CLIP_VALUE];
+    own.one_minus_beta1 = settings[row + ONE_MINUS_BETA1];
+    own.beta2 = settings[row + BETA2];
+    own.one_minus_beta2 = settings[row + ONE_MINUS_BETA2];
+    own.eps = settings[row + EPS];
+    own.root_correction = settings[row + ROOT_CORRECTION];
+    own.scale = status[params.status_start + STATUS_SCALE];
+    let after = adam_step(own, g[at], AdamElement(p[at], m[at], v[at]));
+    p[at] = after.p;
+    m[at] = after.m;
+    v[at] = after.v;
 }

@@ -23,11 +23,7 @@
 //
 // Version 1: an invocation takes every 256th chunk, a tree joins the sums; invocation 0 decides.
 
-const MAX_NORM = 1u;
-const POLICY = 2u;
-
-const POLICY_SKIP = 1.0;
-const POLICY_ERROR = 2.0;
+const SUM_LANES = 256u;
 
 struct Params {
     chunks: u32,
@@ -45,53 +41,15 @@ struct Params {
 
 var<workgroup> first_bad: atomic<u32>;
 
-// Says what was bad: of gradients, chunk `c`.
-fn record(kind: f32, c: u32) {
-    let at = params.status_start;
-    status[at + STATUS_KIND] = kind;
-    status[at + STATUS_CHUNK] = 0.0;
-    status[at + STATUS_OFFSET] = 0.0;
-    if kind == KIND_GRADIENT {
-        status[at + STATUS_CHUNK] = f32(c);
-        status[at + STATUS_OFFSET] = partials[params.partials_start + 2u * c + 1u];
-    }
-}
-
-fn decide(norm: f32, bad_chunk: u32) {
-    let at = params.status_start;
-    let max_norm = scalars[params.scalars_start + MAX_NORM];
-    let share = max_norm / (norm + 1e-6);
-    // The smaller of two may not be the NaN.
-    let scale = select(min(1.0, share), norm, is_nan(norm));
-    status[at + STATUS_SCALE] = select(scale, 1.0, max_norm >= UNBOUNDED);
-    status[at + STATUS_NORM] = norm;
-
-    var kind = KIND_NONE;
-    if bad_chunk < params.chunks {
-        kind = KIND_GRADIENT;
-    }
+fn found(bad_chunk: u32) -> Bad {
     if !is_finite(loss[params.loss_start]) {
-        kind = KIND_LOSS;
+        return Bad(KIND_LOSS, 0.0, 0.0);
     }
-    let policy = scalars[params.scalars_start + POLICY];
-    var applied = 1.0;
-    if policy == POLICY_SKIP && kind != KIND_NONE {
-        record(kind, bad_chunk);
-        status[at + STATUS_SKIPPED] += 1.0;
-        applied = 0.0;
+    if bad_chunk < params.chunks {
+        let offset = partials[params.partials_start + 2u * bad_chunk + 1u];
+        return Bad(KIND_GRADIENT, f32(bad_chunk), offset);
     }
-    if policy == POLICY_ERROR {
-        if status[at + STATUS_HALTED] == 0.0 && kind != KIND_NONE {
-            record(kind, bad_chunk);
-            status[at + STATUS_HALTED] = 1.0;
-            status[at + STATUS_SINCE] = 0.0;
-        }
-        if status[at + STATUS_HALTED] != 0.0 {
-            status[at + STATUS_SINCE] += 1.0;
-            applied = 0.0;
-        }
-    }
-    status[at + STATUS_APPLY] = applied;
+    return Bad(KIND_NONE, 0.0, 0.0);
 }
 
 @compute @workgroup_size(256)
@@ -112,6 +70,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     atomicMin(&first_bad, bad);
     let total = workgroup_sum(lane, sum);
     if lane == 0u {
-        decide(sqrt(total), atomicLoad(&first_bad));
+        let max_norm = scalars[params.scalars_start + MAX_NORM];
+        let policy = scalars[params.scalars_start + POLICY];
+        decide(params.status_start, sqrt(total), max_norm, policy, found(atomicLoad(&first_bad)));
     }
 }

@@ -18,6 +18,8 @@
 // Version 1: an invocation takes every 256th element of its chunk, a tree joins the sums; the
 // smallest of integers is the same in any order.
 
+const SUM_LANES = 256u;
+
 struct Params {
     len: u32,
     first_chunk: u32,

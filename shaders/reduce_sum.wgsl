@@ -15,6 +15,8 @@
 
 override ACCUMULATE: bool = false;
 
+const SUM_LANES = 256u;
+
 struct Params {
     len: u32,
     chunk: u32,

@@ -104,9 +104,11 @@ pub(crate) fn copy_in(
     given: &[(Given<'_>, &str)],
 ) {
     for (given, name) in given {
-        if let Some(to) = session.known(name).as_wgpu() {
+        let (to, start) = session.known_part(name);
+        if let Some(to) = to.as_wgpu() {
             let (from, size) = (given.slice.buffer(), 4 * given.len as u64);
-            encoder.copy_buffer_to_buffer(from, given.slice.offset(), to, 0, Some(size));
+            let (offset, start) = (given.slice.offset(), 4 * start as u64);
+            encoder.copy_buffer_to_buffer(from, offset, to, start, Some(size));
         }
     }
 }

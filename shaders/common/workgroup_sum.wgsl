@@ -1,6 +1,5 @@
-// The sum of one value an invocation over a workgroup of 256, in a fixed order: a tree.
-
-const SUM_LANES = 256u;
+// The sum of one value an invocation over a workgroup of SUM_LANES, a power of two that the kernel
+// says, in a fixed order: a tree.
 
 var<workgroup> sum_lanes: array<f32, SUM_LANES>;
 

@@ -271,6 +271,8 @@ pub struct Program {
     /// weights in the order in which they are read. An executor may leave them out as long as nobody has
     /// written the buffers that they read and write.
     pub prepare: usize,
+    /// Names of parts of buffers, where several things lie in one.
+    parts: Vec<(String, Range)>,
     /// What the program was when it was found to keep to its ranges.
     trusted: Option<u64>,
 }
@@ -293,6 +295,8 @@ pub enum Tier {
     Step,
     /// A launch runs a timestep of each layer of a stack, a layer one timestep behind the one below.
     Wavefront,
+    /// A launch runs a whole training step.
+    Fused,
 }
 
 impl fmt::Display for Tier {
@@ -301,6 +305,7 @@ impl fmt::Display for Tier {
             Tier::Sequence => "sequence",
             Tier::Step => "step",
             Tier::Wavefront => "wavefront",
+            Tier::Fused => "fused",
         })
     }
 }
@@ -309,11 +314,11 @@ impl FromStr for Tier {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Tier> {
-        let all = [Tier::Sequence, Tier::Step, Tier::Wavefront];
+        let all = [Tier::Sequence, Tier::Step, Tier::Wavefront, Tier::Fused];
         all.into_iter().find(|tier| tier.to_string() == name).ok_or_else(|| Error::Value {
             operation: "Tier::from_str",
             name: "tier".to_owned(),
-            expected: "sequence, step or wavefront".to_owned(),
+            expected: "sequence, step, wavefront or fused".to_owned(),
             got: format!("{name:?}"),
         })
     }
@@ -398,6 +403,17 @@ impl Program {
         self.buffers.iter().position(|b| b.name == name).map(|i| BufferId(i as u32))
     }
 
+    /// Gives a part of a buffer a name of its own.
+    pub(crate) fn name_part(&mut self, name: &str, part: Range) {
+        self.parts.push((name.to_owned(), part));
+    }
+
+    /// What has that name: a whole buffer, or a part of one.
+    pub fn part(&self, name: &str) -> Option<Range> {
+        let part = self.parts.iter().find(|(own, _)| own == name).map(|(_, part)| *part);
+        self.buffer(name).map(|buffer| self.whole(buffer)).or(part)
+    }
+
     /// The description of a buffer.
     pub fn spec(&self, id: BufferId) -> &BufferSpec {
         &self.buffers[id.0 as usize]
@@ -434,7 +450,7 @@ impl Program {
     }
 
     /// The program as one whose launches keep to the ranges that they bind, as long as nobody changes it:
-    /// this crate's kernels then run without wgpu's checks. Plans are such programs.
+    /// this crate's kernels then run unchecked. Plans are such programs.
     ///
     /// # Safety
     /// With what its block of constants says, no launch may touch an element outside its ranges, or

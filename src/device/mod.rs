@@ -83,7 +83,7 @@ macro_rules! on {
 impl Device {
     /// The device that `GATEFOLD_DEVICE` names (see [`Device::named`]); without it, the best
     /// hardware GPU, else the CPU. `GATEFOLD_TIER` says how it cuts loops over time (see
-    /// [`Device::with_tier`]): `sequence`, `step` or `wavefront`.
+    /// [`Device::with_tier`]): `sequence`, `step`, `wavefront` or `fused`.
     ///
     /// # Errors
     /// [`Error::NoDevice`] where no device answers to the name; [`Error::Gpu`] where the driver

@@ -225,6 +225,19 @@ impl Session {
         self.program.buffer(name).map(|id| self.buffer(id))
     }
 
+    /// The buffer that holds what has that name, which the plan is known to have, and where it starts.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn known_part(&self, name: &str) -> (Buffer, usize) {
+        let part = self.part_if(name);
+        part.unwrap_or_else(|| panic!("the plan has nothing named `{name}`"))
+    }
+
+    /// The same, where the plan has it.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn part_if(&self, name: &str) -> Option<(Buffer, usize)> {
+        self.program.part(name).map(|part| (self.buffer(part.buffer), part.start))
+    }
+
     /// The buffer of that name, which the plan is known to have.
     pub(crate) fn known(&self, name: &str) -> Buffer {
         let id = self.program.buffer(name);

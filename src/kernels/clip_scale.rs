@@ -84,6 +84,7 @@ pub fn row() -> Kernel {
             concat!(
                 include_str!("../../shaders/common/finite.wgsl"),
                 include_str!("../../shaders/common/status.wgsl"),
+                include_str!("../../shaders/common/decide.wgsl"),
                 include_str!("../../shaders/common/workgroup_sum.wgsl"),
                 include_str!("../../shaders/clip_scale.wgsl")
             ),

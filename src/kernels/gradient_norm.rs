@@ -149,6 +149,7 @@ pub fn row() -> Kernel {
             "tree",
             concat!(
                 include_str!("../../shaders/common/finite.wgsl"),
+                include_str!("../../shaders/common/settings.wgsl"),
                 include_str!("../../shaders/common/groups.wgsl"),
                 include_str!("../../shaders/common/status.wgsl"),
                 include_str!("../../shaders/common/workgroup_sum.wgsl"),

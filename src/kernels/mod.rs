@@ -28,6 +28,7 @@ pub mod reduce_sum;
 pub mod rmsprop;
 pub mod sgd;
 pub mod softmax;
+pub mod training_step;
 
 use std::sync::LazyLock;
 
@@ -84,6 +85,8 @@ pub const PACK_PANELS: KernelId = KernelId(21);
 pub const LSTM_SEQUENCE_FORWARD: KernelId = KernelId(22);
 /// `lstm_sequence_backward` in the [`table`].
 pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
+/// `training_step` in the [`table`].
+pub const TRAINING_STEP: KernelId = KernelId(24);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -117,6 +120,7 @@ fn rows() -> KernelTable {
         pack_panels::row(),
         lstm_sequence_forward::row(),
         lstm_sequence_backward::row(),
+        training_step::row(),
     ])
 }
 

@@ -126,6 +126,7 @@ pub fn row() -> Kernel {
                 include_str!("../../shaders/common/activations.wgsl"),
                 include_str!("../../shaders/common/workgroup_sum.wgsl"),
                 include_str!("../../shaders/common/lengths.wgsl"),
+                include_str!("../../shaders/common/pointwise.wgsl"),
                 include_str!("../../shaders/pointwise_loss.wgsl")
             ),
             [256, 1, 1],

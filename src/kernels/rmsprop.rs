@@ -145,8 +145,10 @@ pub fn row() -> Kernel {
             "flat",
             concat!(
                 include_str!("../../shaders/common/finite.wgsl"),
+                include_str!("../../shaders/common/settings.wgsl"),
                 include_str!("../../shaders/common/groups.wgsl"),
                 include_str!("../../shaders/common/status.wgsl"),
+                include_str!("../../shaders/common/clipping.wgsl"),
                 include_str!("../../shaders/common/optimizer.wgsl"),
                 include_str!("../../shaders/rmsprop.wgsl")
             ),

@@ -1,8 +1,10 @@
 //! What a training step is fed with, and the loss.
 
 use super::workspace::{Place, Planner};
-use super::{Answer, Encoding, Head, LOSS_SLOTS, Objective, TrainingOptions};
-use crate::command::{BufferId, Executor, Operation, Owner, Range};
+use super::{
+    Answer, Encoding, Head, LOSS_SLOTS, Objective, Sequences, StackShape, TrainingOptions,
+};
+use crate::command::{BufferId, Executor, Limits, Operation, Owner, Range};
 use crate::kernels::{
     View, accuracy, argmax, cross_entropy_loss, pointwise_loss, reduce_sum, softmax,
 };
@@ -17,6 +19,27 @@ const FEED_ELEMENTS: usize = 4 << 20;
 /// Floating-point operations of one submission, about: a slow GPU takes a quarter of a second,
 /// well below what a driver's watchdog allows.
 const SUBMIT_FLOP: usize = 50_000_000_000;
+
+/// How many runs the host may prepare, of `len` elements each.
+pub(super) fn feed_slots(
+    shape: &StackShape,
+    sequences: &Sequences,
+    len: usize,
+    limits: &Limits,
+) -> usize {
+    // A training step: forward, and twice that backward.
+    let terms = shape.features().saturating_add(shape.state());
+    let units = 4 * shape.layers * shape.directions() * shape.hidden;
+    let head = shape.features().saturating_mul(shape.outputs());
+    let weights = units.saturating_mul(terms.saturating_add(shape.input));
+    let rows = sequences.steps * sequences.batch;
+    let flop = (6 * rows).saturating_mul(weights.saturating_add(head).max(1));
+    match limits.executor {
+        Executor::Gpu => (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS),
+        // A run has ended before the host goes on.
+        Executor::Cpu => 1,
+    }
+}
 
 impl Planner<'_> {
     /// What the host writes for a run, and its way to where kernels read it.
@@ -49,18 +72,7 @@ impl Planner<'_> {
         let there = names.into_iter().filter_map(|name| self.program.buffer(name));
         let parts: Vec<Range> = there.map(|buffer| self.whole(buffer)).collect();
         let len: usize = parts.iter().map(|part| part.len).sum();
-        // A training step: forward, and twice that backward.
-        let terms = self.shape.features().saturating_add(self.shape.state());
-        let units = 4 * self.shape.layers * self.shape.directions() * self.shape.hidden;
-        let head = self.shape.features().saturating_mul(self.shape.outputs());
-        let weights = units.saturating_mul(terms.saturating_add(self.shape.input));
-        let flop =
-            (6 * self.steps * self.batch).saturating_mul(weights.saturating_add(head).max(1));
-        let slots = match self.limits.executor {
-            Executor::Gpu => (FEED_ELEMENTS / len).min(SUBMIT_FLOP / flop).clamp(1, FEED_SLOTS),
-            // A run has ended before the host goes on.
-            Executor::Cpu => 1,
-        };
+        let slots = feed_slots(&self.shape, &self.sequences, len, self.limits);
         let feed = self.ring("feed", "[all that is fed]", &[len], slots, Owner::Workspace);
         let mut start = 0;
         for to in parts {

@@ -17,6 +17,7 @@
 
 mod backward;
 mod forward;
+mod fused;
 mod loss;
 mod options;
 mod packed;
@@ -88,6 +89,14 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `losses` | `[1]` | the losses of the last [`LOSS_SLOTS`] runs; a ring, the caller's |
 /// | `correct` | `[1]` | with [`Plan::evaluation`] of classes, how many are right |
 /// | `dx_0`, `dh_0`, `dc_0` | as `x`, `h_0`, `c_0` | with [`TrainingOptions::input_gradient`] |
+///
+/// where a launch runs a whole training step ([`Tier::Fused`]) only those that are the caller's, but for
+/// `groups`, the `feed`, and parts of two buffers ([`Program::part`])
+///
+/// | name | shape | what |
+/// |---|---|---|
+/// | `fed` | as a slot of `feed` | `x`, `target`, `loss_scale`, `scalars`, `settings`, one after the other |
+/// | `step` | gates, states, `y` and its gradient | what the launch keeps |
 ///
 /// and a plan of [`Plan::gradient`] has instead of `feed`, `loss` and `losses`
 ///
@@ -196,6 +205,9 @@ impl Plan {
         let operation = "Plan::training";
         expect_prediction(operation, shape)?;
         expect_classes(operation, shape, passes(&options.objective), limits)?;
+        if let Some(plan) = fused::training(operation, shape, sequences, options, limits)? {
+            return Ok(plan);
+        }
         let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
         planner.accumulate = options.part.adds();
         planner.keep = true;

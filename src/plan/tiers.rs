@@ -89,17 +89,14 @@ impl Planner<'_> {
     }
 
     fn cut_of(&self, operation: &'static str, pass: Pass) -> Result<Cut> {
-        let refused = |tier: Tier, reason: &str| Error::Value {
-            operation,
-            name: "tier".to_owned(),
-            expected: format!("one that runs here; of this one: {reason}"),
-            got: tier.to_string(),
-        };
         let step = |reason: String| Cut { tier: Tier::Step, reason, walker: None };
         match (self.limits.tier, self.walk(pass)) {
-            (Some(tier @ Tier::Wavefront), _) => Err(refused(tier, "there is none yet")),
+            (Some(tier @ Tier::Wavefront), _) => Err(refused(operation, tier, "there is none yet")),
+            (Some(tier @ Tier::Fused), _) => {
+                Err(refused(operation, tier, "it is for training steps"))
+            }
             (Some(Tier::Step), _) => Ok(step("as asked for".to_owned())),
-            (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(tier, &why)),
+            (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(operation, tier, &why)),
             (None, Err(why)) => Ok(step(why)),
             (_, Ok(cut)) => Ok(cut),
         }
@@ -212,6 +209,16 @@ fn step_time(limits: &Limits, walker: Walker, hidden: usize, rows: usize) -> Dur
         false => workgroups.div_ceil(8) * (products / 32 + 4000),
     };
     Duration::from_nanos(nanoseconds as u64)
+}
+
+/// Why a tier that is asked for doesn't run.
+pub(super) fn refused(operation: &'static str, tier: Tier, reason: &str) -> Error {
+    Error::Value {
+        operation,
+        name: "tier".to_owned(),
+        expected: format!("one that runs here; of this one: {reason}"),
+        got: tier.to_string(),
+    }
 }
 
 /// The tiers of a plan as its headline says them.

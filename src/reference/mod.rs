@@ -35,6 +35,7 @@ mod rmsprop;
 pub mod sequence;
 mod sgd;
 mod softmax;
+mod training_step;
 
 pub use accuracy::accuracy;
 pub use adam::{AdamSettings, adam};
@@ -63,6 +64,7 @@ pub use reduce_sum::reduce_sum;
 pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
 pub use sgd::{SgdSettings, sgd};
 pub use softmax::softmax;
+pub use training_step::{TrainingBuffers, TrainingStep, training_step};
 
 /// A precision that the twins run in: `f32` or `f64`.
 pub trait Real:

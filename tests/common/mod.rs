@@ -19,6 +19,7 @@ pub mod training;
 pub mod training_faults;
 pub mod training_golden;
 pub mod training_resume;
+pub mod training_step;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
@@ -55,6 +56,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::rmsprop", optimizers::rmsprop),
     ("kernel::gradient_norm", optimizers::gradient_norm),
     ("kernel::clip_scale", optimizers::clip_scale),
+    ("kernel::training_step", training_step::training_step),
     ("optimizer::bad_gradients_under_each_policy", optimizers::bad_gradients_under_each_policy),
     ("kernel::copy_sequence", kernels::copy_sequence),
     ("kernel::copy_at_length", kernels::copy_at_length),
@@ -69,6 +71,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::every_one_has_a_test", kernels::every_one_has_a_test),
     ("kernel::gates_are_right_far_out", kernels::gates_are_right_far_out),
     ("kernel::nan_is_passed_on", kernels::nan_is_passed_on),
+    ("training_step::one_launch_equals_many", training_step::one_launch_equals_many),
     ("model::stacks_equal_the_reference", models::stacks_equal_the_reference),
     ("model::gradients_equal_the_reference", models::gradients_equal_the_reference),
     ("model::forecasters_take_either_layout", models::forecasters_take_either_layout),

@@ -61,6 +61,8 @@ on_the_cpu! {
     kernel_rmsprop: "kernel::rmsprop",
     kernel_gradient_norm: "kernel::gradient_norm",
     kernel_clip_scale: "kernel::clip_scale",
+    kernel_training_step: "kernel::training_step",
+    one_launch_is_refused: "training_step::one_launch_equals_many",
     bad_gradients_under_each_policy: "optimizer::bad_gradients_under_each_policy",
     kernel_copy_sequence: "kernel::copy_sequence",
     kernel_copy_at_length: "kernel::copy_at_length",

@@ -37,6 +37,82 @@ fn one_dispatch_a_step_forward_and_backward() {
     assert_eq!(listing.lines().filter(|l| l.contains(" adam ")).count(), 1, "{listing}");
 }
 
+/// A small training step is one launch, unless something else is asked for; the plan says why.
+#[test]
+fn a_small_training_step_is_one_launch() {
+    use gatefold::command::Tier;
+    use gatefold::plan::{Bias, Part};
+
+    let update = Some(Optimizer::from(Adam::new(0.01)).update());
+    let options = TrainingOptions { update, ..Default::default() };
+    let call = Sequences::new(4, 1);
+    let llvmpipe = Limits { software: true, loop_budget: Some(65_000), ..Limits::WEBGPU };
+    let toy = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let forced = Limits { tier: Some(Tier::Fused), ..llvmpipe };
+    let asked = "fused (as asked for)";
+    let cases = [
+        (llvmpipe, "fused (the launches that it saves take longer than one workgroup)"),
+        (forced, asked),
+        (Limits { tier: Some(Tier::Fused), ..Limits::WEBGPU }, asked),
+    ];
+    for (limits, said) in cases {
+        let plan = Plan::training(&toy, &call, &options, &limits).unwrap();
+        fits(&plan, &limits);
+        reads_what_is_written(&plan, &["params", "moment_0", "moment_1", "status", "feed"]);
+        assert_eq!((plan.tier, plan.program.dispatches().count()), (Tier::Fused, 1), "{plan}");
+        assert_eq!(count(&plan, "training_step"), 1);
+        assert!(plan.to_string().contains(&format!("tier: {said}")), "{plan}");
+        // What the host writes lies as in the usual plan.
+        let fed = |name: &str| plan.program.part(name).map(|part| (part.start, part.len));
+        assert_eq!(fed("x"), Some((0, 4)));
+        assert_eq!(fed("target"), Some((4, 1)));
+        assert_eq!(fed("loss_scale"), Some((5, 1)));
+        assert_eq!(fed("scalars"), Some((6, 4)));
+        assert_eq!(fed("settings"), Some((10, 16)));
+        let asked = Limits { tier: Some(Tier::Step), ..limits };
+        let usual = Plan::training(&toy, &call, &options, &asked).unwrap();
+        assert_eq!((usual.tier, count(&usual, "training_step")), (Tier::Step, 0));
+        let len = |plan: &Plan| plan.program.spec(plan.program.buffer("feed").unwrap()).len;
+        assert_eq!(len(&plan), len(&usual));
+    }
+
+    // On a GPU it has to be asked for.
+    let plan = Plan::training(&toy, &call, &options, &Limits::WEBGPU).unwrap();
+    assert_eq!(count(&plan, "training_step"), 0);
+
+    let refused = |shape: StackShape, call: Sequences, options: TrainingOptions, why: &str| {
+        let free = Plan::training(&shape, &call, &options, &llvmpipe).unwrap();
+        assert_eq!(count(&free, "training_step"), 0, "{free}");
+        let error = Plan::training(&shape, &call, &options, &forced).unwrap_err().to_string();
+        assert!(error.contains("fused") && error.contains(why), "{error}");
+    };
+    refused(StackShape { layers: 2, ..toy }, call, options, "one layer");
+    refused(StackShape { bidirectional: true, ..toy }, call, options, "one direction");
+    refused(toy, call.with_lengths(), options, "as long as each other");
+    refused(toy, call.with_state(), options, "begin with zero");
+    refused(
+        toy,
+        call,
+        TrainingOptions { input_gradient: true, ..options },
+        "gradient of the input",
+    );
+    refused(toy, call, TrainingOptions { part: Part::First, ..options }, "one part");
+    refused(toy, call, TrainingOptions { update: None, ..options }, "optimizer step");
+    refused(StackShape { hidden: 70, ..toy }, call, options, "16384 parameters");
+    refused(toy, Sequences::new(20_000, 1), options, "loop");
+    let error = Plan::forward(&toy, &call, &forced).unwrap_err().to_string();
+    assert!(error.contains("it is for training steps"), "{error}");
+    let cpu = Limits { tier: Some(Tier::Fused), ..Limits::CPU };
+    assert!(Plan::training(&toy, &call, &options, &cpu).is_err());
+
+    // Larger steps are many launches, unless one is asked for.
+    let larger = StackShape { hidden: 40, ..toy };
+    let call = Sequences::new(30, 16);
+    let plan = |limits| Plan::training(&larger, &call, &options, limits).unwrap();
+    assert_eq!(count(&plan(&llvmpipe), "training_step"), 0);
+    assert_eq!(count(&plan(&forced), "training_step"), 1);
+}
+
 /// The listing with times is the plain one with two more columns, and the sum.
 #[test]
 fn times_stand_beside_their_commands() {

@@ -66,6 +66,7 @@ fn ids_are_positions() {
         (kernels::PACK_PANELS, "pack_panels"),
         (kernels::LSTM_SEQUENCE_FORWARD, "lstm_sequence_forward"),
         (kernels::LSTM_SEQUENCE_BACKWARD, "lstm_sequence_backward"),
+        (kernels::TRAINING_STEP, "training_step"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

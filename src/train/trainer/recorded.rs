@@ -121,7 +121,8 @@ impl Trainer {
         if !known {
             // Every step of the shape has the same.
             let scale = loss.scale(targets as f64);
-            let written = device.write(&session.known("loss_scale"), 0, &[scale]);
+            let (to, at) = session.known_part("loss_scale");
+            let written = device.write(&to, at, &[scale]);
             written.inspect_err(|_| state.device.recorded.release())?;
         }
         record::copy_in(encoder, session, &[(x, "x"), (target, "target")]);
@@ -129,9 +130,11 @@ impl Trainer {
             let mut at = start;
             let groups = SETTINGS * (self.settings.groups.len() + 1);
             for (name, len) in [("scalars", scalars::LEN), ("settings", groups), ("key", 4)] {
-                if let Some(to) = session.known_if(name).as_ref().and_then(Buffer::as_wgpu) {
-                    let size = 4 * len as u64;
-                    encoder.copy_buffer_to_buffer(rows, 4 * at as u64, to, 0, Some(size));
+                let part = session.part_if(name);
+                let to = part.as_ref().and_then(|(buffer, to)| Some((buffer.as_wgpu()?, to)));
+                if let Some((buffer, to)) = to {
+                    let (from, to, size) = (4 * at as u64, 4 * *to as u64, 4 * len as u64);
+                    encoder.copy_buffer_to_buffer(rows, from, buffer, to, Some(size));
                     at += len;
                 }
             }
