@@ -20,6 +20,8 @@ pub mod lstm_sequence_backward;
 pub mod lstm_sequence_forward;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
+pub mod lstm_wavefront_backward;
+pub mod lstm_wavefront_forward;
 pub mod matmul;
 pub mod one_hot;
 pub mod pack_panels;
@@ -84,6 +86,10 @@ pub const PACK_PANELS: KernelId = KernelId(21);
 pub const LSTM_SEQUENCE_FORWARD: KernelId = KernelId(22);
 /// `lstm_sequence_backward` in the [`table`].
 pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
+/// `lstm_wavefront_forward` in the [`table`].
+pub const LSTM_WAVEFRONT_FORWARD: KernelId = KernelId(24);
+/// `lstm_wavefront_backward` in the [`table`].
+pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(25);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -117,6 +123,8 @@ fn rows() -> KernelTable {
         pack_panels::row(),
         lstm_sequence_forward::row(),
         lstm_sequence_backward::row(),
+        lstm_wavefront_forward::row(),
+        lstm_wavefront_backward::row(),
     ])
 }
 

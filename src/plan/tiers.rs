@@ -96,11 +96,16 @@ impl Planner<'_> {
             got: tier.to_string(),
         };
         let step = |reason: String| Cut { tier: Tier::Step, reason, walker: None };
+        if pass == Pass::Backward && self.stacked() {
+            return Ok(self.wavefront_back());
+        }
         match (self.limits.tier, self.walk(pass)) {
-            (Some(tier @ Tier::Wavefront), _) => Err(refused(tier, "there is none yet")),
+            (Some(tier @ Tier::Wavefront), _) => {
+                self.wavefront().map_err(|why| refused(tier, &why))
+            }
             (Some(Tier::Step), _) => Ok(step("as asked for".to_owned())),
             (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(tier, &why)),
-            (None, Err(why)) => Ok(step(why)),
+            (None, Err(why)) => Ok(self.faster_wavefront(pass).unwrap_or_else(|| step(why))),
             (_, Ok(cut)) => Ok(cut),
         }
     }
