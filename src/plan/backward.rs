@@ -176,7 +176,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Where the gradient of a cell state starts in `dc`, which layers share where one is done before the next.
+    /// Where the gradient of a cell state starts in `dc`, which the layers of a wavefront don't share.
     fn dc_at(&self, l: usize, d: usize) -> usize {
         let place = if self.backward_cut.tier == Tier::Wavefront { l } else { d };
         place * self.slot()

@@ -1,8 +1,8 @@
 //! Launches that run a timestep of several layers of a stack, each one timestep behind the one below.
 //!
-//! Timesteps of a layer wait for one another, and so do layers at a timestep; but a layer needs of the one
-//! below no more than the timestep that it is at. So `T` timesteps of `L` layers take `T + L - 1` launches, of
-//! up to `L` layers each. A launch binds a buffer once, so what layers have is stacked in it.
+//! Timesteps of a layer wait for one another, and so do layers at a timestep; but a layer needs no more
+//! of the one below than the timestep that it is at. So `T` timesteps of `L` layers take `T + L - 1`
+//! launches of up to `L` layers each. A launch binds a buffer once: what layers have is stacked in it.
 
 use super::Role;
 use super::forward::{GATES_OF_A_CHUNK, State};
@@ -13,23 +13,26 @@ use crate::kernels::lstm_wavefront_forward::Front;
 use crate::kernels::{Tile, lstm_wavefront_backward, lstm_wavefront_forward};
 use crate::reference::StackWeights;
 
-/// What a launch takes beside its work, in nanoseconds: on a GPU about what one waits for the one before it
-/// and starts; on a driver that computes on a CPU, as llvmpipe took it.
+// What estimates rest on.
+
+/// What a launch takes beside its work, in nanoseconds: on a GPU, waiting for the one before and starting;
+/// this is an assumption. On a driver that computes on a CPU, as llvmpipe took it.
 const LAUNCH: f64 = 5e3;
 const LAUNCH_SOFTWARE: f64 = 35e3;
 
-/// The workgroups that fill a device: about the multiprocessors of a large GPU; about the cores that a
-/// driver that computes on a CPU finds.
+/// The workgroups that fill a device: about the multiprocessors of a large GPU; the cores that llvmpipe had.
 const FULL: f64 = 128.0;
-const FULL_SOFTWARE: f64 = 4.0;
+const FULL_SOFTWARE: f64 = 2.0;
 
-/// Multiply-adds that a workgroup of a timestep makes in a nanosecond.
+/// Multiply-adds that a workgroup of a timestep makes in a nanosecond: what a slow GPU's multiprocessor is
+/// taken to make, as for walks; what a core made under llvmpipe.
 const RATE: f64 = 32.0;
-const RATE_SOFTWARE: f64 = 16.0;
+const RATE_SOFTWARE: f64 = 4.0;
 
-/// How much faster products over all timesteps are than those of a timestep, which wait for memory more.
+/// How much faster products over all timesteps are than those of a timestep, which mostly wait for memory;
+/// under llvmpipe, as they were.
 const PRODUCT_GAIN: f64 = 4.0;
-const PRODUCT_GAIN_SOFTWARE: f64 = 1.5;
+const PRODUCT_GAIN_SOFTWARE: f64 = 1.25;
 
 /// The sizes that an estimate takes.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +142,7 @@ impl Planner<'_> {
         }
         let gates = if self.keep { layers.saturating_mul(gates) } else { gates };
         let states = layers.saturating_mul(self.steps + 1).saturating_mul(slot);
-        if gates.max(states).max(self.table.len) > limits.max_binding {
+        if gates.max(states).max(self.table.len) > limits.max_binding.min(limits.max_buffer) {
             return Err("the buffers of all layers can't be bound whole".to_owned());
         }
         let most = [shape.hidden.div_ceil(8), self.batch.div_ceil(4), layers];

@@ -514,8 +514,8 @@ fn wavefronts_have_a_launch_a_diagonal() {
     for pair in order.windows(2) {
         assert!(at(pair[0]) < at(pair[1]), "{} stands before {}", pair[0], pair[1]);
     }
-    assert!(!labels.iter().any(|l| *l == "layer 1, input projection"));
-    assert!(!labels.iter().any(|l| *l == "layer 1, input gradient"));
+    assert!(!labels.contains(&"layer 1, input projection"));
+    assert!(!labels.contains(&"layer 1, input gradient"));
 
     for flags in 0..8 {
         let [lengths, state, learned_state] = [1, 2, 4].map(|f| flags & f > 0);
