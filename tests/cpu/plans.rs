@@ -581,8 +581,12 @@ fn wavefronts_are_chosen_where_they_are_faster() {
     let (deep, reason) = tier(4, 128, 4, &Limits::WEBGPU);
     assert_eq!(deep, Tier::Wavefront, "{reason}");
     assert!(reason.contains("103 launches") && reason.contains("instead of"), "{reason}");
-    // Wide: a timestep of a layer alone fills a GPU.
-    assert_eq!(tier(2, 1024, 512, &Limits::WEBGPU).0, Tier::Step);
+    // Wide: a timestep of a layer alone fills a GPU. A wavefront would be possible.
+    let most = usize::MAX >> 2;
+    let large = Limits { max_binding: most, max_buffer: most, ..Limits::WEBGPU };
+    assert_eq!(tier(2, 1024, 512, &large).0, Tier::Step);
+    let asked = Limits { tier: Some(Tier::Wavefront), ..large };
+    assert_eq!(tier(2, 1024, 512, &asked).0, Tier::Wavefront);
     // A walk needs no more than a launch a layer.
     assert_eq!(tier(4, 32, 4, &Limits::WEBGPU).0, Tier::Sequence);
     assert_eq!(tier(1, 128, 4, &Limits::WEBGPU).0, Tier::Step);
