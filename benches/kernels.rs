@@ -12,13 +12,15 @@ use gatefold::command::{BufferSpec, Command, Dispatch, Limits, Operation, Owner,
 use gatefold::gpu::Adapter;
 use gatefold::kernels::{
     self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
-    lstm_step_backward, lstm_step_forward, training_step,
+    lstm_step_backward, lstm_step_forward, lstm_wavefront_backward, lstm_wavefront_forward,
+    training_step,
 };
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
     AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
-    RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, Strides, policy, sort_tokens, status,
+    RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights, Strides, policy,
+    sort_tokens, status,
 };
 
 /// One launch and what it moves.
@@ -191,6 +193,75 @@ fn cases(limits: &Limits) -> Vec<Case> {
         None => launch,
     };
     cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
+
+    // The second timestep of the first of three layers, and what runs beside it.
+    let (batch, hidden, layers, steps) = (32, 128, 3, 3);
+    let (slot, square) = (batch * hidden, 4 * hidden * hidden);
+    let shape = format!("L {layers}, B {batch}, H {hidden}");
+    let weights = StackWeights {
+        u_first: 0,
+        w_above: square,
+        u_above: 2 * square,
+        biases: [None; 2],
+        layer: 2 * square,
+    };
+    let front = lstm_wavefront_forward::Front { layer: 0, layers, t: 2 };
+    let (gates_layer, layer) = (4 * steps * slot, (steps + 1) * slot);
+    let mut b = new();
+    let (params, gates) = (b.buffer(5 * square), b.buffer(layers * gates_layer));
+    let (h, c) = (b.buffer(layers * layer), b.buffer(layers * layer));
+    let sizes = lstm_wavefront_forward::Shape {
+        batch,
+        hidden,
+        weights,
+        keep: true,
+        gates: 0,
+        gates_layer,
+        h: 0,
+        h_layer: layer,
+        c: 0,
+        c_layer: layer,
+    };
+    let bound = lstm_wavefront_forward::Bindings {
+        weights: params.range,
+        gates: gates.range,
+        h: h.range,
+        c: c.range,
+    };
+    let launch = lstm_wavefront_forward::dispatch(&sizes, &bound, front, Padding(None));
+    let launch = lstm_wavefront_forward::with_tile(launch, tile);
+    let flop = Throughput::Elements(((2 * layers - 1) * 8 * slot * hidden) as u64);
+    cases.push(b.case("lstm_wavefront_forward", shape.clone(), flop, launch));
+
+    let mut b = new();
+    let (params, c) = (b.buffer(5 * square), b.buffer(layers * layer));
+    let (dy, gates) = (b.buffer(steps * slot), b.buffer(layers * gates_layer));
+    let dc = b.buffer(layers * slot);
+    let sizes = lstm_wavefront_backward::Shape {
+        batch,
+        hidden,
+        steps,
+        layers,
+        weights,
+        gates: 0,
+        gates_layer,
+        c: 0,
+        c_layer: layer,
+        dy: 0,
+        dc: 0,
+    };
+    let bound = lstm_wavefront_backward::Bindings {
+        weights: params.range,
+        c: c.range,
+        dy: dy.range,
+        gates: gates.range,
+        dc: dc.range,
+    };
+    let launch = lstm_wavefront_backward::dispatch(&sizes, &bound, front, Padding(None));
+    let launch = lstm_wavefront_backward::with_tile(launch, tile);
+    // Nothing ran after the first layer's last timestep, and nothing is above the top layer.
+    let flop = Throughput::Elements(((2 * layers - 2) * 8 * slot * hidden) as u64);
+    cases.push(b.case("lstm_wavefront_backward", shape, flop, launch));
 
     let (rows, columns) = (512, 2048);
     let mut b = new();

@@ -20,6 +20,8 @@ pub mod lstm_sequence_backward;
 pub mod lstm_sequence_forward;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
+pub mod lstm_wavefront_backward;
+pub mod lstm_wavefront_forward;
 pub mod matmul;
 pub mod one_hot;
 pub mod pack_panels;
@@ -87,6 +89,10 @@ pub const LSTM_SEQUENCE_FORWARD: KernelId = KernelId(22);
 pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
 /// `training_step` in the [`table`].
 pub const TRAINING_STEP: KernelId = KernelId(24);
+/// `lstm_wavefront_forward` in the [`table`].
+pub const LSTM_WAVEFRONT_FORWARD: KernelId = KernelId(25);
+/// `lstm_wavefront_backward` in the [`table`].
+pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(26);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -121,6 +127,8 @@ fn rows() -> KernelTable {
         lstm_sequence_forward::row(),
         lstm_sequence_backward::row(),
         training_step::row(),
+        lstm_wavefront_forward::row(),
+        lstm_wavefront_backward::row(),
     ])
 }
 

@@ -4,7 +4,7 @@ use super::forward::{State, said};
 use super::parameters::quads;
 use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
-use crate::command::{BufferId, Dispatch, Operation, Range};
+use crate::command::{BufferId, Dispatch, Operation, Range, Tier};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::matmul::Sums;
 use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
@@ -34,7 +34,11 @@ impl Planner<'_> {
             return;
         }
         self.workspace("dh", "[T, B, D P]", &[steps, batch, width]);
-        self.workspace("dc", "[D, B, H]", &[directions, batch, hidden]);
+        let wavefront = self.backward_cut.tier == Tier::Wavefront;
+        match wavefront {
+            true => self.workspace("dc", "[L, B, H]", &[self.shape.layers, batch, hidden]),
+            false => self.workspace("dc", "[D, B, H]", &[directions, batch, hidden]),
+        };
         if let Some(projection) = self.shape.projection {
             let size = [directions, steps, batch, quads(projection)];
             self.workspace("dp", "[D, T, B, P rounded up]", &size);
@@ -53,13 +57,20 @@ impl Planner<'_> {
             }
         }
         self.top_gradient(grads, sums);
+        if wavefront {
+            self.wavefront_backward();
+        }
         for l in (0..self.shape.layers).rev() {
-            self.layer_steps_backward(l);
+            if !wavefront {
+                self.layer_steps_backward(l);
+            }
             self.layer_weights_backward(l, grads, sums);
             if input_gradient || self.shape.learned_state {
                 self.initial_states_backward(l);
             }
-            self.layer_inputs_backward(l);
+            if l == 0 || !wavefront {
+                self.layer_inputs_backward(l);
+            }
         }
         if self.shape.learned_state {
             if self.program.buffer("fresh").is_some() {
@@ -172,6 +183,12 @@ impl Planner<'_> {
         }
     }
 
+    /// Where the gradient of a cell state starts in `dc`, which the layers of a wavefront don't share.
+    fn dc_at(&self, l: usize, d: usize) -> usize {
+        let place = if self.backward_cut.tier == Tier::Wavefront { l } else { d };
+        place * self.slot()
+    }
+
     /// Where the gradient of a direction's projected state starts in `dp`.
     pub(super) fn dp_at(&self, d: usize, t: usize) -> usize {
         (d * self.steps + t) * self.batch * quads(self.shape.state())
@@ -185,7 +202,7 @@ impl Planner<'_> {
         let (batch, features, lengths) =
             (self.batch, self.shape.features(), self.sequences.lengths);
         let (start, width) = self.state_at(State::Cell, l, d);
-        let to = Range { buffer: dc, start: d * self.slot(), len: self.slot() };
+        let to = Range { buffer: dc, start: self.dc_at(l, d), len: self.slot() };
         let Some(dc_n) = self.program.buffer("dc_n") else {
             return self.push(label, Operation::Zero(to));
         };
@@ -234,7 +251,7 @@ impl Planner<'_> {
         let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let (t, next) = (self.visit_back(d, s), self.visit_back(d, s + 1));
-                let a = Place { buffer: gates, start: self.gates_at(d, t) };
+                let a = Place { buffer: gates, start: self.gates_at(l, d, t) };
                 let b = self.required(self.params, Role::WeightHh(l, d));
                 (a, b, Place { buffer: dp, start: self.dp_at(d, next) })
             })
@@ -264,19 +281,19 @@ impl Planner<'_> {
         };
         let (w, w_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
         let (c, c_at) = windows(self.layer("c", l), slot, &|d| {
-            let (before, after) = self.c_around(d, t(d));
+            let (before, after) = self.c_around(l, d, t(d));
             vec![before, after]
         });
         // Without a projection, the product's rows are the gates of the step that ran after.
         let after = |d: usize| match (projection, s) {
             (Some(_), _) | (_, 0) => Vec::new(),
-            _ => vec![self.gates_at(d, self.visit_back(d, s - 1))],
+            _ => vec![self.gates_at(l, d, self.visit_back(d, s - 1))],
         };
         let (gates, gates_at) = windows(self.gates(l), 4 * slot, &|d| {
-            [vec![self.gates_at(d, t(d))], after(d)].concat()
+            [vec![self.gates_at(l, d, t(d))], after(d)].concat()
         });
         let each = gates_at.len() / directions.len();
-        let (dc, dc_at) = windows(self.named("dc"), slot, &|d| vec![d * slot]);
+        let (dc, dc_at) = windows(self.named("dc"), slot, &|d| vec![self.dc_at(l, d)]);
         let dy = projection.is_none().then(|| {
             let row = (batch - 1) * features + hidden;
             windows(self.named("dh"), row, &|d| vec![t(d) * batch * features + d * hidden])
@@ -319,7 +336,7 @@ impl Planner<'_> {
         let (state, features) = (self.shape.state(), self.shape.features());
         for d in 0..self.shape.directions() {
             let said = format!("layer {l}{}", said(d));
-            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(d, 0) };
+            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(l, d, 0) };
             // Both biases are added to the same sum, so their gradients are the same.
             let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
             let biases: Vec<Place> =
@@ -331,7 +348,7 @@ impl Planner<'_> {
             self.weight_gradient(&label, shape, operands, (Sums::Columns, &biases), partials);
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
-            let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(d, slot) };
+            let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(l, d, slot) };
             let to = self.required(grads, Role::WeightHh(l, d));
             let shape =
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
@@ -363,7 +380,7 @@ impl Planner<'_> {
             let (start, width) = self.state_at(State::Hidden, l, d);
             let to = Place { buffer: self.named("dh_0"), start };
             let gates = self.gates(l);
-            let mut first = Place { buffer: gates, start: self.gates_at(d, 0) };
+            let mut first = Place { buffer: gates, start: self.gates_at(l, d, 0) };
             if d == 1 && self.sequences.lengths {
                 // Where the row ends; a row without timesteps has no gates.
                 let ends = Place { buffer: self.named("ends"), start: 0 };
@@ -374,7 +391,7 @@ impl Planner<'_> {
                 self.copy_at_length(&label, Way::Gather, size, from, (row, ends), false);
                 first = ends;
             } else if d == 1 {
-                first.start = self.gates_at(d, self.steps - 1);
+                first.start = self.gates_at(l, d, self.steps - 1);
             }
             let weight = self.required(self.params, Role::WeightHh(l, d));
             let shape = Product::dense(batch, width, 4 * hidden, false, true);
@@ -388,7 +405,7 @@ impl Planner<'_> {
             }
             let (start, width) = self.state_at(State::Cell, l, d);
             let len = batch * width;
-            let from = Range { buffer: self.named("dc"), start: d * len, len };
+            let from = Range { buffer: self.named("dc"), start: self.dc_at(l, d), len };
             let to = Range { buffer: self.named("dc_0"), start, len };
             self.push(label, Operation::Copy { from, to });
         }
@@ -483,7 +500,7 @@ impl Planner<'_> {
             _ => self.named("dh"),
         };
         for d in 0..self.shape.directions() {
-            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(d, 0) };
+            let d_gates = Place { buffer: self.gates(l), start: self.gates_at(l, d, 0) };
             let weight = self.required(self.params, Role::WeightIh(l, d));
             let shape = Product {
                 accumulate: d > 0,

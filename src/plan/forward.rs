@@ -59,8 +59,9 @@ impl Planner<'_> {
     }
 
     /// Where the gates of timestep `t` start in the gates of a layer.
-    pub(super) fn gates_at(&self, d: usize, t: usize) -> usize {
-        4 * (d * self.chunk.1 + t - self.chunk_at(d)) * self.slot()
+    pub(super) fn gates_at(&self, l: usize, d: usize, t: usize) -> usize {
+        let in_layer = 4 * (d * self.chunk.1 + t - self.chunk_at(d)) * self.slot();
+        l * self.gates_stride() + in_layer
     }
 
     /// Where what is projected at timestep `t` starts in `z_l{l}`.
@@ -71,24 +72,25 @@ impl Planner<'_> {
     /// Where slot `slot` of a direction starts in `h_l{l}`. Both directions write slot `t+1` at
     /// timestep `t`, so that slots 1 to T are the layer's outputs; each initial state stands where
     /// its direction comes from.
-    pub(super) fn h_at(&self, d: usize, slot: usize) -> usize {
-        slot * self.batch * self.shape.features() + d * self.shape.state()
+    pub(super) fn h_at(&self, l: usize, d: usize, slot: usize) -> usize {
+        let in_layer = slot * self.batch * self.shape.features() + d * self.shape.state();
+        l * self.state_stride() + in_layer
     }
 
     /// Where slot `slot` of a direction starts in `c_l{l}`.
-    fn c_at(&self, d: usize, slot: usize) -> usize {
-        (d * (self.steps + 1) + slot) * self.slot()
+    pub(super) fn c_at(&self, l: usize, d: usize, slot: usize) -> usize {
+        l * self.state_stride() + (d * (self.steps + 1) + slot) * self.slot()
     }
 
     /// Where the hidden states before and after timestep `t` start.
-    pub(super) fn h_around(&self, d: usize, t: usize) -> (usize, usize) {
-        (self.h_at(d, if d == 0 { t } else { t + 2 }), self.h_at(d, t + 1))
+    pub(super) fn h_around(&self, l: usize, d: usize, t: usize) -> (usize, usize) {
+        (self.h_at(l, d, if d == 0 { t } else { t + 2 }), self.h_at(l, d, t + 1))
     }
 
     /// Where the cell states before and after timestep `t` start.
-    pub(super) fn c_around(&self, d: usize, t: usize) -> (usize, usize) {
+    pub(super) fn c_around(&self, l: usize, d: usize, t: usize) -> (usize, usize) {
         let (before, after) = if d == 0 { (t, t + 1) } else { (t + 1, t) };
-        (self.c_at(d, before), self.c_at(d, after))
+        (self.c_at(l, d, before), self.c_at(l, d, after))
     }
 
     /// The timestep that a direction visits `s`th.
@@ -97,13 +99,13 @@ impl Planner<'_> {
     }
 
     /// Where the states of a direction lie in `h_l{l}` or `c_l{l}`.
-    fn slots_of(&self, state: State, d: usize) -> Slots {
+    fn slots_of(&self, state: State, l: usize, d: usize) -> Slots {
         let (row, step, first) = match state {
             State::Hidden => {
                 let row = self.shape.features();
-                (row, self.batch * row, self.h_at(d, 0))
+                (row, self.batch * row, self.h_at(l, d, 0))
             }
-            State::Cell => (self.shape.hidden, self.slot(), self.c_at(d, 0)),
+            State::Cell => (self.shape.hidden, self.slot(), self.c_at(l, d, 0)),
         };
         // Of hidden states both directions write slot t+1, of cell states reverse writes slot t.
         let (initial, last) = match (d, state) {
@@ -133,8 +135,9 @@ impl Planner<'_> {
             }
         }
         self.input();
-        for l in 0..self.shape.layers {
-            self.layer_forward(l);
+        match self.stacked() {
+            true => self.wavefront_forward(),
+            false => (0..self.shape.layers).for_each(|l| self.layer_forward(l)),
         }
         match self.shape.head {
             Head::Sequence => self.sequence_results(),
@@ -205,7 +208,7 @@ impl Planner<'_> {
             }
             Some(below) => match self.program.buffer(&format!("y_l{below}")) {
                 Some(buffer) => Place { buffer, start: 0 },
-                None => Place { buffer: self.layer("h", below), start: self.h_at(0, 1) },
+                None => Place { buffer: self.layer("h", below), start: self.h_at(below, 0, 1) },
             },
         }
     }
@@ -219,7 +222,7 @@ impl Planner<'_> {
             (None, _) => Place { buffer: self.x, start: 0 },
             (_, Head::EveryStep(_)) => self.layer_input(self.shape.layers),
             (Some(top), _) => {
-                Place { buffer: self.layer("h", top), start: self.h_at(0, self.steps) }
+                Place { buffer: self.layer("h", top), start: self.h_at(top, 0, self.steps) }
             }
         }
     }
@@ -239,7 +242,7 @@ impl Planner<'_> {
         }
         let last = self.workspace("last", "[B, D P]", &[batch, width]);
         self.push("last output", Operation::Zero(self.whole(last)));
-        let outputs = Place { buffer: self.layer("h", top), start: self.h_at(0, 1) };
+        let outputs = Place { buffer: self.layer("h", top), start: self.h_at(top, 0, 1) };
         let from = (Strides::time_major(batch, width), outputs);
         let to = (width, Place { buffer: last, start: 0 });
         let size = (-1, self.steps, width);
@@ -322,7 +325,7 @@ impl Planner<'_> {
     }
 
     /// The input's share of the gates of a chunk.
-    fn input_projection(&mut self, l: usize, d: usize) {
+    pub(super) fn input_projection(&mut self, l: usize, d: usize) {
         let roles = [Role::BiasIh(l, d), Role::BiasHh(l, d)];
         let biases: Vec<Place> =
             roles.into_iter().filter_map(|role| self.parameter(self.params, role)).collect();
@@ -340,19 +343,19 @@ impl Planner<'_> {
         }
         let input = self.layer_input(l);
         let input = Place { start: input.start + t * self.batch * width, ..input };
-        let out = Place { buffer: self.gates(l), start: self.gates_at(d, t) };
+        let out = Place { buffer: self.gates(l), start: self.gates_at(l, d, t) };
         self.product(&label, shape, input, weight, &biases, out);
     }
 
     /// Puts an initial state where the first step of a direction finds it.
-    fn initial_state(&mut self, state: State, l: usize, d: usize) {
+    pub(super) fn initial_state(&mut self, state: State, l: usize, d: usize) {
         let label = format!("layer {l}{}, initial state", said(d));
         let (start, width) = self.state_at(state, l, d);
         let (name, role) = match state {
             State::Hidden => ("h", Role::InitialH),
             State::Cell => ("c", Role::InitialC),
         };
-        let (to, slots) = (self.layer(name, l), self.slots_of(state, d));
+        let (to, slots) = (self.layer(name, l), self.slots_of(state, l, d));
         let learned = self.parameter(self.params, role).map(|place| {
             // One row for all.
             (0, Place { start: place.start + start / self.batch, ..place })
@@ -451,7 +454,7 @@ impl Planner<'_> {
                 let t = self.visit(d, s);
                 let a = Place { buffer: z, start: self.z_at(d, t) };
                 let b = self.required(self.params, Role::WeightHr(l, d));
-                (a, b, Place { buffer: h, start: self.h_around(d, t).1 })
+                (a, b, Place { buffer: h, start: self.h_around(l, d, t).1 })
             })
             .collect();
         let shape = Product {
@@ -473,11 +476,12 @@ impl Planner<'_> {
         let t = |d: usize| self.visit(d, s);
         let weight = |d: usize| self.required(self.params, Role::WeightHh(l, d)).start;
         let (u, u_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
-        let (gates, gates_at) = windows(self.gates(l), 4 * slot, &|d| vec![self.gates_at(d, t(d))]);
+        let (gates, gates_at) =
+            windows(self.gates(l), 4 * slot, &|d| vec![self.gates_at(l, d, t(d))]);
         let pair = |(before, after): (usize, usize)| vec![before, after];
         let row = (batch - 1) * features + terms;
-        let (h, h_at) = windows(self.layer("h", l), row, &|d| pair(self.h_around(d, t(d))));
-        let (c, c_at) = windows(self.layer("c", l), slot, &|d| pair(self.c_around(d, t(d))));
+        let (h, h_at) = windows(self.layer("h", l), row, &|d| pair(self.h_around(l, d, t(d))));
+        let (c, c_at) = windows(self.layer("c", l), slot, &|d| pair(self.c_around(l, d, t(d))));
         let projected = self.shape.projection.is_some();
         // Without a projection nothing is written there, but a launch binds a buffer.
         let z_buffer = if projected { self.layer("z", l) } else { self.named("unused") };
@@ -529,7 +533,7 @@ impl Planner<'_> {
     fn copy_outputs(&mut self, label: &str, l: usize, to: (Strides, BufferId)) {
         let width = self.shape.features();
         let time_major = Strides::time_major(self.batch, width);
-        let from = Place { buffer: self.layer("h", l), start: self.h_at(0, 1) };
+        let from = Place { buffer: self.layer("h", l), start: self.h_at(l, 0, 1) };
         let copied = Place { buffer: to.1, start: 0 };
         if to.0 == time_major && !self.outputs_are_mixed() {
             let len = self.steps * self.batch * width;
@@ -553,7 +557,7 @@ impl Planner<'_> {
             self.copy_outputs("outputs", top, (self.callers_strides(width), y));
             self.output = Some(self.whole(y));
         } else {
-            let (start, len) = (self.h_at(0, 1), self.steps * self.batch * width);
+            let (start, len) = (self.h_at(top, 0, 1), self.steps * self.batch * width);
             self.output = Some(Range { buffer: self.layer("h", top), start, len });
         }
         self.final_states();
@@ -580,7 +584,7 @@ impl Planner<'_> {
         };
         let buffer = self.layer(name, l);
         let to = Place { buffer: self.named(to_name), start };
-        let slots = self.slots_of(state, d);
+        let slots = self.slots_of(state, l, d);
         if d == 0 && self.sequences.lengths {
             // A row's last state is in the slot of its length, the initial one where that is 0.
             let from = (slots.strides, Place { buffer, start: slots.first });

@@ -27,6 +27,7 @@ mod shape;
 mod tiers;
 mod update;
 mod walks;
+mod wavefront;
 mod workspace;
 
 pub use options::{Answer, Objective, Part, TrainingOptions};
@@ -66,6 +67,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `packed_{weight}`, `packed` | `[panels, K, 64]` | on the CPU, weights as [`pack_panels`](crate::reference::pack_panels) leaves them; `packed` is that of each layer in turn |
 /// | `h_l{l}` | `[T+D, B, D, P]` | hidden states; slot `t+1` after timestep `t`, the slots at both ends the initial ones |
 /// | `c_l{l}` | `[D, T+1, B, H]` | cell states; forward slot `t+1` after timestep `t`, reverse slot `t` |
+/// | `gates`, `h`, `c` | `[L, ..]` | in a wavefront, those of all layers; without a backward pass `gates` are the first layer's |
 /// | `z_l{l}` | `[D, T, B, H]` | what is projected |
 /// | `y_l{l}` | `[T, B, D P]` | what the next layer gets, where it isn't `h` itself |
 /// | `h_n`, `c_n` | as `h_0`, `c_0` | the final states, without a head |
@@ -131,7 +133,7 @@ impl Plan {
     /// As [`StackShape::check`]; [`Error::Limit`] where the device can't hold a piece;
     /// [`Error::Value`] for lengths in a linear layer alone.
     pub fn forward(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
-        let mut planner = Planner::new("Plan::forward", shape, sequences, None, limits)?;
+        let mut planner = Planner::new("Plan::forward", shape, sequences, None, false, limits)?;
         planner.prepare();
         planner.forward();
         planner.finish()
@@ -152,7 +154,7 @@ impl Plan {
         expect_prediction(operation, shape)?;
         let passes = if answer == Answer::Outputs { 0 } else { kernels::softmax::PASSES };
         expect_classes(operation, shape, passes, limits)?;
-        let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
         planner.prepare();
         planner.forward();
         planner.answer(answer);
@@ -180,8 +182,7 @@ impl Plan {
                 got: format!("{:?}", shape.head),
             });
         }
-        let mut planner = Planner::new(operation, shape, sequences, dropout, limits)?;
-        planner.keep = true;
+        let mut planner = Planner::new(operation, shape, sequences, dropout, true, limits)?;
         if dropout.is_some() {
             planner.workspace("key", "[4]", &[4]);
         }
@@ -208,9 +209,8 @@ impl Plan {
         if let Some(plan) = fused::training(operation, shape, sequences, options, limits)? {
             return Ok(plan);
         }
-        let mut planner = Planner::new(operation, shape, sequences, options.dropout, limits)?;
+        let mut planner = Planner::new(operation, shape, sequences, options.dropout, true, limits)?;
         planner.accumulate = options.part.adds();
-        planner.keep = true;
         planner.feed(options);
         planner.forward_from = planner.program.commands.len();
         planner.forward();
@@ -243,7 +243,7 @@ impl Plan {
         let operation = "Plan::evaluation";
         expect_prediction(operation, shape)?;
         expect_classes(operation, shape, passes(objective), limits)?;
-        let mut planner = Planner::new(operation, shape, sequences, None, limits)?;
+        let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
         planner.prepare();
         planner.given_results = Owner::Workspace;
         planner.target(objective);

@@ -90,14 +90,19 @@ impl Planner<'_> {
 
     fn cut_of(&self, operation: &'static str, pass: Pass) -> Result<Cut> {
         let step = |reason: String| Cut { tier: Tier::Step, reason, walker: None };
+        if pass == Pass::Backward && self.stacked() {
+            return Ok(self.wavefront_back());
+        }
         match (self.limits.tier, self.walk(pass)) {
-            (Some(tier @ Tier::Wavefront), _) => Err(refused(operation, tier, "there is none yet")),
+            (Some(tier @ Tier::Wavefront), _) => {
+                self.wavefront().map_err(|why| refused(operation, tier, &why))
+            }
             (Some(tier @ Tier::Fused), _) => {
                 Err(refused(operation, tier, "it is for training steps"))
             }
             (Some(Tier::Step), _) => Ok(step("as asked for".to_owned())),
             (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(operation, tier, &why)),
-            (None, Err(why)) => Ok(step(why)),
+            (None, Err(why)) => Ok(self.faster_wavefront(pass).unwrap_or_else(|| step(why))),
             (_, Ok(cut)) => Ok(cut),
         }
     }

@@ -21,9 +21,9 @@ impl Planner<'_> {
                 back: d == 1,
                 t,
                 u: self.packed(l, d).start,
-                gates: self.gates_at(d, t),
-                h_prev: self.h_around(d, t).0,
-                c_prev: self.c_around(d, t).0,
+                gates: self.gates_at(l, d, t),
+                h_prev: self.h_around(l, d, t).0,
+                c_prev: self.c_around(l, d, t).0,
                 x: x.start + t * batch * width,
                 ..Default::default()
             }
@@ -90,8 +90,8 @@ impl Planner<'_> {
                 back: d == 0,
                 t,
                 w: weights.start,
-                gates: self.gates_at(d, t),
-                c: self.c_around(d, t).1,
+                gates: self.gates_at(l, d, t),
+                c: self.c_around(l, d, t).1,
                 dy: t * batch * features + d * hidden,
                 dc: d * self.slot(),
                 ..Default::default()
@@ -226,14 +226,14 @@ impl Planner<'_> {
         };
         let u = self.walked(directions, self.params, 4 * terms * hidden, weight);
         let gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
-            (self.gates_at(d, t(d)), self.gates_at(d, last(d)))
+            (self.gates_at(l, d, t(d)), self.gates_at(l, d, last(d)))
         });
         let row = (batch - 1) * features + terms;
         let h = self.walked(directions, self.layer("h", l), row, |d| {
-            (self.h_around(d, t(d)).0, self.h_around(d, last(d)).1)
+            (self.h_around(l, d, t(d)).0, self.h_around(l, d, last(d)).1)
         });
         let c = self.walked(directions, self.layer("c", l), slot, |d| {
-            (self.c_around(d, t(d)).0, self.c_around(d, last(d)).1)
+            (self.c_around(l, d, t(d)).0, self.c_around(l, d, last(d)).1)
         });
         let w = projection.map(|_| self.projection_weights(l, directions));
         // Without a projection nothing is written there, but a launch binds a buffer.
@@ -313,13 +313,13 @@ impl Planner<'_> {
         // The gradients of the timestep visited before are read as well.
         let before = |d: usize| self.visit_back(d, visits.first - usize::from(incoming));
         let mut gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
-            (self.gates_at(d, before(d)), self.gates_at(d, last(d)))
+            (self.gates_at(l, d, before(d)), self.gates_at(l, d, last(d)))
         });
         for (&d, start) in directions.iter().zip(&mut gates.starts) {
-            *start = *start + self.gates_at(d, t(d)) - self.gates_at(d, before(d));
+            *start = *start + self.gates_at(l, d, t(d)) - self.gates_at(l, d, before(d));
         }
         let c = self.walked(directions, self.layer("c", l), slot, |d| {
-            (self.c_around(d, t(d)).1, self.c_around(d, last(d)).0)
+            (self.c_around(l, d, t(d)).1, self.c_around(l, d, last(d)).0)
         });
         let row = (batch - 1) * features + hidden;
         let dy = projection.is_none().then(|| {

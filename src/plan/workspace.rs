@@ -65,6 +65,7 @@ impl<'a> Planner<'a> {
         shape: &StackShape,
         sequences: &Sequences,
         dropout: Option<Dropout>,
+        keep: bool,
         limits: &'a Limits,
     ) -> Result<Self> {
         let (steps, batch) = (sequences.steps, sequences.batch);
@@ -94,7 +95,7 @@ impl<'a> Planner<'a> {
             batch,
             dropout,
             accumulate: false,
-            keep: false,
+            keep,
             chunk: (0, steps),
             given_results: Owner::Caller,
             limits,
@@ -184,9 +185,12 @@ impl<'a> Planner<'a> {
         self.add(name, dims, shape, slots, owner)
     }
 
-    /// The buffer of a layer.
+    /// The buffer of a layer, or of all where they are stacked.
     pub(super) fn layer(&self, name: &str, l: usize) -> BufferId {
-        self.named(&format!("{name}_l{l}"))
+        match self.stacked() {
+            true => self.named(name),
+            false => self.named(&format!("{name}_l{l}")),
+        }
     }
 
     /// A buffer that an earlier part of the plan has added.

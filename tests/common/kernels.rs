@@ -148,7 +148,7 @@ fn check_product(device: &Device, launch: Launch, dispatch: Dispatch, what: Stri
 }
 
 /// A launch, cut in every way that the device can run.
-fn check_tiles(
+pub fn check_tiles(
     device: &Device,
     launch: Launch,
     dispatch: Dispatch,
@@ -240,7 +240,7 @@ fn matmul_pair(device: &Device, p: &Product, rows_a: usize, rows_b: usize) {
 }
 
 /// Which rows of a batch have ended before a step, in every mixture; `None` where none can.
-fn lengths(launch: &mut Launch, batch: usize, padded: bool) -> Padding {
+pub fn lengths(launch: &mut Launch, batch: usize, padded: bool) -> Padding {
     let values = (0..batch).map(|b| ((b + 1) % 3 * 4) as f32).collect();
     Padding(padded.then(|| launch.buffer([vec![POISON; 2], values].concat(), 2)))
 }

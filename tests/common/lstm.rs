@@ -288,7 +288,7 @@ fn zeroed(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| if v.is_nan() { 0.0 } else { v.into() }).collect()
 }
 
-fn equals_the_reference(device: &Device, case: Case) {
+pub fn equals_the_reference(device: &Device, case: Case) {
     let what = format!("{case:?}");
     let (model, inputs) = (Model::new(device, case.clone()), Inputs::of(&case));
     let (weights, h_0, c_0) = model.reference(&inputs);
@@ -619,7 +619,7 @@ fn shape(case: &Case) -> StackShape {
 }
 
 /// A plan of both passes, with inputs.
-fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
+pub fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
     let shape = shape(case);
     let sequences = Sequences {
         steps: case.steps,

@@ -20,6 +20,7 @@ pub mod training_faults;
 pub mod training_golden;
 pub mod training_resume;
 pub mod training_step;
+pub mod wavefront;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
@@ -47,6 +48,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::pack_panels", kernels::pack_panels),
     ("kernel::lstm_sequence_forward", kernels::lstm_sequence_forward),
     ("kernel::lstm_sequence_backward", kernels::lstm_sequence_backward),
+    ("kernel::lstm_wavefront_forward", wavefront::forward),
+    ("kernel::lstm_wavefront_backward", wavefront::backward),
     ("kernel::column_sum", kernels::column_sum),
     ("kernel::reduce_sum", kernels::reduce_sum),
     ("kernel::pointwise_loss", losses::pointwise_loss),
@@ -98,6 +101,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("lstm::steps_are_the_sequence", lstm::steps_are_the_sequence),
     ("lstm::a_thousand_sizes", lstm::a_thousand_sizes),
     ("lstm::results_stay", lstm::results_stay),
+    ("wavefront::training_steps", wavefront::training_steps),
+    ("wavefront::stacks_equal_the_reference", wavefront::stacks_equal_the_reference),
     ("memory::of_plans", memory::of_plans),
     ("lstm::workspaces_hold_nothing_over", lstm::workspaces_hold_nothing_over),
     ("lstm::unbatched", lstm::unbatched),

@@ -676,3 +676,113 @@ fn sequences_beyond_a_binding_are_planned() {
         assert!(steps_of("lstm_step_forward") == most || bidirectional);
     }
 }
+
+/// A wavefront of L layers over T timesteps has T + L - 1 launches each way, and reads nothing too early.
+#[test]
+fn wavefronts_have_a_launch_a_diagonal() {
+    let limits = Limits { tier: Some(Tier::Wavefront), ..Limits::WEBGPU };
+    let plan = training(&stack(3), 7, 4, &limits);
+    assert_eq!(plan.tier, Tier::Wavefront);
+    assert_eq!(count(&plan, "lstm_wavefront_forward"), 7 + 3 - 1);
+    assert_eq!(count(&plan, "lstm_wavefront_backward"), 7 + 3 - 1);
+    let listing = plan.to_string();
+    assert!(listing.contains("tier: wavefront (9 launches"), "{listing}");
+    let labels: Vec<&str> = plan.program.commands.iter().map(|c| c.label.as_str()).collect();
+    let at =
+        |label: &str| labels.iter().position(|l| *l == label).unwrap_or_else(|| panic!("{label}"));
+    let order = [
+        "layer 0, input projection",
+        "layer 0, t = 0",
+        "layers 0 to 1, t = 1 to 0",
+        "layers 0 to 2, t = 6 to 4",
+        "layers 1 to 2, t = 6 to 5",
+        "layer 2, t = 6",
+        "loss",
+        "layer 2, backward, t = 6",
+        "layers 0 to 2, backward, t = 2 to 0",
+        "layer 0, backward, t = 0",
+        "layer 2, weight_hh gradient",
+        "layer 0, weight_ih gradient",
+        "layer 0, input gradient",
+    ];
+    for pair in order.windows(2) {
+        assert!(at(pair[0]) < at(pair[1]), "{} stands before {}", pair[0], pair[1]);
+    }
+    assert!(!labels.contains(&"layer 1, input projection"));
+    assert!(!labels.contains(&"layer 1, input gradient"));
+
+    for flags in 0..8 {
+        let [lengths, state, learned_state] = [1, 2, 4].map(|f| flags & f > 0);
+        let call = Sequences { lengths, state, ..Sequences::new(4, 3) };
+        let shape = StackShape { learned_state, ..stack(3) };
+        let options = TrainingOptions { input_gradient: state, ..Default::default() };
+        let plan = Plan::training(&shape, &call, &options, &limits).unwrap();
+        reads_what_is_written(&plan, &["params", "feed", "h_0", "c_0", "unused"]);
+        fits(&plan, &limits);
+        // Gradients that come from outside go back by steps.
+        let shape = StackShape { head: Head::Sequence, ..shape };
+        let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
+        let given = ["params", "x", "lengths", "h_0", "c_0", "dy", "dh_n", "dc_n", "unused"];
+        reads_what_is_written(&plan, &given);
+        fits(&plan, &limits);
+        assert_eq!(count(&plan, "lstm_wavefront_forward"), 4 + 3 - 1);
+        assert_eq!(count(&plan, "lstm_step_backward"), 4 * 3);
+        assert!(plan.reason.contains("backward step"), "{}", plan.reason);
+    }
+}
+
+#[test]
+fn wavefronts_are_refused_with_the_reason() {
+    let limits = Limits { tier: Some(Tier::Wavefront), ..Limits::WEBGPU };
+    let call = Sequences::new(5, 4);
+    let refused = |shape: &StackShape, call: &Sequences, limits: &Limits, why: &str| {
+        let error = Plan::forward(shape, call, limits).unwrap_err();
+        assert!(matches!(error, gatefold::Error::Value { .. }), "{error}");
+        assert!(error.to_string().contains(why), "{error} doesn't say {why}");
+    };
+    Plan::forward(&stack(2), &call, &limits).unwrap();
+    refused(&stack(1), &call, &limits, "a layer alone");
+    refused(&StackShape { bidirectional: true, ..stack(2) }, &call, &limits, "a reverse direction");
+    let projected = StackShape { projection: Some(5), ..stack(2) };
+    refused(&projected, &call, &limits, "a projection");
+    let cpu = Limits { tier: Some(Tier::Wavefront), ..Limits::CPU };
+    refused(&stack(2), &call, &cpu, "on the CPU");
+    let small = Limits { max_binding: 1300, ..limits };
+    refused(&stack(2), &Sequences::new(50, 40), &small, "bound whole");
+    let short = Limits { loop_budget: Some(200), ..limits };
+    refused(&stack(2), &call, &short, "loop");
+    let narrow = Limits { max_workgroups: 2, ..limits };
+    refused(&stack(3), &call, &narrow, "a grid");
+    let long = Sequences::new(40_000, 4);
+    refused(&stack(2), &long, &limits, "inference");
+    training(&stack(2), 4_000, 4, &limits);
+    let drop = gatefold::reference::Dropout::new(0.5);
+    let shape = StackShape { head: Head::Sequence, ..stack(2) };
+    let error = Plan::gradient(&shape, &call, Some(drop), &limits).unwrap_err();
+    assert!(error.to_string().contains("dropout"), "{error}");
+}
+
+/// Without being asked for, a wavefront runs what leaves most of a GPU idle, and what no walk takes.
+#[test]
+fn wavefronts_are_chosen_where_they_are_faster() {
+    let tier = |layers: usize, hidden: usize, batch: usize, limits: &Limits| {
+        let shape = StackShape { layers, hidden, ..stack(2) };
+        let plan = training(&shape, 100, batch, limits);
+        let headline = format!("tier: {} (", plan.tier);
+        assert!(plan.to_string().contains(&headline), "{}", plan.reason);
+        (plan.tier, plan.reason)
+    };
+    let (deep, reason) = tier(4, 128, 4, &Limits::WEBGPU);
+    assert_eq!(deep, Tier::Wavefront, "{reason}");
+    assert!(reason.contains("103 launches") && reason.contains("instead of"), "{reason}");
+    // Wide: a timestep of a layer alone fills a GPU. A wavefront would be possible.
+    let most = usize::MAX >> 2;
+    let large = Limits { max_binding: most, max_buffer: most, ..Limits::WEBGPU };
+    assert_eq!(tier(2, 1024, 512, &large).0, Tier::Step);
+    let asked = Limits { tier: Some(Tier::Wavefront), ..large };
+    assert_eq!(tier(2, 1024, 512, &asked).0, Tier::Wavefront);
+    // A walk needs no more than a launch a layer.
+    assert_eq!(tier(4, 32, 4, &Limits::WEBGPU).0, Tier::Sequence);
+    assert_eq!(tier(1, 128, 4, &Limits::WEBGPU).0, Tier::Step);
+    assert_eq!(tier(4, 128, 4, &Limits::CPU).0, Tier::Sequence);
+}

@@ -67,6 +67,8 @@ fn ids_are_positions() {
         (kernels::LSTM_SEQUENCE_FORWARD, "lstm_sequence_forward"),
         (kernels::LSTM_SEQUENCE_BACKWARD, "lstm_sequence_backward"),
         (kernels::TRAINING_STEP, "training_step"),
+        (kernels::LSTM_WAVEFRONT_FORWARD, "lstm_wavefront_forward"),
+        (kernels::LSTM_WAVEFRONT_BACKWARD, "lstm_wavefront_backward"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

@@ -1,0 +1,292 @@
+//! Stacks whose layers run one timestep behind one another: the kernels, and whole plans.
+
+use gatefold::Device;
+use gatefold::command::{Executor, Limits, Range};
+use gatefold::kernels::lstm_wavefront_forward::Front;
+use gatefold::kernels::{lstm_wavefront_backward, lstm_wavefront_forward};
+use gatefold::lockstep::lockstep;
+use gatefold::plan::{
+    Bias, Head, ParameterTable, Plan, Sequences, StackShape, Tier, TrainingOptions,
+};
+use gatefold::reference::{StackWeights, Tolerance};
+
+use super::kernels::{Launch, check_tiles, lengths, sizes};
+use super::lstm::{Case, equals_the_reference, planned};
+use super::models::count;
+use super::random::{POISON, Random, gates, normal};
+use super::{assert_close, wide};
+
+/// Timesteps and layers of the stack that the kernels are checked with.
+const STEPS: usize = 6;
+const LAYERS: usize = 4;
+
+/// The `n`th launch of a forward pass over that stack.
+fn front(n: usize) -> Front {
+    let (layer, last) = (n.saturating_sub(STEPS - 1), n.min(LAYERS - 1));
+    Front { layer, layers: last + 1 - layer, t: n - layer }
+}
+
+/// Parameters of the stack with something between them, and where they are.
+fn weights(launch: &mut Launch, hidden: usize, biases: usize) -> (Range, StackWeights) {
+    let square = 4 * hidden * hidden;
+    let std = 2.0 / (2.0 * hidden as f32).sqrt();
+    let mut all = vec![POISON; 4];
+    let mut put = |len: usize, seed: u64| {
+        let start = all.len();
+        all.extend(normal(len, std, seed));
+        all.extend([POISON; 8]);
+        start
+    };
+    let u_first = put(square, 1);
+    let mut layer = |l: u64| {
+        let [w, u] = [10, 11].map(|seed| put(square, 10 * l + seed));
+        (w, u, [12, 13].map(|seed| put(4 * hidden, 10 * l + seed)))
+    };
+    let (w_above, u_above, [bias, other]) = layer(0);
+    let next = layer(1).0 - w_above;
+    layer(2);
+    let biases = [(biases > 0).then_some(bias), (biases > 1).then_some(other)];
+    let range = launch.buffer(all, 0).range;
+    (range, StackWeights { u_first, u_above, w_above, biases, layer: next })
+}
+
+/// A buffer whose contents start behind something else.
+fn behind(launch: &mut Launch, before: usize, contents: Vec<f32>) -> Range {
+    launch.buffer([vec![POISON; before], contents].concat(), 0).range
+}
+
+/// Shapes, and of each some flags and a launch of the pass.
+fn cases() -> impl Iterator<Item = (usize, usize, usize, Front)> {
+    let all = |i: usize| {
+        let (batch, hidden, _) = sizes(i);
+        let some = (0..12).filter(move |flags| (flags + i) % 3 != 1);
+        some.map(move |flags| (batch, hidden, flags, front((i + 2 * flags) % (STEPS + LAYERS - 1))))
+    };
+    (0..12).flat_map(all)
+}
+
+pub fn forward(device: &Device) {
+    for (batch, hidden, flags, front) in cases() {
+        let (padded, keep, biases) = (flags & 1 == 1 && batch > 1, flags & 2 == 2, flags / 4);
+        let slot = batch * hidden;
+        let mut launch = Launch::new();
+        let (range, weights) = weights(&mut launch, hidden, biases);
+        let layers = if keep { LAYERS } else { 1 };
+        let gates = behind(&mut launch, 4, normal(4 * layers * STEPS * slot, 2.0, 61));
+        let states = LAYERS * (STEPS + 1) * slot;
+        let h = behind(&mut launch, 3, normal(states, 0.7, 62));
+        let c = behind(&mut launch, 5, normal(states, 1.5, 63));
+        let padding = lengths(&mut launch, batch, padded);
+        let shape = lstm_wavefront_forward::Shape {
+            batch,
+            hidden,
+            weights,
+            keep,
+            gates: 4,
+            gates_layer: if keep { 4 * STEPS * slot } else { 0 },
+            h: 3,
+            h_layer: (STEPS + 1) * slot,
+            c: 5,
+            c_layer: (STEPS + 1) * slot,
+        };
+        let bound = lstm_wavefront_forward::Bindings { weights: range, gates, h, c };
+        let dispatch = lstm_wavefront_forward::dispatch(&shape, &bound, front, padding);
+        let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
+        check_tiles(device, launch, dispatch, lstm_wavefront_forward::with_tile, what);
+    }
+}
+
+pub fn backward(device: &Device) {
+    for (batch, hidden, flags, front) in cases() {
+        let padded = flags & 1 == 1;
+        let slot = batch * hidden;
+        let mut launch = Launch::new();
+        let (range, weights) = weights(&mut launch, hidden, 0);
+        // Activated gates at the layers' timesteps, gradients elsewhere.
+        let mut all = normal(4 * LAYERS * STEPS * slot, 0.5, 61);
+        for n in 0..front.layers {
+            let start = 4 * ((front.layer + n) * STEPS + front.t - n) * slot;
+            all[start..][..4 * slot].copy_from_slice(&gates(4 * slot, 70 + n as u64));
+        }
+        let gates = behind(&mut launch, 4, all);
+        let c = behind(&mut launch, 5, normal(LAYERS * (STEPS + 1) * slot, 1.0, 62));
+        let dy = behind(&mut launch, 1, normal(STEPS * slot, 1.0, 63));
+        let dc = behind(&mut launch, 2, normal(LAYERS * slot, 1.0, 64));
+        let padding = lengths(&mut launch, batch, padded);
+        let shape = lstm_wavefront_backward::Shape {
+            batch,
+            hidden,
+            steps: STEPS,
+            layers: LAYERS,
+            weights,
+            gates: 4,
+            gates_layer: 4 * STEPS * slot,
+            c: 5,
+            c_layer: (STEPS + 1) * slot,
+            dy: 1,
+            dc: 2,
+        };
+        let bound = lstm_wavefront_backward::Bindings { weights: range, c, dy, gates, dc };
+        let dispatch = lstm_wavefront_backward::dispatch(&shape, &bound, front, padding);
+        let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
+        check_tiles(device, launch, dispatch, lstm_wavefront_backward::with_tile, what);
+    }
+}
+
+/// The `i`th of a random series of stacks that can be a wavefront.
+fn stack(i: u64) -> Case {
+    let case = Case::random(300 + i);
+    let mut r = Random::new(300 + i);
+    let (steps, batch) = (r.below(7) + 1, r.below(9) + 1);
+    let lengths = (0..batch).map(|_| r.below(steps + 1)).collect();
+    Case {
+        layers: 2 + r.below(3),
+        hidden: 5 + r.below(36),
+        proj_size: 0,
+        bidirectional: false,
+        dropout: 0.0,
+        steps,
+        batch,
+        lengths: r.coin().then_some(lengths),
+        ..case
+    }
+}
+
+fn limits(device: &Device, tier: Tier) -> Limits {
+    Limits { tier: Some(tier), ..device.limits() }
+}
+
+/// Whether the device has wavefronts; the CPU refuses them.
+fn has_wavefronts(device: &Device) -> bool {
+    let shape = StackShape { layers: 2, ..StackShape::lstm(3, 5) };
+    let limits = limits(device, Tier::Wavefront);
+    let gpu = limits.executor == Executor::Gpu;
+    assert_eq!(Plan::forward(&shape, &Sequences::new(2, 2), &limits).is_ok(), gpu);
+    gpu
+}
+
+type Inputs = Vec<(&'static str, Vec<f32>)>;
+
+/// A training step without an update, and what it is fed with.
+fn training(case: &Case, head: Head, limits: &Limits) -> (Plan, Inputs) {
+    let shape = StackShape {
+        layers: case.layers,
+        bias: case.bias,
+        learned_state: case.learned_state,
+        head,
+        ..StackShape::lstm(case.input, case.hidden)
+    };
+    let (steps, batch) = (case.steps, case.batch);
+    let sequences = Sequences {
+        lengths: case.lengths.is_some(),
+        batch_first: case.batch_first,
+        state: case.state,
+        ..Sequences::new(steps, batch)
+    };
+    let options = TrainingOptions { input_gradient: true, ..Default::default() };
+    let plan = Plan::training(&shape, &sequences, &options, limits).unwrap();
+    let table = ParameterTable::new(&shape);
+    let mut params = vec![0.0; table.len];
+    for (i, entry) in table.entries.iter().enumerate() {
+        let std = 2.0 / (entry.shape.last().copied().unwrap_or(1) as f32).sqrt();
+        let values = entry.from_pytorch(&normal(entry.numel(), std, i as u64));
+        params[entry.start..][..entry.len].copy_from_slice(&values);
+    }
+    let mut feed = normal(steps * batch * case.input, 2.0, 50);
+    feed.extend(case.lengths.iter().flatten().map(|&length| length as f32));
+    feed.extend(normal(shape.predictions(steps) * batch * shape.outputs(), 1.0, 51));
+    feed.push(1.0 / batch as f32);
+    let mut inputs = vec![("params", params), ("feed", feed)];
+    if case.state {
+        let state = case.layers * batch * case.hidden;
+        inputs.extend([("h_0", normal(state, 0.7, 52)), ("c_0", normal(state, 1.0, 53))]);
+    }
+    (plan, inputs)
+}
+
+/// What a plan's buffers hold after a run, and its outputs.
+fn results(device: &Device, plan: &Plan, inputs: &Inputs, names: &[&str]) -> Vec<Vec<f32>> {
+    let session = device.session(&plan.program).unwrap();
+    for (name, values) in inputs {
+        session.write(name, values).unwrap();
+    }
+    session.run().unwrap();
+    let mut all: Vec<Vec<f32>> = names.iter().map(|name| session.read(name).unwrap()).collect();
+    let buffer = &plan.program.spec(plan.output.buffer).name;
+    all.push(session.read(buffer).unwrap()[plan.output.start..][..plan.output.len].to_vec());
+    all
+}
+
+/// Each command of a wavefront beside its twin, and its results beside those of layers one after the other.
+fn agrees(
+    device: &Device,
+    case: &Case,
+    names: &[&str],
+    planned: impl Fn(&Limits) -> (Plan, Inputs),
+) -> Plan {
+    let (plan, inputs) = planned(&limits(device, Tier::Wavefront));
+    assert_eq!(plan.tier, Tier::Wavefront);
+    assert_eq!(count(&plan, "lstm_wavefront_forward"), case.steps + case.layers - 1);
+    assert_eq!(count(&plan, "lstm_step_forward"), 0);
+    let slices: Vec<(&str, &[f32])> =
+        inputs.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+    let checks = lockstep(device, &plan.program, &slices)
+        .unwrap_or_else(|e| panic!("{case:?}: {e}\n{plan}"));
+    assert_eq!(checks.len(), plan.program.commands.len());
+
+    let (steps, same) = planned(&limits(device, Tier::Step));
+    assert_eq!((steps.tier, &same), (Tier::Step, &inputs));
+    let (got, want) =
+        (results(device, &plan, &inputs, names), results(device, &steps, &same, names));
+    for ((got, want), name) in got.iter().zip(&want).zip(names.iter().chain(&["outputs"])) {
+        let want = wide(want);
+        let tolerance = match *name {
+            "h_n" | "c_n" | "outputs" => Tolerance::OUTPUT,
+            "loss" => Tolerance::LOSS,
+            _ => Tolerance::gradient(&want),
+        };
+        assert_close(&format!("{name} of {case:?}"), got, &want, tolerance);
+    }
+    plan
+}
+
+/// Training steps of random stacks under every head.
+pub fn training_steps(device: &Device) {
+    if !has_wavefronts(device) {
+        return;
+    }
+    for i in 0..24 {
+        let case = stack(i);
+        let head = [Head::Linear(3), Head::EveryStep(2), Head::LastHidden][i as usize % 3];
+        let names = ["grads", "dx_0", "dh_0", "dc_0", "loss"];
+        let plan = agrees(device, &case, &names, |limits| training(&case, head, limits));
+        assert_eq!(count(&plan, "lstm_wavefront_backward"), case.steps + case.layers - 1);
+        assert_eq!(count(&plan, "lstm_step_backward"), 0);
+    }
+}
+
+/// Stacks without a head, whose backward pass is by steps: beside those that are all by steps, and beside
+/// the reference.
+pub fn stacks_equal_the_reference(device: &Device) {
+    if !has_wavefronts(device) {
+        return;
+    }
+    let wavefront = device.clone().with_tier(Tier::Wavefront);
+    for i in 0..12 {
+        let case = stack(100 + i);
+        let names = ["grads", "dx_0", "dh_0", "dc_0", "h_n", "c_n"];
+        let plan = agrees(device, &case, &names, |limits| planned(&case, limits));
+        assert_eq!(count(&plan, "lstm_step_backward"), case.layers * case.steps);
+        equals_the_reference(&wavefront, case);
+    }
+    // Of inference no gates are kept: its plan has those of the first layer alone.
+    let shape = StackShape { layers: 3, bias: Bias::Single, ..StackShape::lstm(4, 18) };
+    let sequences = Sequences::new(5, 7).with_lengths();
+    let plan = Plan::forward(&shape, &sequences, &limits(device, Tier::Wavefront)).unwrap();
+    let gates = plan.program.buffer("gates").unwrap();
+    assert_eq!(plan.program.spec(gates).len, 5 * 7 * 18 * 4);
+    let params = normal(ParameterTable::new(&shape).len, 0.3, 1);
+    let (x, lengths) = (normal(5 * 7 * 4, 1.0, 2), [5.0, 0.0, 3.0, 5.0, 1.0, 2.0, 4.0]);
+    let inputs: [(&str, &[f32]); 3] = [("params", &params), ("x", &x), ("lengths", &lengths)];
+    lockstep(device, &plan.program, &inputs).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+}
