@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatefold::command::{Operation, Range};
-use gatefold::plan::{Head, Plan, Sequences, TrainingOptions};
+use gatefold::command::{Limits, Operation, Range};
+use gatefold::plan::{Head, Plan, Sequences, Tier, TrainingOptions};
 use gatefold::reference::status;
 use gatefold::train::{Adam, Optimizer};
 use gatefold::{Device, Result, Session};
@@ -54,7 +54,13 @@ impl Work {
             let options =
                 TrainingOptions { update: Some(optimizer().update()), ..Default::default() };
             let model = shape.model(Head::LastHidden);
-            let plan = Plan::training(&model, &sequences, &options, &device.limits())?;
+            let plan = |limits: &Limits| Plan::training(&model, &sequences, &options, limits);
+            let mut planned = plan(&device.limits())?;
+            if planned.tier == Tier::Fused && kind != Kind::Step {
+                // One launch has no forward part.
+                planned = plan(&Limits { tier: Some(Tier::Sequence), ..device.limits() })?;
+            }
+            let plan = planned;
             let feed = feed(&plan, x, data);
             let session = match kind {
                 Kind::Step => device.session(&plan.program)?,
@@ -118,20 +124,25 @@ fn feed(plan: &Plan, x: &[f32], data: &Data) -> Vec<f32> {
     let ring = program.buffer("feed").expect("a training plan has a feed");
     let mut feed = vec![0.0; program.spec(ring).len];
     let values = optimizer().step_values(1);
-    let settings = program.buffer("settings").expect("a training plan with an optimizer");
-    let (scalars, settings) = values.split_at(values.len() - program.spec(settings).len);
+    let settings = program.part("settings").expect("a training plan with an optimizer");
+    let (scalars, settings) = values.split_at(values.len() - settings.len);
     let mean = [1.0 / data.target.len() as f32];
+    let all = [
+        ("x", x),
+        ("target", &data.target),
+        ("loss_scale", &mean),
+        ("scalars", scalars),
+        ("settings", settings),
+    ];
     for command in &program.commands[..plan.forward_from] {
         let Operation::Copy { from, to } = &command.operation else { continue };
-        let contents = match program.spec(to.buffer).name.as_str() {
-            "x" => x,
-            "target" => &data.target,
-            "loss_scale" => &mean,
-            "scalars" => scalars,
-            "settings" => settings,
-            other => panic!("nothing to feed to {other}"),
-        };
-        feed[from.start..][..from.len].copy_from_slice(contents);
+        // What is fed goes each to a buffer of its own, or all into one.
+        for (name, contents) in all {
+            let part = program.part(name).expect("a part of what is fed");
+            if part.buffer == to.buffer {
+                feed[from.start + part.start..][..part.len].copy_from_slice(contents);
+            }
+        }
     }
     feed
 }

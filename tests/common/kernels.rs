@@ -547,7 +547,7 @@ fn walk_backward(
         packed,
         incoming,
     };
-    let dy = (projection.is_none() && (i + directions) % 4 != 0).then_some(dy.range);
+    let dy = (projection.is_none() && !(i + directions).is_multiple_of(4)).then_some(dy.range);
     let bound = kernels::lstm_sequence_backward::Bindings {
         w,
         c,

@@ -133,8 +133,8 @@ fn quoted_lines_stand_in_their_shaders() {
         "lstm_step_backward/tiled",
         "matmul/tiled",
         "common/activations",
-        "pointwise_loss",
-        "adam",
+        "common/pointwise",
+        "common/adam_step",
     ] {
         let file = format!("../shaders/{name}.wgsl");
         assert!(quoted.contains(&file), "nothing is quoted from {file}");
