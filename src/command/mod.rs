@@ -83,6 +83,7 @@ pub struct Variant {
     /// The whole module.
     source: Arc<str>,
     /// Whether it may be compiled without checks of its own bounds.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing is compiled"))]
     trusted: bool,
 }
 
