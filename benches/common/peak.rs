@@ -61,7 +61,7 @@ fn product(device: &Device, size: usize) -> Result<(f64, Duration)> {
     let operation = Operation::Dispatch(launch);
     program.commands.push(Command { label: "product".to_owned(), operation });
     // SAFETY: a product of three whole matrices.
-    let session = device.session(&Arc::new(unsafe { program.trusted() }))?;
+    let session = device.session(&Arc::new(unsafe { program.trusted(device.table()) }))?;
     let ones = vec![1.0; size * size];
     session.write("a", &ones)?;
     session.write("b", &ones)?;

@@ -64,7 +64,8 @@ impl Work {
             let feed = feed(&plan, x, data);
             let session = match kind {
                 Kind::Step => device.session(&plan.program)?,
-                _ => device.session(&Arc::new(plan.program.first(plan.backward_from)))?,
+                _ => device
+                    .session(&Arc::new(plan.program.first(plan.backward_from, device.table())))?,
             };
             session.write("feed", &feed)?;
             let mut applied = [0.0; status::LEN];

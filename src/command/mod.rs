@@ -454,33 +454,33 @@ impl Program {
     /// this crate's kernels then run unchecked. Plans are such programs.
     ///
     /// # Safety
-    /// With what its block of constants says, no launch may touch an element outside its ranges, or
+    /// With what its block of constants says, no launch of the table's kernels may touch an element outside its ranges, or
     /// loop for ever.
     #[allow(unsafe_code)]
-    pub unsafe fn trusted(self) -> Program {
-        self.trust()
+    pub unsafe fn trusted(self, table: &KernelTable) -> Program {
+        self.trust(table)
     }
 
     /// The first commands alone, trusted as this program is.
-    pub fn first(&self, commands: usize) -> Program {
+    pub fn first(&self, commands: usize, table: &KernelTable) -> Program {
         let kept = self.commands[..commands].to_vec();
         let prepare = self.prepare.min(commands);
         let first = Program { commands: kept, prepare, trusted: None, ..self.clone() };
-        if self.is_trusted() { first.trust() } else { first }
+        if self.is_trusted(table) { first.trust(table) } else { first }
     }
 
     /// The same for the planner, whose safety the suite shows.
-    pub(crate) fn trust(self) -> Program {
-        Program { trusted: Some(self.fingerprint()), ..self }
+    pub(crate) fn trust(self, table: &KernelTable) -> Program {
+        Program { trusted: Some(self.fingerprint(table)), ..self }
     }
 
     /// Whether it is what it was when it was trusted.
-    pub(crate) fn is_trusted(&self) -> bool {
-        self.trusted.is_some_and(|then| then == self.fingerprint())
+    pub(crate) fn is_trusted(&self, table: &KernelTable) -> bool {
+        self.trusted.is_some_and(|then| then == self.fingerprint(table))
     }
 
-    /// What tells its launches and buffers from others.
-    fn fingerprint(&self) -> u64 {
+    /// What tells its launches, their modules and its buffers from others.
+    fn fingerprint(&self, table: &KernelTable) -> u64 {
         let mut hasher = DefaultHasher::new();
         for spec in &self.buffers {
             (spec.len, spec.slots).hash(&mut hasher);
@@ -490,6 +490,10 @@ impl Program {
             for (name, value) in &d.constants {
                 (name, value.to_bits()).hash(&mut hasher);
             }
+            // A module is known by where it is: copies of a table share it.
+            let variants = table.0.get(d.kernel.0 as usize).map(|kernel| &kernel.variants);
+            let module = variants.and_then(|variants| variants.get(d.variant));
+            module.map(|variant| Arc::as_ptr(&variant.source).addr()).hash(&mut hasher);
         }
         hasher.finish()
     }

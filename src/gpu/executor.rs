@@ -104,7 +104,7 @@ impl Session {
         self._constants = Some(gpu.allocated.hold(constants.len() as u64));
         gpu.guarded("writing the constants", || gpu.queue.write_buffer(&uniform, 0, &constants))?;
 
-        let trusted = program.is_trusted();
+        let trusted = program.is_trusted(table);
         let mut pipelines = HashMap::new();
         let mut groups: HashMap<Bound, Arc<wgpu::BindGroup>> = HashMap::new();
         let mut launches = 0;
@@ -313,8 +313,8 @@ const SEEN: usize = 1024;
 
 /// Collects runs of sessions into one submission.
 ///
-/// At most two submissions of one recorder wait on the device, and 64 of all; the next one waits
-/// for the first of them, so that a device that is slower than the host doesn't pile up data.
+/// At most two submissions of one recorder wait on the device, and 64 of all, those on the way of a long
+/// run not counted; the next one waits for the first of them, so that a device that is slower than the host doesn't pile up data.
 pub struct Recorder {
     gpu: Arc<Gpu>,
     encoder: Option<wgpu::CommandEncoder>,
@@ -397,6 +397,10 @@ impl Recorder {
                 && let Err(error) = self.gpu.submit(encoder)
             {
                 self.refused.get_or_insert(error);
+            }
+            if self.refused.is_some() {
+                // What follows would go on from what was never made.
+                break;
             }
             session.encode(self.encoder(), first..commands.end.min(first + EARLY), run);
         }

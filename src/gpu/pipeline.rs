@@ -88,7 +88,7 @@ impl Gpu {
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &dispatch.constants,
-                // Every kernel writes its workgroup memory before it reads it.
+                // What a kernel reads of its workgroup memory before it writes it, it doesn't use.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -110,7 +110,7 @@ impl Gpu {
         }
         // SAFETY: the module is one of this crate's own (`Variant::own` is private to it, and another
         // source takes the trust away). Its indices are bounded by its block of constants and by the
-        // numbers of invocations; those that come from data (tokens, lengths, sorted positions) are
+        // numbers of invocations; those that come from data (tokens, lengths, sorted positions, groups) are
         // bounded in the shader. Its loops end, since their bounds come from the block of constants.
         // The program is a plan that nobody has changed (`Program::is_trusted`), whose blocks fit the
         // bound ranges, which `Program::check` holds against the buffers, or its maker has vouched for

@@ -84,6 +84,15 @@ pub const WALKERS: [Walker; 11] = [
     Walker::Broadcast { units: 64, rows: 8 },
 ];
 
+/// Bytes of memory of a workgroup.
+pub fn memory(walker: Walker) -> usize {
+    match walker {
+        Walker::Rows => 0,
+        Walker::Resident { units, rows } => 36 * rows * units,
+        Walker::Broadcast { units, rows } => 36 * rows * units,
+    }
+}
+
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

@@ -84,6 +84,15 @@ pub const WALKERS: [Walker; 13] = [
     Walker::Broadcast { units: 128, rows: 8 },
 ];
 
+/// Bytes of memory of a workgroup.
+pub fn memory(walker: Walker) -> usize {
+    match walker {
+        Walker::Rows => 0,
+        Walker::Resident { units, rows } => 24 * rows * units,
+        Walker::Broadcast { units, rows } => 12 * rows * units,
+    }
+}
+
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

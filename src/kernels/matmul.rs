@@ -64,11 +64,17 @@ pub const FEWEST_ROWS: usize = PART;
 /// Terms of a tile of K.
 pub const TILE_K: usize = 16;
 
-/// The most terms of a sum for which one invocation stays within `budget` loop iterations,
-/// whichever the tile. A tile takes 32, and one more of each of its loops, since the test that ends a
-/// loop counts as well; the loops over the results at the end take 30.
-pub fn terms_within(budget: usize) -> usize {
-    (budget.saturating_sub(40) / (2 * TILE_K + 3) * TILE_K).max(TILE_K)
+/// The most terms of a sum for which one invocation stays within `budget` loop iterations, where the
+/// driver unrolls nothing; the test that ends a loop counts as well. Through workgroup memory 16 terms take
+/// two loops over them; in quads of 128 x 128, 2 x (2 + 8 x (1 + 3 + 6) + 8 x 3); through broadcasts, four
+/// of the one loop. The loops over the results at the end take up to 60.
+pub fn terms_within(budget: usize, tile: Tile) -> usize {
+    let each = match tile {
+        Tile::Quads64 | Tile::Quads128 => 14 * TILE_K,
+        Tile::Workgroup | Tile::Split => 2 * TILE_K + 3,
+        Tile::Broadcast => TILE_K / 4,
+    };
+    (budget.saturating_sub(64) / each * TILE_K).max(TILE_K)
 }
 
 /// `c = (c +) op(a) . op(b) (+ biases)`, with at most two biases.
@@ -196,7 +202,7 @@ fn in_fours(dispatch: &Dispatch, p: &Params) -> bool {
     let is = |name: &str| dispatch.constant(name) != 0.0;
     let (transpose_a, transpose_b) = (is("TRANSPOSE_A"), is("TRANSPOSE_B"));
     let along_k = if transpose_a && !transpose_b { 0 } else { p.k };
-    let along_m = if transpose_a { p.m } else { 0 };
+    let along_m = if transpose_a || is("ROW_SUMS") { p.m } else { 0 };
     let starts = [p.a_start, p.b_start, p.c_start, p.a_second, p.b_second, p.c_second];
     let others =
         [p.bias_1_start, p.bias_2_start, p.sum_1_start, p.sum_2_start, p.slice, p.slice_stride];

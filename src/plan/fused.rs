@@ -2,8 +2,10 @@
 
 use std::result::Result as Found;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::loss::feed_slots;
+use super::tiers::LONGEST_LAUNCH;
 use super::{
     Encoding, Head, LOSS_SLOTS, Objective, ParameterTable, Plan, Role, Rule, Sequences, StackShape,
     TrainingOptions, norm_chunk,
@@ -124,11 +126,20 @@ fn fused(
         return Err("what it keeps is more than a launch may bind".to_owned());
     }
     let variant = variant(&step, limits)?;
+    if workgroup_time(&step) > LONGEST_LAUNCH {
+        return Err("one workgroup would take longer than a launch may".to_owned());
+    }
     let reason = match limits.tier {
         Some(_) => "as asked for",
         None => "the launches that it saves take longer than one workgroup",
     };
     Ok(Fused { step, variant, reason: reason.to_owned() })
+}
+
+/// About what a step takes one workgroup of a slow device: 8 multiply-adds a nanosecond, and 4 us for the
+/// barriers of a timestep, either way.
+fn workgroup_time(step: &training_step::Shape) -> Duration {
+    Duration::from_nanos(step.work() / 8 + 8000 * step.steps as u64)
 }
 
 /// The variant with as many invocations as there is to do in a timestep; on a driver that computes on a
@@ -201,7 +212,7 @@ fn plan(shape: &StackShape, sequences: &Sequences, limits: &Limits, fused: Fused
     program.commands = commands.into_iter().map(command).collect();
     program.check(&kernels::table(), limits)?;
     Ok(Plan {
-        program: Arc::new(program.trust()),
+        program: Arc::new(program.trust(&kernels::table())),
         shape: *shape,
         sequences: *sequences,
         output,

@@ -59,7 +59,8 @@ impl Planner<'_> {
             most_k = most_k.min(rows(b, p.ldb));
         }
         if let Some(budget) = self.limits.loop_budget {
-            most_k = most_k.min(matmul::terms_within(budget as usize));
+            let tile = product_tile(self.limits, &p);
+            most_k = most_k.min(matmul::terms_within(budget as usize, tile));
         }
         // The view of a stored block of a matrix, `rows x columns` from (row, column) on.
         let block = |at: Place,
@@ -145,8 +146,10 @@ impl Planner<'_> {
             let (c, c_2) = both(c, c_2, extent(p.m, p.ldc, p.n));
             let dispatch = matmul::dispatch_pair(&p, a, b, c, [a_2, b_2, c_2]);
             let dispatch = matmul::with_tile(dispatch, product_tile(self.limits, &p));
-            let budget =
-                self.limits.loop_budget.map(|budget| matmul::terms_within(budget as usize));
+            let budget = self
+                .limits
+                .loop_budget
+                .map(|budget| matmul::terms_within(budget as usize, product_tile(self.limits, &p)));
             if self.can_bind(&dispatch) && budget.is_none_or(|terms| p.k <= terms) {
                 return self.launch(label, dispatch);
             }
@@ -192,10 +195,12 @@ impl Planner<'_> {
             return None;
         }
         let tiles = p.m.div_ceil(matmul::TILE) * p.n.div_ceil(matmul::TILE);
-        let most = SLICES / (p.n * p.m + p.n.max(p.m));
+        let room = SLICES.min(self.limits.max_binding);
+        let most = room / (p.n * p.m + p.n.max(p.m));
         let slices = (WORKGROUPS / tiles).min(p.k / SLICE).min(most);
         let terms = p.k / slices.max(1) + matmul::TILE_K;
-        let short = |budget: u32| terms <= matmul::terms_within(budget as usize);
+        let tile = product_tile(self.limits, p);
+        let short = |budget: u32| terms <= matmul::terms_within(budget as usize, tile);
         (slices > 1 && self.limits.loop_budget.is_none_or(short)).then_some(slices)
     }
 

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::kernels::{Tile, Walker, lstm_sequence_backward, lstm_sequence_forward};
 use crate::reference::Product;
 
-/// What a launch of a walk may take: drivers end launches that take seconds, and a screen that is drawn
+/// What a launch of several timesteps may take: drivers end launches that take seconds, and a screen that is drawn
 /// by the same device waits for each.
-const LONGEST_WALK: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_LAUNCH: Duration = Duration::from_millis(20);
 
 /// The rows up to which a workgroup takes one alone: on a GPU with that many multiprocessors nothing is
 /// won by sharing weights, and a timestep is shorter.
@@ -84,7 +84,9 @@ impl Planner<'_> {
     /// [`Error::Value`] where the limits ask for a tier that doesn't run here.
     pub(super) fn cut(&mut self, operation: &'static str) -> Result<()> {
         self.forward_cut = self.cut_of(operation, Pass::Forward)?;
-        self.backward_cut = self.cut_of(operation, Pass::Backward)?;
+        if self.keep {
+            self.backward_cut = self.cut_of(operation, Pass::Backward)?;
+        }
         Ok(())
     }
 
@@ -93,25 +95,24 @@ impl Planner<'_> {
         if pass == Pass::Backward && self.stacked() {
             return Ok(self.wavefront_back());
         }
-        match (self.limits.tier, self.walk(pass)) {
+        if self.shape.layers == 0 {
+            return Ok(step("no timesteps".to_owned()));
+        }
+        // What isn't a training step isn't one launch; it is cut as without a wish.
+        let wanted = self.limits.tier.filter(|&tier| tier != Tier::Fused);
+        match (wanted, self.walk(pass)) {
             (Some(tier @ Tier::Wavefront), _) => {
                 self.wavefront().map_err(|why| refused(operation, tier, &why))
             }
-            (Some(tier @ Tier::Fused), _) => {
-                Err(refused(operation, tier, "it is for training steps"))
-            }
             (Some(Tier::Step), _) => Ok(step("as asked for".to_owned())),
             (Some(tier @ Tier::Sequence), Err(why)) => Err(refused(operation, tier, &why)),
-            (None, Err(why)) => Ok(self.faster_wavefront(pass).unwrap_or_else(|| step(why))),
+            (_, Err(why)) => Ok(self.faster_wavefront(pass).unwrap_or_else(|| step(why))),
             (_, Ok(cut)) => Ok(cut),
         }
     }
 
     /// How a walk is cut, or why there is none.
     fn walk(&self, pass: Pass) -> std::result::Result<Cut, String> {
-        if self.shape.layers == 0 {
-            return Err("no timesteps".to_owned());
-        }
         let cut = |walker, reason: &str| {
             Ok(Cut { tier: Tier::Sequence, reason: reason.to_owned(), walker })
         };
@@ -122,18 +123,16 @@ impl Planner<'_> {
                 (_, false) => Err("buffers can't be bound whole".to_owned()),
             };
         }
-        let walkers: &[Walker] = match pass {
-            Pass::Forward => &lstm_sequence_forward::WALKERS,
-            Pass::Backward => &lstm_sequence_backward::WALKERS,
-        };
-        let walker = walker(self.limits, walkers, self.shape.hidden, self.batch)?;
+        let walker = walker(self.limits, pass, self.shape.hidden, self.batch)?;
         let bound = self.walk_elements(1) <= self.limits.max_binding;
         let counted = self.walk_steps(walker) > 0;
         match bound && counted {
             true => {
                 cut(Some(walker), "a workgroup keeps the weights and walks through all timesteps")
             }
-            false => Err("a timestep alone is more than a launch may bind or loop".to_owned()),
+            false => {
+                Err("a timestep alone is more than a launch may bind, loop or take".to_owned())
+            }
         }
     }
 
@@ -151,8 +150,8 @@ impl Planner<'_> {
                 / walker.iterations(hidden, self.shape.projection.is_some())
         });
         let step = step_time(self.limits, walker, hidden, self.batch * self.shape.directions());
-        let time = LONGEST_WALK.as_nanos() / step.as_nanos().max(1);
-        let mut steps = budget.min(usize::try_from(time).unwrap_or(usize::MAX).max(1));
+        let time = LONGEST_LAUNCH.as_nanos() / step.as_nanos().max(1);
+        let mut steps = budget.min(usize::try_from(time).unwrap_or(usize::MAX));
         steps = steps.min(self.steps);
         // Where buffers aren't bound whole, what a launch touches has to fit.
         while steps > 1 && self.walk_elements(steps) > self.limits.max_binding {
@@ -165,10 +164,17 @@ impl Planner<'_> {
 /// The way of a walk for so many units and rows, or why there is none.
 fn walker(
     limits: &Limits,
-    walkers: &[Walker],
+    pass: Pass,
     hidden: usize,
     batch: usize,
 ) -> std::result::Result<Walker, String> {
+    let (walkers, memory): (&[Walker], fn(Walker) -> usize) = match pass {
+        Pass::Forward => (&lstm_sequence_forward::WALKERS, lstm_sequence_forward::memory),
+        Pass::Backward => (&lstm_sequence_backward::WALKERS, lstm_sequence_backward::memory),
+    };
+    let runs = |walker: &&Walker| {
+        walker.runs(limits) && memory(**walker) <= limits.workgroup_memory as usize
+    };
     let software = limits.software && Tile::Broadcast.runs(limits);
     let lone = if software { LONE_ROWS_SOFTWARE } else { LONE_ROWS };
     let alone = batch <= lone.min(limits.max_workgroups as usize);
@@ -177,7 +183,7 @@ fn walker(
         Walker::Resident { rows, .. } => !software && (*rows == 1) == alone,
         Walker::Broadcast { rows, .. } => software && (*rows == 1) == alone,
     };
-    let fitting = walkers.iter().filter(kind).filter(|walker| walker.runs(limits));
+    let fitting = walkers.iter().filter(kind).filter(runs);
     let most = fitting.clone().map(|walker| walker.units()).max();
     let smallest =
         fitting.filter(|walker| hidden <= walker.units()).min_by_key(|walker| walker.units());
@@ -198,18 +204,20 @@ pub fn walkers(limits: &Limits, hidden: usize, batch: usize) -> (Option<Walker>,
     if limits.executor == Executor::Cpu {
         return (None, None);
     }
-    let of = |walkers| walker(limits, walkers, hidden, batch).ok();
-    (of(&lstm_sequence_forward::WALKERS[..]), of(&lstm_sequence_backward::WALKERS[..]))
+    let of = |pass| walker(limits, pass, hidden, batch).ok();
+    (of(Pass::Forward), of(Pass::Backward))
 }
 
 /// About what a timestep of a walk takes, on a slow device of its kind. Results don't depend on it.
 fn step_time(limits: &Limits, walker: Walker, hidden: usize, rows: usize) -> Duration {
     let workgroups = rows.div_ceil(walker.rows());
     // With a projection, a quarter more at most.
-    let products = 5 * hidden * hidden.next_multiple_of(8) * walker.rows();
+    // A workgroup goes through all units and terms that it has room for.
+    let units = if walker == Walker::Rows { hidden } else { walker.units() };
+    let products = 5 * units * units * walker.rows();
     let nanoseconds = match limits.software {
         // A core: 8 multiply-adds a nanosecond; 30 ns for a state; 1 us for barriers.
-        true => workgroups * (products / 8 + 30 * walker.rows() * hidden + 1000),
+        true => workgroups * (products / 8 + 30 * walker.rows() * units + 1000),
         // Eight multiprocessors: 32 multiply-adds a nanosecond each; 4 us for barriers and memory.
         false => workgroups.div_ceil(8) * (products / 32 + 4000),
     };

@@ -403,7 +403,7 @@ impl<'a> Planner<'a> {
         let tier = self.forward_cut.tier;
         let reason = tiers::said(&self.forward_cut, trained);
         Ok(Plan {
-            program: Arc::new(self.program.trust()),
+            program: Arc::new(self.program.trust(&kernels::table())),
             shape: self.shape,
             sequences: self.sequences,
             output,

@@ -70,7 +70,7 @@ impl Launch {
             names.iter().zip(&self.contents).map(|(n, c)| (n.as_str(), c.as_slice())).collect();
         // SAFETY: what the checks of this file launch keeps to its buffers; on a device that compiles all
         // checks in, the same launches run with them.
-        let program = Arc::new(unsafe { self.program.clone().trusted() });
+        let program = Arc::new(unsafe { self.program.clone().trusted(device.table()) });
         if let Err(error) = lockstep(device, &program, &inputs) {
             panic!("{error}");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatefold::command::{Access, Limits, Operation, Range};
-use gatefold::kernels;
+use gatefold::kernels::{self, Tile};
 use gatefold::plan::{Head, Plan, Sequences, StackShape, Tier, TrainingOptions, Update};
 use gatefold::train::{Adam, Optimizer};
 
@@ -100,8 +100,12 @@ fn a_small_training_step_is_one_launch() {
     refused(toy, call, TrainingOptions { update: None, ..options }, "optimizer step");
     refused(StackShape { hidden: 70, ..toy }, call, options, "16384 parameters");
     refused(toy, Sequences::new(20_000, 1), options, "loop");
-    let error = Plan::forward(&toy, &call, &forced).unwrap_err().to_string();
-    assert!(error.contains("it is for training steps"), "{error}");
+    let gpu = Limits { tier: Some(Tier::Fused), ..Limits::WEBGPU };
+    let wide = StackShape { hidden: 30, ..toy };
+    let long = Plan::training(&wide, &Sequences::new(100, 512), &options, &gpu);
+    assert!(long.unwrap_err().to_string().contains("longer than a launch may"));
+    // What isn't a training step is cut as without a wish.
+    assert_eq!(Plan::forward(&toy, &call, &forced).unwrap().tier, Tier::Sequence);
     let cpu = Limits { tier: Some(Tier::Fused), ..Limits::CPU };
     assert!(Plan::training(&toy, &call, &options, &cpu).is_err());
 
@@ -440,7 +444,6 @@ fn the_loop_budget_cuts_long_sums() {
         count(&planned(features, &limits), "matmul") > count(&planned(features, &free), "matmul")
     );
     let table = kernels::table();
-    let most = kernels::matmul::terms_within(budget as usize);
     for plan in [rows, features].iter().flat_map(|s| [&limits, &software].map(|l| planned(*s, l))) {
         for (command, dispatch) in plan.program.dispatches() {
             let what = format!("{} of {plan}", command.label);
@@ -451,6 +454,12 @@ fn the_loop_budget_cuts_long_sums() {
             if dispatch.kernel == kernels::MATMUL {
                 let p: kernels::matmul::Params = bytemuck::pod_read_unaligned(&dispatch.params);
                 let terms = if p.slice > 0 { p.slice } else { p.k };
+                let tile = match dispatch.variant {
+                    1 | 2 => Tile::Broadcast,
+                    3 | 4 => Tile::Quads128,
+                    _ => Tile::Workgroup,
+                };
+                let most = kernels::matmul::terms_within(budget as usize, tile);
                 assert!(terms as usize <= most, "{terms} terms: {what}");
             }
         }
@@ -487,7 +496,9 @@ fn the_loop_budget_cuts_long_sums() {
 fn few_units_take_few_launches() {
     let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(1, 50) };
     let call = Sequences::new(100, 1);
-    let software = Limits { software: true, subgroup: Some(8), ..Limits::WEBGPU };
+    let memory = 32 << 10;
+    let software =
+        Limits { software: true, subgroup: Some(8), workgroup_memory: memory, ..Limits::WEBGPU };
     for limits in [Limits::WEBGPU, software] {
         let plan = Plan::forward(&shape, &call, &limits).unwrap();
         assert_eq!(plan.tier, Tier::Sequence);
@@ -505,7 +516,9 @@ fn few_units_take_few_launches() {
 /// The way to cut loops over time: chosen by shape and device, said, and refused where it doesn't run.
 #[test]
 fn tiers_are_chosen_said_and_refused() {
-    let software = Limits { software: true, subgroup: Some(8), ..Limits::WEBGPU };
+    let memory = 32 << 10;
+    let software =
+        Limits { software: true, subgroup: Some(8), workgroup_memory: memory, ..Limits::WEBGPU };
     let subgroups_of_four = Limits { subgroup: Some(4), ..software };
     let tier = |hidden: usize, limits: &Limits| {
         let shape = StackShape::lstm(3, hidden);
@@ -521,6 +534,10 @@ fn tiers_are_chosen_said_and_refused() {
     assert_eq!(tier(65, &software).0, Tier::Sequence);
     assert!(tier(65, &software).1.contains("backward step (more than 64 units"));
     assert_eq!(tier(129, &software).0, Tier::Step);
+    // Subgroups, but no more memory than every WebGPU device has: 18 KiB of a walk back are too much.
+    let default_memory = Limits { workgroup_memory: 16 << 10, ..software };
+    let (forward, reason) = tier(64, &default_memory);
+    assert!(forward == Tier::Sequence && reason.contains("backward step"), "{reason}");
     // Without subgroups of eight, the variants that run everywhere.
     assert_eq!(tier(64, &subgroups_of_four).0, Tier::Sequence);
     assert_eq!(tier(65, &subgroups_of_four).0, Tier::Step);
@@ -533,6 +550,11 @@ fn tiers_are_chosen_said_and_refused() {
     assert_eq!(forced(narrow, Tier::Step, &Limits::WEBGPU).unwrap(), Tier::Step);
     assert_eq!(forced(narrow, Tier::Step, &Limits::CPU).unwrap(), Tier::Step);
     assert_eq!(forced(narrow, Tier::Sequence, &Limits::WEBGPU).unwrap(), Tier::Sequence);
+    // Only the pass that there is has to have a walk.
+    let hundred = StackShape::lstm(3, 100);
+    assert_eq!(forced(hundred, Tier::Sequence, &software).unwrap(), Tier::Sequence);
+    let both = Limits { tier: Some(Tier::Sequence), ..software };
+    assert!(Plan::gradient(&hundred, &Sequences::new(9, 4), None, &both).is_err());
     let projected = StackShape { projection: Some(3), ..narrow };
     for (shape, limits, why) in [
         (wide, Limits::WEBGPU, "more than 64 units"),

@@ -159,10 +159,43 @@ fn modules_are_valid_and_agree_with_their_rows() {
             );
             let invocations: u32 = variant.workgroup.iter().product();
             assert!(invocations <= 256, "{what}: WebGPU offers 256 invocations");
+            let declared = workgroup_memory(&module);
+            // Those for drivers that compute on a CPU are chosen by what a device offers.
+            let chosen = kernel.name.starts_with("lstm_sequence") && variant.subgroup.is_some();
+            assert!(declared <= 16 << 10 || chosen, "{what}: {declared} bytes of memory");
             modules += 1;
         }
     }
     assert!(modules >= 10);
+}
+
+/// Bytes of memory that a workgroup of a module has.
+fn workgroup_memory(module: &naga::Module) -> usize {
+    let shared =
+        module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()) as usize).sum()
+}
+
+/// What the planner holds against a device's limit is what the modules declare.
+#[test]
+fn walkers_have_the_memory_that_they_say() {
+    use kernels::{lstm_sequence_backward as back, lstm_sequence_forward as front};
+
+    let table = kernels::table();
+    let module =
+        |variant: &gatefold::command::Variant| naga::front::wgsl::parse_str(variant.source());
+    for (variant, walker) in
+        table[kernels::LSTM_SEQUENCE_FORWARD].variants.iter().zip(front::WALKERS)
+    {
+        let declared = workgroup_memory(&module(variant).unwrap());
+        assert_eq!(declared, front::memory(walker), "forward, {walker:?}");
+    }
+    for (variant, walker) in
+        table[kernels::LSTM_SEQUENCE_BACKWARD].variants.iter().zip(back::WALKERS)
+    {
+        let declared = workgroup_memory(&module(variant).unwrap());
+        assert_eq!(declared, back::memory(walker), "backward, {walker:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The suite on a GPU adapter, or on a software driver where there is none.
 //!
 //! Without any adapter every test is listed as ignored, with the reason; with
-//! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `defaults` is the
-//! same adapter with the limits that every WebGPU device has, and no optional feature.
+//! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `offered` is the adapter
+//! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
+//! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
+//! checks.
 
 #![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
 
@@ -56,6 +58,17 @@ fn main() -> ExitCode {
         for &(name, check) in CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS) {
             let device = device.clone();
             trials.push(Trial::test(format!("{short}::{limits}::{name}"), move || {
+                check(&device);
+                Ok(())
+            }));
+        }
+    }
+    // The kernels with variants that need what the adapter offers.
+    let checked = Device::from_gpu(adapter.open().expect("the adapter opens").checked());
+    for &(name, check) in CHECKS {
+        if name == "kernel::matmul" || name.starts_with("kernel::lstm_") {
+            let device = checked.clone();
+            trials.push(Trial::test(format!("{short}::checked::{name}"), move || {
                 check(&device);
                 Ok(())
             }));
