@@ -7,11 +7,14 @@
 //! use gatefold::command::Limits;
 //! use gatefold::plan::{Plan, Sequences, StackShape};
 //!
-//! let shape = StackShape::lstm(3, 8);
-//! let plan = Plan::forward(&shape, &Sequences::new(2, 5), &Limits::WEBGPU)?;
-//! let listing = plan.to_string();
-//! assert!(listing.contains("layer 0, t = 1"));
-//! assert_eq!(listing.matches("lstm_step_forward").count(), 2);
+//! // Few units: one launch for all timesteps. Many: one for each.
+//! for (hidden, kernel, launches) in [(8, "lstm_sequence_forward", 1), (80, "lstm_step_forward", 2)] {
+//!     let shape = StackShape::lstm(3, hidden);
+//!     let plan = Plan::forward(&shape, &Sequences::new(2, 5), &Limits::WEBGPU)?;
+//!     let listing = plan.to_string();
+//!     assert!(listing.contains("layer 0, t = 0"));
+//!     assert_eq!(listing.matches(kernel).count(), launches);
+//! }
 //! # Ok::<(), gatefold::Error>(())
 //! ```
 
