@@ -4,7 +4,7 @@
 //! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `offered` is the adapter
 //! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
 //! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
-//! checks.
+//! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
 
 #![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
 
@@ -65,8 +65,11 @@ fn main() -> ExitCode {
     }
     // The kernels with variants that need what the adapter offers.
     let checked = Device::from_gpu(adapter.open().expect("the adapter opens").checked());
+    // Compiling all of them takes minutes.
+    let all = std::env::var_os("GATEFOLD_ALL_CHECKED").is_some();
     for &(name, check) in CHECKS {
-        if name == "kernel::matmul" || name.starts_with("kernel::lstm_") {
+        let larger = name == "kernel::matmul" || name.starts_with("kernel::lstm_");
+        if name.starts_with("kernel::lstm_step_") || all && larger {
             let device = checked.clone();
             trials.push(Trial::test(format!("{short}::checked::{name}"), move || {
                 check(&device);
