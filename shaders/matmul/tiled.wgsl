@@ -78,7 +78,6 @@ fn main(
     let end_k = select(min(first_k + params.slice, params.k), params.k, params.slice == 0u);
     let c_start = select(params.c_start, params.c_second, second) + group.z * params.slice_stride;
 
-    // Slices are multiples of TILE_K, so that no tile has terms of two.
     // Which vec4 of each tile this invocation fills: neighbours read neighbouring addresses.
     let a_k = select(lane % TILE_K, lane / QUADS, TRANSPOSE_A);
     let a_quad = select(lane / TILE_K, lane % QUADS, TRANSPOSE_A);
@@ -96,6 +95,7 @@ fn main(
     let adds_columns = COLUMN_SUMS && group.y == 0u && local.y == 0u;
     let adds_rows = ROW_SUMS && group.x == 0u && local.x == 0u;
     var other_sums = vec4(0.0);
+    // Slices are multiples of TILE_K, so that no tile has terms of two.
     for (var k = first_k; k < end_k; k += TILE_K) {
         a_tile[a_k * QUADS + a_quad] = vec4(
             a_at(a_start, a_row, k + a_k),

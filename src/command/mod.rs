@@ -454,8 +454,8 @@ impl Program {
     /// this crate's kernels then run unchecked. Plans are such programs.
     ///
     /// # Safety
-    /// With what its block of constants says, no launch of the table's kernels may touch an element outside its ranges, or
-    /// loop for ever.
+    /// With what its block of constants says, no launch of the table's kernels may touch an element
+    /// outside its ranges, or loop for ever.
     #[allow(unsafe_code)]
     pub unsafe fn trusted(self, table: &KernelTable) -> Program {
         self.trust(table)
@@ -558,19 +558,18 @@ impl Program {
                     return Err(bad(format!("not what `{}` takes", kernel.name)));
                 }
                 let variant = &kernel.variants[d.variant];
+                let what = || format!("`{}` ({}) of {}", kernel.name, variant.name, command.label);
                 let have = limits.subgroup.unwrap_or(0);
                 let needed = variant.subgroup.filter(|&needed| needed > have);
                 if let Some(needed) = needed.filter(|_| limits.executor == Executor::Gpu) {
-                    let what = format!("`{}` ({}) of {}", kernel.name, variant.name, command.label);
                     let have = have as usize;
-                    return Err(limit(&what, needed as usize, "smallest subgroup", have));
+                    return Err(limit(&what(), needed as usize, "smallest subgroup", have));
                 }
                 let invocations = variant.workgroup.iter().product::<u32>();
                 if invocations > limits.max_invocations {
-                    let what = format!("`{}` ({}) of {}", kernel.name, variant.name, command.label);
                     let have = limits.max_invocations as usize;
                     let most = "invocations of a workgroup";
-                    return Err(limit(&what, invocations as usize, most, have));
+                    return Err(limit(&what(), invocations as usize, most, have));
                 }
                 for (range, binding) in d.bindings.iter().zip(kernel.bindings) {
                     if inside(range)?.slots != 1 {

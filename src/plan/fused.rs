@@ -210,9 +210,10 @@ fn plan(shape: &StackShape, sequences: &Sequences, limits: &Limits, fused: Fused
     let command =
         |(label, operation): (&str, Operation)| Command { label: label.to_owned(), operation };
     program.commands = commands.into_iter().map(command).collect();
-    program.check(&kernels::table(), limits)?;
+    let table = kernels::table();
+    program.check(&table, limits)?;
     Ok(Plan {
-        program: Arc::new(program.trust(&kernels::table())),
+        program: Arc::new(program.trust(&table)),
         shape: *shape,
         sequences: *sequences,
         output,

@@ -17,6 +17,14 @@ const SLICE: usize = 256;
 /// What all slices of a product may take, 16 MiB.
 const SLICES: usize = (16 << 20) / 4;
 
+/// Elements from the first to the last of A, of B where it isn't in panels, and of C.
+fn extents(p: &Product) -> [usize; 3] {
+    let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
+    let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
+    let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
+    [extent(a_rows, p.lda, a_row), extent(b_rows, p.ldb, b_row), extent(p.m, p.ldc, p.n)]
+}
+
 impl Planner<'_> {
     /// A product, cut along M, N and K where a binding, a grid or the loop budget is too small for
     /// the whole. The pieces of K are added in order.
@@ -72,12 +80,11 @@ impl Planner<'_> {
         };
         if p.packed_b {
             // Only where everything can be bound whole.
-            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
-            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
-            let a = self.window(a, extent(a_rows, p.lda, a_row));
+            let [of_a, _, of_c] = extents(&p);
+            let a = self.window(a, of_a);
             let b = self.window(b, panels(p.k, p.n));
             let biases: Vec<View> = biases.iter().map(|bias| self.window(*bias, p.n)).collect();
-            let c = self.window(c, extent(p.m, p.ldc, p.n));
+            let c = self.window(c, of_c);
             return self.launch(label, matmul::dispatch(&p, a, b, &biases, c));
         }
         let mut launches = Vec::new();
@@ -133,17 +140,15 @@ impl Planner<'_> {
     /// bound together, else one after the other.
     pub(super) fn products(&mut self, label: &str, p: Product, operands: &[(Place, Place, Place)]) {
         if let [(a, b, c), (a_2, b_2, c_2)] = *operands {
-            let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
-            let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
-            let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
+            let [of_a, of_b, of_c] = extents(&p);
             let both = |one: Place, two: Place, len: usize| {
                 let (range, starts) =
                     self.windows(one.buffer, &[(one.start, len), (two.start, len)]);
                 (View { range, start: starts[0] }, starts[1])
             };
-            let (a, a_2) = both(a, a_2, extent(a_rows, p.lda, a_row));
-            let (b, b_2) = both(b, b_2, extent(b_rows, p.ldb, b_row));
-            let (c, c_2) = both(c, c_2, extent(p.m, p.ldc, p.n));
+            let (a, a_2) = both(a, a_2, of_a);
+            let (b, b_2) = both(b, b_2, of_b);
+            let (c, c_2) = both(c, c_2, of_c);
             let dispatch = matmul::dispatch_pair(&p, a, b, c, [a_2, b_2, c_2]);
             let dispatch = matmul::with_tile(dispatch, product_tile(self.limits, &p));
             let budget = self
@@ -231,14 +236,12 @@ impl Planner<'_> {
         let count = if of == Sums::Columns { p.n } else { p.m };
         let len = columns + slices * count;
         let room = self.room_for_slices(len);
-        let extent = |rows: usize, ld: usize, row: usize| (rows - 1) * ld + row;
-        let (a_rows, a_row) = if p.transpose_a { (p.k, p.m) } else { (p.m, p.k) };
-        let (b_rows, b_row) = if p.transpose_b { (p.n, p.k) } else { (p.k, p.n) };
+        let [of_a, of_b, _] = extents(&p);
         let sliced = Product { accumulate: false, ..p };
         let dispatch = matmul::dispatch(
             &sliced,
-            self.window(a, extent(a_rows, p.lda, a_row)),
-            self.window(b, extent(b_rows, p.ldb, b_row)),
+            self.window(a, of_a),
+            self.window(b, of_b),
             &[],
             View::of(room),
         );

@@ -211,9 +211,9 @@ pub fn walkers(limits: &Limits, hidden: usize, batch: usize) -> (Option<Walker>,
 /// About what a timestep of a walk takes, on a slow device of its kind. Results don't depend on it.
 fn step_time(limits: &Limits, walker: Walker, hidden: usize, rows: usize) -> Duration {
     let workgroups = rows.div_ceil(walker.rows());
-    // With a projection, a quarter more at most.
     // A workgroup goes through all units and terms that it has room for.
     let units = if walker == Walker::Rows { hidden } else { walker.units() };
+    // With a projection, a quarter more at most.
     let products = 5 * units * units * walker.rows();
     let nanoseconds = match limits.software {
         // A core: 8 multiply-adds a nanosecond; 30 ns for a state; 1 us for barriers.

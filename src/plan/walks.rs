@@ -149,13 +149,24 @@ impl Window {
 
 /// On a GPU.
 impl Planner<'_> {
+    /// The weights of a kind of some directions, each of `len` elements.
+    fn walked_weights(
+        &self,
+        kind: fn(usize, usize) -> Role,
+        l: usize,
+        directions: &[usize],
+        len: usize,
+    ) -> Window {
+        self.walked(directions, self.params, len, |d| {
+            let start = self.required(self.params, kind(l, d)).start;
+            (start, start)
+        })
+    }
+
     /// The projection's weights of some directions.
     fn projection_weights(&self, l: usize, directions: &[usize]) -> Window {
         let len = self.shape.hidden * quads(self.shape.state());
-        self.walked(directions, self.params, len, |d| {
-            let start = self.required(self.params, Role::WeightHr(l, d)).start;
-            (start, start)
-        })
+        self.walked_weights(Role::WeightHr, l, directions, len)
     }
 
     /// A window of what some directions touch of a buffer: `around` gives where one starts with its first
@@ -179,38 +190,36 @@ impl Planner<'_> {
         Window { range, starts }
     }
 
+    /// Some timesteps of both directions, or of one; `visit` says which one a direction visits when.
+    fn launch_walk(
+        &mut self,
+        l: usize,
+        pass: &str,
+        visits: Visits,
+        visit: fn(&Self, usize, usize) -> usize,
+        dispatch: impl Fn(&[usize], &Self) -> Dispatch,
+    ) {
+        let span = |planner: &Self, d: usize| {
+            let [t, last] = [visits.first, visits.last()].map(|n| visit(planner, d, n));
+            format!("t = {t} to {last}")
+        };
+        let together = match self.shape.bidirectional {
+            false => format!("layer {l}{pass}, {}", span(self, 0)),
+            true => format!("layer {l}{pass}, {} and {}", span(self, 0), span(self, 1)),
+        };
+        let alone =
+            |d: usize, planner: &Self| format!("layer {l}{}{pass}, {}", said(d), span(planner, d));
+        self.launch_directions(&together, alone, dispatch);
+    }
+
     /// The walk of a chunk, in launches as long as they may be.
     pub(super) fn walk_forward(&mut self, l: usize, walker: Walker) {
         let (first, count) = self.chunk;
         for visits in Visits::pieces(first, count, self.walk_steps(walker)) {
-            self.launch_directions(
-                &self.walk_label(l, "", |d, n| self.visit(d, n), visits),
-                |d, planner| {
-                    let (t, last) =
-                        (planner.visit(d, visits.first), planner.visit(d, visits.last()));
-                    format!("layer {l}{}, t = {t} to {last}", said(d))
-                },
-                |directions, planner| {
-                    let dispatch = planner.walk_forward_dispatch(l, visits, directions);
-                    lstm_sequence_forward::with_walker(dispatch, walker)
-                },
-            );
-        }
-    }
-
-    /// What a launch of all directions does.
-    fn walk_label(
-        &self,
-        l: usize,
-        pass: &str,
-        visit: impl Fn(usize, usize) -> usize,
-        visits: Visits,
-    ) -> String {
-        let of =
-            |d: usize| format!("t = {} to {}", visit(d, visits.first), visit(d, visits.last()));
-        match self.shape.bidirectional {
-            false => format!("layer {l}{pass}, {}", of(0)),
-            true => format!("layer {l}{pass}, {} and {}", of(0), of(1)),
+            self.launch_walk(l, "", visits, Self::visit, |directions, planner| {
+                let dispatch = planner.walk_forward_dispatch(l, visits, directions);
+                lstm_sequence_forward::with_walker(dispatch, walker)
+            });
         }
     }
 
@@ -220,11 +229,7 @@ impl Planner<'_> {
         let projection = self.shape.projection;
         let t = |d: usize| self.visit(d, visits.first);
         let last = |d: usize| self.visit(d, visits.last());
-        let weight = |d: usize| {
-            let start = self.required(self.params, Role::WeightHh(l, d)).start;
-            (start, start)
-        };
-        let u = self.walked(directions, self.params, 4 * terms * hidden, weight);
+        let u = self.walked_weights(Role::WeightHh, l, directions, 4 * terms * hidden);
         let gates = self.walked(directions, self.gates(l), 4 * slot, |d| {
             (self.gates_at(l, d, t(d)), self.gates_at(l, d, last(d)))
         });
@@ -283,18 +288,10 @@ impl Planner<'_> {
     /// The walk back through all timesteps, in launches as long as they may be.
     pub(super) fn walk_backward(&mut self, l: usize, walker: Walker) {
         for visits in Visits::pieces(0, self.steps, self.walk_steps(walker)) {
-            self.launch_directions(
-                &self.walk_label(l, ", backward", |d, n| self.visit_back(d, n), visits),
-                |d, planner| {
-                    let (t, last) =
-                        (planner.visit_back(d, visits.first), planner.visit_back(d, visits.last()));
-                    format!("layer {l}{}, backward, t = {t} to {last}", said(d))
-                },
-                |directions, planner| {
-                    let dispatch = planner.walk_backward_dispatch(l, visits, directions);
-                    lstm_sequence_backward::with_walker(dispatch, walker)
-                },
-            );
+            self.launch_walk(l, ", backward", visits, Self::visit_back, |directions, planner| {
+                let dispatch = planner.walk_backward_dispatch(l, visits, directions);
+                lstm_sequence_backward::with_walker(dispatch, walker)
+            });
         }
     }
 
@@ -305,11 +302,7 @@ impl Planner<'_> {
         let incoming = visits.first > 0;
         let t = |d: usize| self.visit_back(d, visits.first);
         let last = |d: usize| self.visit_back(d, visits.last());
-        let weight = |d: usize| {
-            let start = self.required(self.params, Role::WeightHh(l, d)).start;
-            (start, start)
-        };
-        let w = self.walked(directions, self.params, 4 * terms * hidden, weight);
+        let w = self.walked_weights(Role::WeightHh, l, directions, 4 * terms * hidden);
         // The gradients of the timestep visited before are read as well.
         let before = |d: usize| self.visit_back(d, visits.first - usize::from(incoming));
         let mut gates = self.walked(directions, self.gates(l), 4 * slot, |d| {

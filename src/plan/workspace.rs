@@ -397,13 +397,14 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Plan> {
-        self.program.check(&kernels::table(), self.limits)?;
+        let table = kernels::table();
+        self.program.check(&table, self.limits)?;
         let Some(output) = self.output else { unreachable!("a plan has a result") };
         let trained = (self.backward_from > 0).then_some(&self.backward_cut);
         let tier = self.forward_cut.tier;
         let reason = tiers::said(&self.forward_cut, trained);
         Ok(Plan {
-            program: Arc::new(self.program.trust(&kernels::table())),
+            program: Arc::new(self.program.trust(&table)),
             shape: self.shape,
             sequences: self.sequences,
             output,
