@@ -21,6 +21,7 @@ mod record;
 pub mod reference;
 mod tensor;
 pub mod train;
+pub mod verify;
 
 /// How to use the crate inside a program that has a wgpu device already.
 #[cfg(feature = "gpu")]
@@ -39,5 +40,6 @@ pub use model::{
 };
 pub use plan::Bias;
 pub use tensor::{Array, Tensor};
+pub use verify::verify;
 #[cfg(feature = "gpu")]
 pub use wgpu;

@@ -2,6 +2,7 @@
 
 mod config;
 mod forecaster;
+mod found;
 mod init;
 mod linear;
 mod lstm;

@@ -34,6 +34,16 @@ impl Names {
         Names { lstm: lstm.to_owned(), head: head.to_owned(), cell: false }
     }
 
+    /// Whether a tensor of that name is a parameter.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let of_lstm = name.strip_prefix(&self.lstm).is_some_and(|rest| {
+            let kinds = ["weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"];
+            kinds.iter().any(|kind| rest.starts_with(kind)) || ["h_0", "c_0"].contains(&rest)
+        });
+        let of_head = [Role::HeadWeight, Role::HeadBias].iter().any(|&role| self.of(role) == name);
+        of_lstm || of_head || name == self.of(Role::Embedding)
+    }
+
     /// The parameter's name in PyTorch.
     fn of(&self, role: Role) -> String {
         let Names { lstm, head, cell } = self;
@@ -369,7 +379,7 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
 
 /// The settings that the metadata give, where they are whole; of what is newer than a file, the
 /// defaults.
-fn described(metadata: &HashMap<String, String>) -> Option<(LstmConfig, Head)> {
+pub(super) fn described(metadata: &HashMap<String, String>) -> Option<(LstmConfig, Head)> {
     let get = |key: &str| metadata.get(&format!("gatefold.{key}"));
     fn parsed<T: std::str::FromStr + Default>(text: Option<&String>) -> Option<T> {
         text.map_or(Some(T::default()), |text| text.parse().ok())

@@ -130,8 +130,9 @@ impl<'a> Planner<'a> {
             }
         }
         if shape.layers > 0 && shape.projection.is_none() {
-            planner.workspace("unused", "[1]", &[1]);
-            planner.workspace("no_projection", "[1]", &[1]);
+            // Shaders may take them in fours.
+            planner.workspace("unused", "[4]", &[4]);
+            planner.workspace("no_projection", "[4]", &[4]);
         }
         Ok(planner)
     }

@@ -101,8 +101,29 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Compares a device's result with the reference's. Returns the worst error as a share of what
-/// was allowed (at most 1), or the first element that is outside.
+/// The element of a result that came nearest to being refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Worst {
+    /// Its distance from the reference.
+    pub error: f64,
+    /// The distance that was allowed.
+    pub allowed: f64,
+}
+
+impl Worst {
+    /// The error as a share of what was allowed: 0 for none, at most 1.
+    pub fn share(&self) -> f64 {
+        if self.error > 0.0 { self.error / self.allowed } else { 0.0 }
+    }
+
+    /// Whichever of two is nearer to being refused.
+    pub fn or(self, other: Worst) -> Worst {
+        if other.share() > self.share() { other } else { self }
+    }
+}
+
+/// Compares a device's result with the reference's. Returns the element that is nearest to being
+/// refused, or the first that is outside of what is allowed.
 ///
 /// `magnitude` is the reference's result on absolute values, which [`Tolerance::Terms`] scales
 /// with; without it, or for the other tolerances, the value itself takes its place.
@@ -121,11 +142,22 @@ pub fn compare(
     want: &[f64],
     magnitude: Option<&[f64]>,
     tolerance: Tolerance,
-) -> Result<f64, Mismatch> {
+) -> Result<Worst, Mismatch> {
+    compare_above(got, want, magnitude, tolerance, 0.0)
+}
+
+/// The same, where every element may be wrong by `least` at any rate.
+pub(crate) fn compare_above(
+    got: &[f32],
+    want: &[f64],
+    magnitude: Option<&[f64]>,
+    tolerance: Tolerance,
+    least: f64,
+) -> Result<Worst, Mismatch> {
     if got.len() != want.len() || magnitude.is_some_and(|m| m.len() != want.len()) {
         return Err(Mismatch::Length { got: got.len(), want: want.len() });
     }
-    let mut worst = 0.0f64;
+    let mut worst = Worst::default();
     for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
         let allowed = match tolerance {
             Tolerance::Terms(terms) => {
@@ -134,14 +166,13 @@ pub fn compare(
             }
             Tolerance::Mixed { absolute, relative } => absolute + relative * want.abs(),
         };
+        let allowed = allowed.max(least);
         let error = (f64::from(got) - want).abs();
         #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "negated, so that a NaN fails")]
         if !(error <= allowed) {
             return Err(Mismatch::Element { index, got, want, allowed });
         }
-        if error > 0.0 {
-            worst = worst.max(error / allowed);
-        }
+        worst = worst.or(Worst { error, allowed });
     }
     Ok(worst)
 }

@@ -20,6 +20,7 @@ pub mod training_faults;
 pub mod training_golden;
 pub mod training_resume;
 pub mod training_step;
+pub mod verify;
 pub mod wavefront;
 
 use gatefold::Device;
@@ -124,6 +125,11 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("seeds::sine", seeds_classes::sine),
     ("seeds::sine_as_written", seeds_classes::sine_as_written),
     ("seeds::gates_by_hand", seeds_classes::gates_by_hand),
+    ("verify::every_variant", verify::every_variant),
+    ("verify::a_broken_kernel_is_named", verify::a_broken_kernel_is_named),
+    ("verify::models_agree", verify::models_agree),
+    ("verify::one_of_several", verify::one_of_several),
+    ("verify::a_divergence_is_named", verify::a_divergence_is_named),
     ("golden::stack_1_double", |d| golden::stack(d, "stack_1_double")),
     ("golden::stack_1_single", |d| golden::stack(d, "stack_1_single")),
     ("golden::stack_2_double", |d| golden::stack(d, "stack_2_double")),

@@ -1,15 +1,16 @@
 //! The comparer refuses what it has to refuse.
 
-use gatefold::reference::{Mismatch, Tolerance, compare};
+use gatefold::reference::{Mismatch, Tolerance, Worst, compare};
 
 const TOLERANCE: Tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 0.0 };
 
 #[test]
 fn equal_values_agree() {
-    assert_eq!(compare(&[1.0, -2.0], &[1.0, -2.0], None, TOLERANCE), Ok(0.0));
+    let worst = Worst::default();
+    assert_eq!(compare(&[1.0, -2.0], &[1.0, -2.0], None, TOLERANCE), Ok(worst));
     assert_eq!(
         compare(&[0.0], &[-0.0], None, Tolerance::Mixed { absolute: 0.0, relative: 0.0 }),
-        Ok(0.0)
+        Ok(worst)
     );
 }
 
@@ -54,5 +55,6 @@ fn a_value_just_outside_is_refused() {
 #[test]
 fn the_worst_share_is_reported() {
     let worst = compare(&[0.0, 0.0], &[0.25e-6, -0.5e-6], None, TOLERANCE).unwrap();
-    assert!((worst - 0.5).abs() < 1e-9);
+    assert!((worst.share() - 0.5).abs() < 1e-9);
+    assert_eq!(worst, Worst { error: 0.5e-6, allowed: 1e-6 });
 }

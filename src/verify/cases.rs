@@ -1,0 +1,258 @@
+//! What is run: models and calls in which every kernel of the table has something to do, planned in
+//! every way that the planner knows.
+
+use std::collections::HashSet;
+
+use crate::command::{Executor, Limits};
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::plan::{
+    Answer, Bias, Encoding, Head, Objective, Part, Plan, Rule, Sequences, StackShape, Tier,
+    TrainingOptions, Update,
+};
+use crate::reference::{CrossEntropy, Dropout, Pointwise};
+
+/// A model and a call.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) shape: StackShape,
+    pub(super) sequences: Sequences,
+    pub(super) run: Run,
+}
+
+/// What is done with a model.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Run {
+    Prediction(Answer),
+    Evaluation(Objective),
+    Gradient(Option<Dropout>),
+    Training(TrainingOptions),
+}
+
+impl Case {
+    fn new([steps, batch, input, hidden]: [usize; 4], run: Run) -> Case {
+        let shape = StackShape::lstm(input, hidden);
+        Case { shape, sequences: Sequences::new(steps, batch), run }
+    }
+
+    /// What is minimised, if anything.
+    pub(super) fn objective(&self) -> Option<Objective> {
+        match self.run {
+            Run::Evaluation(objective) => Some(objective),
+            Run::Training(options) => Some(options.objective),
+            Run::Prediction(_) | Run::Gradient(_) => None,
+        }
+    }
+
+    pub(super) fn plan(&self, limits: &Limits) -> Result<Plan> {
+        let (shape, sequences) = (&self.shape, &self.sequences);
+        match &self.run {
+            Run::Prediction(answer) => Plan::prediction(shape, sequences, *answer, limits),
+            Run::Evaluation(objective) => {
+                Plan::evaluation(shape, sequences, objective, true, limits)
+            }
+            Run::Gradient(dropout) => Plan::gradient(shape, sequences, *dropout, limits),
+            Run::Training(options) => Plan::training(shape, sequences, options, limits),
+        }
+    }
+
+    /// The different plans of the case for a device: as it would be planned there, with every tier, for
+    /// drivers that compute on a CPU and for those that don't, and as for the other executor.
+    pub(super) fn plans(&self, limits: &Limits) -> Result<Vec<Plan>> {
+        let mut seen = HashSet::new();
+        let mut plans = Vec::new();
+        for limits in ways(limits) {
+            match self.plan(&limits) {
+                Ok(plan) => {
+                    // Two ways may be one.
+                    let listing = plan.program.listing(&kernels::table()).to_string();
+                    if seen.insert(listing) {
+                        plans.push(plan);
+                    }
+                }
+                // A tier that isn't for such a model.
+                Err(Error::Value { name, .. }) if name == "tier" => (),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(plans)
+    }
+}
+
+/// The sizes as a table shows them.
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (s, call) = (&self.shape, &self.sequences);
+        write!(f, "{}x{}x{}x{}", call.steps, call.batch, s.input, s.hidden)?;
+        if s.layers != 1 {
+            write!(f, " L{}", s.layers)?;
+        }
+        if s.bidirectional {
+            f.write_str(" D2")?;
+        }
+        if let Some(projection) = s.projection {
+            write!(f, " P{projection}")?;
+        }
+        if s.outputs() > 0 && s.head != Head::LastHidden {
+            write!(f, " O{}", s.outputs())?;
+        }
+        Ok(())
+    }
+}
+
+/// The limits that plans for a device are made with.
+pub(super) fn ways(limits: &Limits) -> Vec<Limits> {
+    let tiers = [None, Some(Tier::Sequence), Some(Tier::Step), Some(Tier::Wavefront)];
+    let tiers = || tiers.into_iter().chain([Some(Tier::Fused)]);
+    // Kernels are the same on both executors, and each runs what is planned for the other.
+    let (own, other) = match limits.executor {
+        Executor::Gpu => (*limits, Limits { executor: Executor::Cpu, ..*limits }),
+        Executor::Cpu => (*limits, Limits { executor: Executor::Gpu, alignment: 64, ..*limits }),
+    };
+    let gpu = if own.executor == Executor::Gpu { own } else { other };
+    let mut ways = vec![own];
+    for software in [gpu.software, !gpu.software] {
+        ways.extend(tiers().map(|tier| Limits { software, tier, ..gpu }));
+    }
+    let cpu = if own.executor == Executor::Cpu { own } else { other };
+    ways.extend([None, Some(Tier::Step)].map(|tier| Limits { tier, ..cpu }));
+    ways
+}
+
+/// All of them. Operands of large products come in fours, and others are small: a driver that computes
+/// on a CPU takes seconds to compile what isn't needed then.
+pub(super) fn cases() -> Vec<Case> {
+    let gradient = |dims| Case::new(dims, Run::Gradient(None));
+    let mut cases = Vec::new();
+    // Walks and timesteps: every size in which a workgroup may keep weights, few rows and many, and more
+    // units than that. One with sizes that are odd.
+    for hidden in [8, 28, 60, 100] {
+        cases.extend([gradient([5, 1, 4, hidden]), gradient([2, 131, 4, hidden])]);
+    }
+    cases.extend([gradient([2, 3, 4, 152]), gradient([3, 21, 4, 152]), gradient([2, 3, 3, 7])]);
+    cases.extend(layers());
+    cases.extend(training_steps());
+    cases.extend(classes());
+    // Streams of which some begin anew.
+    let mut streams = Case::new([1, 6, 4, 36], Run::Prediction(Answer::Outputs));
+    streams.shape.head = Head::LastHidden;
+    streams.sequences = Sequences { state: true, resets: true, ..streams.sequences };
+    cases.push(streams);
+    cases.extend(linear_layers());
+    cases
+}
+
+/// All that layers may have, and stacks of them.
+fn layers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let dropped = Run::Gradient(Some(Dropout::new(0.3)));
+    for (i, bias) in [Bias::None, Bias::Single, Bias::Double].into_iter().enumerate() {
+        for projection in [None, Some(8)] {
+            let batch = if i == 2 && projection.is_some() { 21 } else { 6 };
+            let mut case = Case::new([6, batch, 4, 24], dropped);
+            let (bidirectional, learned_state) = (true, i == 0);
+            case.shape = StackShape {
+                layers: 2,
+                bidirectional,
+                projection,
+                bias,
+                learned_state,
+                ..case.shape
+            };
+            case.sequences = Sequences {
+                lengths: i == 2 || projection.is_some() == (i == 1),
+                batch_first: i == 1,
+                state: i == 2,
+                ..case.sequences
+            };
+            cases.push(case);
+        }
+    }
+    // In one direction, few rows and many.
+    for (batch, lengths) in [(3, true), (21, false)] {
+        let mut case = Case::new([14, batch, 8, 40], Run::Gradient(None));
+        case.shape.layers = 3;
+        case.sequences.lengths = lengths;
+        cases.push(case);
+    }
+    cases
+}
+
+fn training(objective: Objective, rule: Rule, norm: bool) -> TrainingOptions {
+    let update = Some(Update { rule, groups: 1, norm });
+    TrainingOptions { objective, update, ..TrainingOptions::default() }
+}
+
+/// Training steps: of one launch where they are small, and those that end a batch of several parts.
+fn training_steps() -> Vec<Case> {
+    let adam = training(Objective::default(), Rule::Adam, true);
+    let mut cases = Vec::new();
+    for dims in [[4, 2, 1, 1], [2, 3, 2, 7], [1, 8, 2, 12]] {
+        let mut case = Case::new(dims, Run::Training(adam));
+        case.shape.head = Head::Linear(3);
+        cases.push(case);
+    }
+    let whole = TrainingOptions { input_gradient: true, ..adam };
+    for (part, lengths, batch) in [(Part::Whole, true, 6), (Part::Last, false, 21)] {
+        let options = TrainingOptions { part, ..whole };
+        let mut case = Case::new([8, batch, 4, 20], Run::Training(options));
+        case.shape = StackShape { layers: 2, head: Head::EveryStep(4), ..case.shape };
+        case.sequences = Sequences { state: true, lengths, ..case.sequences };
+        cases.push(case);
+    }
+    cases
+}
+
+/// Classes, from tokens.
+fn classes() -> Vec<Case> {
+    let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.1 };
+    let objective = Objective::CrossEntropy { settings, weighted: true };
+    let options = training(objective, Rule::Sgd { momentum: true }, true);
+    let options = TrainingOptions { dropout: Some(Dropout::new(0.3)), ..options };
+    let mut cases = Vec::new();
+    for (encoding, head) in
+        [(Encoding::Embedding(11), Head::EveryStep(20)), (Encoding::OneHot, Head::Linear(72))]
+    {
+        let mut case = Case::new([7, 6, 8, 20], Run::Training(options));
+        case.shape = StackShape { layers: 2, encoding, head, ..case.shape };
+        case.sequences.lengths = encoding != Encoding::OneHot;
+        for run in [
+            case.run,
+            Run::Evaluation(objective),
+            Run::Prediction(Answer::Probabilities),
+            Run::Prediction(Answer::Classes),
+        ] {
+            cases.push(Case { run, ..case.clone() });
+        }
+    }
+    cases
+}
+
+/// Linear layers alone: products of large tiles, optimizers, losses.
+fn linear_layers() -> Vec<Case> {
+    let linear = |[batch, input, outputs]: [usize; 3], run| {
+        let mut case = Case::new([1, batch, input, input], run);
+        let (bias, head) = (Bias::None, Head::Linear(outputs));
+        case.shape = StackShape { layers: 0, bias, head, ..case.shape };
+        case
+    };
+    let mut cases = Vec::new();
+    cases.push(linear([2052, 8, 1032], Run::Prediction(Answer::Outputs)));
+    for rule in [
+        Rule::Sgd { momentum: false },
+        Rule::RmsProp { momentum: true, centered: true },
+        Rule::RmsProp { momentum: false, centered: false },
+    ] {
+        let options = training(Objective::default(), rule, false);
+        cases.push(linear([152, 68, 44], Run::Training(options)));
+    }
+    for loss in [
+        Pointwise::Absolute,
+        Pointwise::Huber { delta: 0.7 },
+        Pointwise::SmoothAbsolute { beta: 0.3 },
+        Pointwise::BinaryLogits,
+    ] {
+        cases.push(linear([700, 4, 4], Run::Evaluation(Objective::Pointwise(loss))));
+    }
+    cases
+}
