@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. Where this machine has no Vulkan driver it installs a software one (Debian,
-# Ubuntu), and an adapter that is still missing is a failure, not a skipped test.
+# Ubuntu), and an adapter that is still missing is a failure, not a skipped test. Where a browser has brought
+# SwiftShader, a second software driver, the GPU suite runs on that as well.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -48,3 +49,18 @@ fi
 
 export GATEFOLD_REQUIRE_GPU=1
 cargo test "$@"
+
+# The description of SwiftShader for Vulkan loaders, where Chromium or Chrome is installed.
+swiftshader() {
+    local folder
+    for folder in /usr/lib/chromium /usr/lib64/chromium-browser /usr/lib/chromium-browser \
+        /opt/google/chrome; do
+        [ ! -e "$folder/vk_swiftshader_icd.json" ] || { echo "$folder/vk_swiftshader_icd.json" && return; }
+    done
+}
+
+# With arguments somebody wants certain tests, once.
+if [ $# = 0 ] && [ "$(uname -s)" = Linux ] && [ -n "$(swiftshader)" ]; then
+    echo "test.sh: the GPU suite on SwiftShader, $(swiftshader)"
+    GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) cargo test --test gpu -- offered
+fi

@@ -27,7 +27,7 @@ use crate::reference::{Tolerance, Worst, compare_above};
 
 /// Of what the f32 twin is wrong by, how much a device may be wrong by with
 /// [`Lockstep::as_f32_allows`]: its sums have another order, and its roundings are other ones.
-const OF_F32: f64 = 8.0;
+pub(crate) const OF_F32: f64 = 8.0;
 
 /// One command that agreed.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,9 +195,7 @@ impl<'a> Lockstep<'a> {
         let kernel = &self.device.table()[dispatch.kernel];
         let mut narrow = only(&self.state, touched);
         with_buffers(self.device, dispatch, &mut narrow, kernel.twin);
-        let at = id.0 as usize;
-        let wrong = |(narrow, wide): (&f32, &f64)| (f64::from(*narrow) - wide).abs();
-        narrow[at].iter().zip(&self.wide[at]).map(wrong).fold(0.0, f64::max)
+        most_apart(&narrow[id.0 as usize], &self.wide[id.0 as usize])
     }
 }
 
@@ -214,6 +212,13 @@ impl Iterator for Lockstep<'_> {
         };
         Some(check)
     }
+}
+
+/// The largest difference between two results; none where one isn't finite, since that allows nothing.
+pub(crate) fn most_apart(narrow: &[f32], wide: &[f64]) -> f64 {
+    let apart = |(narrow, wide): (&f32, &f64)| (f64::from(*narrow) - wide).abs();
+    let most = narrow.iter().zip(wide).map(apart).fold(0.0, f64::max);
+    if most.is_finite() { most } else { 0.0 }
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {

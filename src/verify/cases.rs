@@ -119,22 +119,22 @@ pub(super) fn ways(limits: &Limits) -> Vec<Limits> {
     ways
 }
 
-/// All of them. Operands of large products come in fours, and others are small: a driver that computes
-/// on a CPU takes seconds to compile what isn't needed then.
+/// All of them. Products are small and of odd sizes, or have more than 16 rows and operands that come in
+/// fours: a driver that computes on a CPU takes seconds to compile what isn't needed then.
 pub(super) fn cases() -> Vec<Case> {
     let gradient = |dims| Case::new(dims, Run::Gradient(None));
     let mut cases = Vec::new();
     // Walks and timesteps: every size in which a workgroup may keep weights, few rows and many, and more
     // units than that. One with sizes that are odd.
     for hidden in [8, 28, 60, 100] {
-        cases.extend([gradient([5, 1, 4, hidden]), gradient([2, 131, 4, hidden])]);
+        cases.extend([gradient([20, 1, 20, hidden]), gradient([2, 131, 20, hidden])]);
     }
-    cases.extend([gradient([2, 3, 4, 152]), gradient([3, 21, 4, 152]), gradient([2, 3, 3, 7])]);
+    cases.extend([gradient([8, 3, 20, 152]), gradient([3, 21, 20, 152]), gradient([2, 3, 3, 7])]);
     cases.extend(layers());
     cases.extend(training_steps());
     cases.extend(classes());
     // Streams of which some begin anew.
-    let mut streams = Case::new([1, 6, 4, 36], Run::Prediction(Answer::Outputs));
+    let mut streams = Case::new([1, 21, 20, 36], Run::Prediction(Answer::Outputs));
     streams.shape.head = Head::LastHidden;
     streams.sequences = Sequences { state: true, resets: true, ..streams.sequences };
     cases.push(streams);
@@ -145,32 +145,25 @@ pub(super) fn cases() -> Vec<Case> {
 /// All that layers may have, and stacks of them.
 fn layers() -> Vec<Case> {
     let mut cases = Vec::new();
-    let dropped = Run::Gradient(Some(Dropout::new(0.3)));
-    for (i, bias) in [Bias::None, Bias::Single, Bias::Double].into_iter().enumerate() {
-        for projection in [None, Some(8)] {
-            let batch = if i == 2 && projection.is_some() { 21 } else { 6 };
-            let mut case = Case::new([6, batch, 4, 24], dropped);
-            let (bidirectional, learned_state) = (true, i == 0);
-            case.shape = StackShape {
-                layers: 2,
-                bidirectional,
-                projection,
-                bias,
-                learned_state,
-                ..case.shape
-            };
-            case.sequences = Sequences {
-                lengths: i == 2 || projection.is_some() == (i == 1),
-                batch_first: i == 1,
-                state: i == 2,
-                ..case.sequences
-            };
-            cases.push(case);
-        }
+    let run = Run::Gradient(Some(Dropout::new(0.3)));
+    for (batch, bias, projection, lengths) in [
+        (6, Bias::None, None, true),
+        (6, Bias::Single, None, false),
+        (6, Bias::Single, Some(12), true),
+        (6, Bias::Double, None, true),
+        (21, Bias::Double, Some(12), true),
+    ] {
+        let mut case = Case::new([6, batch, 20, 24], run);
+        let (bidirectional, learned_state) = (true, bias == Bias::None);
+        case.shape =
+            StackShape { layers: 2, bidirectional, projection, bias, learned_state, ..case.shape };
+        let (batch_first, state) = (bias == Bias::Single, bias == Bias::Double);
+        case.sequences = Sequences { lengths, batch_first, state, ..case.sequences };
+        cases.push(case);
     }
     // In one direction, few rows and many.
     for (batch, lengths) in [(3, true), (21, false)] {
-        let mut case = Case::new([14, batch, 8, 40], Run::Gradient(None));
+        let mut case = Case::new([14, batch, 20, 40], Run::Gradient(None));
         case.shape.layers = 3;
         case.sequences.lengths = lengths;
         cases.push(case);
@@ -195,8 +188,8 @@ fn training_steps() -> Vec<Case> {
     let whole = TrainingOptions { input_gradient: true, ..adam };
     for (part, lengths, batch) in [(Part::Whole, true, 6), (Part::Last, false, 21)] {
         let options = TrainingOptions { part, ..whole };
-        let mut case = Case::new([8, batch, 4, 20], Run::Training(options));
-        case.shape = StackShape { layers: 2, head: Head::EveryStep(4), ..case.shape };
+        let mut case = Case::new([8, batch, 20, 20], Run::Training(options));
+        case.shape = StackShape { layers: 2, head: Head::EveryStep(20), ..case.shape };
         case.sequences = Sequences { state: true, lengths, ..case.sequences };
         cases.push(case);
     }
@@ -213,7 +206,7 @@ fn classes() -> Vec<Case> {
     for (encoding, head) in
         [(Encoding::Embedding(11), Head::EveryStep(20)), (Encoding::OneHot, Head::Linear(72))]
     {
-        let mut case = Case::new([7, 6, 8, 20], Run::Training(options));
+        let mut case = Case::new([7, 6, 20, 20], Run::Training(options));
         case.shape = StackShape { layers: 2, encoding, head, ..case.shape };
         case.sequences.lengths = encoding != Encoding::OneHot;
         for run in [
@@ -252,7 +245,7 @@ fn linear_layers() -> Vec<Case> {
         Pointwise::SmoothAbsolute { beta: 0.3 },
         Pointwise::BinaryLogits,
     ] {
-        cases.push(linear([700, 4, 4], Run::Evaluation(Objective::Pointwise(loss))));
+        cases.push(linear([700, 20, 4], Run::Evaluation(Objective::Pointwise(loss))));
     }
     cases
 }

@@ -136,7 +136,6 @@ impl Row {
     }
 
     fn add(&mut self, shape: &str, outcome: std::result::Result<Worst, String>) {
-        self.launches += 1;
         if !self.shapes.iter().any(|s| s == shape) {
             self.shapes.push(shape.to_owned());
         }
@@ -183,6 +182,7 @@ impl Rows {
                 Operation::Copy { .. } => &mut self.others[0],
                 Operation::Zero(_) => &mut self.others[1],
             };
+            row.launches += 1;
             match check {
                 Ok(check) => row.add(&shape, Ok(check.worst)),
                 Err(Error::Diverged { label, buffer, problem, .. }) => {

@@ -1,16 +1,17 @@
 //! Whole LSTMs, forward and back through time, beside the `f64` reference: what no kernel alone shows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Row;
 use super::cases::{Case, Run};
 use super::contents;
 use crate::command::{Limits, Tier};
-use crate::device::{Device, Session};
+use crate::device::Device;
 use crate::error::Result;
+use crate::lockstep::{OF_F32, most_apart};
 use crate::plan::{Parameter, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::reference::sequence::{self, Batch, LayerGradients, LayerWeights};
-use crate::reference::{Tolerance, compare};
+use crate::reference::{Real, Tolerance, compare_above};
 
 /// A pass in one of its tiers.
 pub(super) struct Pass {
@@ -35,30 +36,37 @@ pub(super) fn passes(limits: &Limits) -> Vec<Pass> {
     passes
 }
 
+/// Of sizes for which [`super::cases`] has compiled what they take.
 fn cases() -> Vec<Case> {
     let case = |[steps, batch, input, hidden]: [usize; 4], layers| {
         let shape = StackShape { layers, ..StackShape::lstm(input, hidden) };
         let sequences = Sequences::new(steps, batch).with_state().with_lengths();
         Case { shape, sequences, run: Run::Gradient(None) }
     };
-    let plain = case([25, 3, 4, 32], 1);
-    let deep = case([9, 10, 3, 40], 3);
-    let mut both = case([12, 6, 3, 24], 2);
-    both.shape = StackShape { bidirectional: true, projection: Some(7), ..both.shape };
-    let wide = case([6, 12, 5, 130], 1);
+    let plain = case([25, 3, 20, 32], 1);
+    let deep = case([9, 3, 20, 40], 3);
+    let mut both = case([12, 6, 20, 24], 2);
+    both.shape = StackShape { bidirectional: true, projection: Some(12), ..both.shape };
+    let wide = case([6, 6, 20, 132], 1);
     vec![plain, deep, both, wide]
 }
 
-/// A reading of a session, as f32, and what it should be.
-struct Reading {
+/// A tensor of a pass.
+struct Reading<R> {
     name: String,
-    got: Vec<f32>,
-    want: Vec<f64>,
-    tolerance: Tolerance,
+    values: Vec<R>,
+    /// Whether it is a gradient; else it is an output or a state.
+    gradient: bool,
+}
+
+impl<R> Reading<R> {
+    fn of(name: &str, values: Vec<R>, gradient: bool) -> Reading<R> {
+        Reading { name: name.to_owned(), values, gradient }
+    }
 }
 
 impl Pass {
-    /// Runs both, and adds to the row of the tier.
+    /// Runs it on the device and as the reference, and adds to the row of the tier.
     pub(super) fn run(&self, device: &Device, rows: &mut Vec<Row>) -> Result<()> {
         let (name, variant) = ("pass", self.plan.tier.to_string());
         let at = rows.iter().position(|row| row.name == name && row.variant == variant);
@@ -66,78 +74,91 @@ impl Pass {
             rows.push(Row::new(name, variant));
             rows.len() - 1
         });
+        let contents = contents::contents(&self.case, &self.plan, None);
+        let (wide, narrow) = (self.reference::<f64>(&contents), self.reference::<f32>(&contents));
         let shape = self.case.to_string();
-        for Reading { name, got, want, tolerance } in self.readings(device)? {
-            let outcome = compare(&got, &want, None, tolerance);
-            rows[at].add(&shape, outcome.map_err(|mismatch| format!("{name}: {mismatch}")));
+        for ((got, want), narrow) in self.device(device, &contents)?.iter().zip(wide).zip(narrow) {
+            debug_assert_eq!(got.name, want.name);
+            let tolerance = match want.gradient {
+                true => Tolerance::gradient(&want.values),
+                false => Tolerance::OUTPUT,
+            };
+            let least = OF_F32 * most_apart(&narrow.values, &want.values);
+            let outcome = compare_above(&got.values, &want.values, None, tolerance, least);
+            rows[at].add(&shape, outcome.map_err(|mismatch| format!("{}: {mismatch}", got.name)));
         }
         rows[at].launches += self.plan.program.dispatches().count();
         Ok(())
     }
 
-    fn readings(&self, device: &Device) -> Result<Vec<Reading>> {
-        let contents = contents::contents(&self.case, &self.plan, None);
+    /// What comes out of it on a device.
+    fn device(
+        &self,
+        device: &Device,
+        contents: &HashMap<String, Vec<f32>>,
+    ) -> Result<Vec<Reading<f32>>> {
         let session = device.session(&self.plan.program)?;
-        for (name, values) in &contents {
+        for (name, values) in contents {
             session.write(name, values)?;
         }
         session.run()?;
-        let given = |name: &str| -> Vec<f64> {
-            contents.get(name).into_iter().flatten().map(|&v| v.into()).collect()
-        };
-
-        let shape = &self.case.shape;
-        let table = ParameterTable::new(shape);
-        let stack = stack(shape, &table, &given("params"));
-        let lengths: Vec<usize> = given("lengths").iter().map(|&v| v as usize).collect();
-        let batch = Batch { rows: self.case.sequences.batch, lengths: Some(&lengths), masks: &[] };
-        let (x, dy) = (given("x"), given("dy"));
-        let trace = sequence::forward(&stack, &batch, &x, &given("h_0"), &given("c_0"));
-        let gradients =
-            sequence::backward(&stack, &batch, &trace, &dy, &given("dh_n"), &given("dc_n"));
-
-        let mut readings = Vec::new();
-        let mut read = |name: &str, got: Vec<f32>, want: Vec<f64>, tolerance: Tolerance| {
-            readings.push(Reading { name: name.to_owned(), got, want, tolerance });
-        };
-        let output = self.output(&session)?;
-        for (name, got, want) in [
-            ("y", output, trace.y),
-            ("h_n", session.read("h_n")?, trace.h_n),
-            ("c_n", session.read("c_n")?, trace.c_n),
-        ] {
-            read(name, got, want, Tolerance::OUTPUT);
-        }
-        for (name, want) in
-            [("dx_0", gradients.x), ("dh_0", gradients.h_0), ("dc_0", gradients.c_0)]
+        let output = self.plan.output;
+        let y = session.read(&self.plan.program.spec(output.buffer).name)?;
+        let mut readings = vec![Reading::of("y", y[output.start..][..output.len].to_vec(), false)];
+        for (name, gradient) in
+            [("h_n", false), ("c_n", false), ("dx_0", true), ("dh_0", true), ("dc_0", true)]
         {
-            let tolerance = Tolerance::gradient(&want);
-            read(name, session.read(name)?, want, tolerance);
+            readings.push(Reading::of(name, session.read(name)?, gradient));
         }
         let flat = session.read("grads")?;
-        for entry in &table.entries {
-            let Some(want) = gradient(entry.role, &gradients.layers) else { continue };
-            let got = entry.to_pytorch(&flat[entry.start..][..entry.len]);
-            let tolerance = Tolerance::gradient(want);
-            read(&format!("gradient of {:?}", entry.role), got, want.to_vec(), tolerance);
+        for entry in &ParameterTable::new(&self.case.shape).entries {
+            let values = entry.to_pytorch(&flat[entry.start..][..entry.len]);
+            readings.push(Reading::of(&format!("gradient of {:?}", entry.role), values, true));
         }
         Ok(readings)
     }
 
-    /// The outputs.
-    fn output(&self, session: &Session) -> Result<Vec<f32>> {
-        let output = self.plan.output;
-        let buffer = session.read(&self.plan.program.spec(output.buffer).name)?;
-        Ok(buffer[output.start..][..output.len].to_vec())
+    /// The same, in the same order, by the reference.
+    fn reference<R: Real>(&self, contents: &HashMap<String, Vec<f32>>) -> Vec<Reading<R>> {
+        let given = |name: &str| -> Vec<R> {
+            contents.get(name).into_iter().flatten().map(|&v| R::of(v)).collect()
+        };
+        let table = ParameterTable::new(&self.case.shape);
+        let stack = stack(&self.case.shape, &table, &given("params"));
+        let lengths: Vec<usize> =
+            contents.get("lengths").into_iter().flatten().map(|&v| v as usize).collect();
+        let batch = Batch { rows: self.case.sequences.batch, lengths: Some(&lengths), masks: &[] };
+        let trace = sequence::forward(&stack, &batch, &given("x"), &given("h_0"), &given("c_0"));
+        let (dy, dh_n, dc_n) = (given("dy"), given("dh_n"), given("dc_n"));
+        let gradients = sequence::backward(&stack, &batch, &trace, &dy, &dh_n, &dc_n);
+        let mut readings: Vec<Reading<R>> =
+            [("y", trace.y), ("h_n", trace.h_n), ("c_n", trace.c_n)]
+                .map(|(name, values)| Reading::of(name, values, false))
+                .into();
+        for (name, values) in
+            [("dx_0", gradients.x), ("dh_0", gradients.h_0), ("dc_0", gradients.c_0)]
+        {
+            readings.push(Reading::of(name, values, true));
+        }
+        let of_parameters = table.entries.iter().map(|entry| {
+            let values = gradient(entry.role, &gradients.layers).to_vec();
+            Reading::of(&format!("gradient of {:?}", entry.role), values, true)
+        });
+        readings.extend(of_parameters);
+        readings
     }
 }
 
 /// The reference's weights from a flat buffer.
-fn stack(shape: &StackShape, table: &ParameterTable, flat: &[f64]) -> Vec<Vec<LayerWeights<f64>>> {
+fn stack<R: Real>(
+    shape: &StackShape,
+    table: &ParameterTable,
+    flat: &[R],
+) -> Vec<Vec<LayerWeights<R>>> {
     let values = |entry: &Parameter| entry.to_pytorch(&flat[entry.start..][..entry.len]);
     let of = |role: Role| table.get(role).map(values);
     let direction = |l: usize, d: usize| {
-        let mut bias = vec![0.0; 4 * shape.hidden];
+        let mut bias = vec![R::zero(); 4 * shape.hidden];
         for other in [Role::BiasIh(l, d), Role::BiasHh(l, d)].into_iter().filter_map(of) {
             bias.iter_mut().zip(other).for_each(|(sum, v)| *sum += v);
         }
@@ -154,16 +175,15 @@ fn stack(shape: &StackShape, table: &ParameterTable, flat: &[f64]) -> Vec<Vec<La
     (0..shape.layers).map(layer).collect()
 }
 
-/// The reference's gradient of a parameter.
-fn gradient(role: Role, layers: &[Vec<LayerGradients<f64>>]) -> Option<&[f64]> {
-    let (at, tensor): ((usize, usize), fn(&LayerGradients<f64>) -> &[f64]) = match role {
-        Role::WeightIh(l, d) => ((l, d), |g| &g.weight_ih),
-        Role::WeightHh(l, d) => ((l, d), |g| &g.weight_hh),
-        Role::BiasIh(l, d) | Role::BiasHh(l, d) => ((l, d), |g| &g.bias),
-        Role::WeightHr(l, d) => ((l, d), |g| &g.weight_hr),
+/// The reference's gradient of a parameter; the models here have those of layers alone.
+fn gradient<R>(role: Role, layers: &[Vec<LayerGradients<R>>]) -> &[R] {
+    match role {
+        Role::WeightIh(l, d) => &layers[l][d].weight_ih,
+        Role::WeightHh(l, d) => &layers[l][d].weight_hh,
+        Role::BiasIh(l, d) | Role::BiasHh(l, d) => &layers[l][d].bias,
+        Role::WeightHr(l, d) => &layers[l][d].weight_hr,
         Role::Embedding | Role::InitialH | Role::InitialC | Role::HeadWeight | Role::HeadBias => {
-            return None;
+            &[]
         }
-    };
-    Some(tensor(&layers[at.0][at.1]))
+    }
 }
