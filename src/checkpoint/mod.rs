@@ -31,13 +31,14 @@
 
 mod file;
 mod gates;
+mod header;
 mod keras;
 mod layer;
 mod onnx;
 
 use crate::tensor::Array;
 
-pub use file::{Checkpoint, read, write};
+pub use file::{Checkpoint, parse, read, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
 pub use onnx::{OnnxLstm, from_onnx, to_onnx};
