@@ -378,6 +378,31 @@ fn runs_of_any_numbers() {
     assert!(taken > 50 && not > 50, "{taken} taken, {not} not");
 }
 
+/// An order of a million sequences, all of them the first, in two bytes a number.
+#[test]
+fn runs_of_many_sequences() {
+    let count = (1 << 20) + 1;
+    let run = checkpoint::parse("run", &states()[1]).unwrap();
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    for (name, array) in &run.tensors {
+        let start = data.len() as u64;
+        let (dtype, shape) = match name.as_str() {
+            "order" => ("BF16", vec![count, 2]),
+            _ => ("F32", array.shape().to_vec()),
+        };
+        match dtype {
+            "F32" => data.extend(array.data().iter().flat_map(|v| v.to_le_bytes())),
+            _ => data.resize(data.len() + 4 * count, 0),
+        }
+        entries.push(entry(name, dtype, &format!("{shape:?}"), (start, data.len() as u64)));
+    }
+    let mut texts = run.metadata;
+    texts.insert("gatefold.trainer.batches.sequences".to_owned(), count.to_string());
+    let texts: Vec<String> = texts.iter().map(|(key, text)| format!("{key:?}:{text:?}")).collect();
+    entries.push(format!(r#""__metadata__":{{{}}}"#, texts.join(",")));
+    refused_by(&["Trainer"], &of(&entries, &data), &["the order of its sequences is none"]);
+}
+
 /// Nothing but a file has a length that can be relied on.
 #[test]
 fn what_isnt_a_file() {
