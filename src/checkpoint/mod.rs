@@ -1,9 +1,9 @@
 //! Weights in files, and weights of other frameworks.
 //!
-//! Everything is a [`StateDict`]: PyTorch's names, PyTorch's layouts. [`read`] and [`write()`] keep
-//! one in a safetensors file; [`with_prefix`] takes a part out of a larger model; the converters
-//! make one from what others keep, and back. They work layer by layer, on the names that end in
-//! `suffix`: `l0` for the first, `l1_reverse` for the backward direction of the second.
+//! Everything is a [`StateDict`]: PyTorch's names, PyTorch's layouts. [`read`] (of bytes, [`parse`])
+//! and [`write()`] keep one in a safetensors file; [`with_prefix`] takes a part out of a larger model;
+//! the converters make one from what others keep, and back. They work layer by layer, on the names
+//! that end in `suffix`: `l0` for the first, `l1_reverse` for the backward direction of the second.
 //!
 //! | from | to | biases | a model of |
 //! |---|---|---|---|
