@@ -1,13 +1,14 @@
 //! Named tensors in a safetensors file.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::TensorView;
 
 use super::StateDict;
+use super::header::{Dtype, Entry, Header, MAX_DIMENSIONS, MAX_TEXTS, METADATA};
 use crate::error::{Error, Result};
 use crate::tensor::Array;
 
@@ -28,39 +29,49 @@ pub struct Checkpoint {
 ///
 /// # Errors
 /// [`Error::Io`] where the file can't be written; [`Error::Value`] with every name that stands
-/// twice or that the format keeps for itself.
+/// twice or that the format keeps for itself, and for what [`read`] refuses: more than 16,384 entries of
+/// metadata, or a shape of more than 64 sizes.
 pub fn write(
     path: impl AsRef<Path>,
     tensors: &[(String, Array)],
     metadata: &HashMap<String, String>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let mut seen = HashSet::from(["__metadata__"]);
-    let refused: Vec<&str> =
+    let refused = |name: &str, expected: String, got: String| {
+        Err(Error::Value { operation: "checkpoint::write", name: name.to_owned(), expected, got })
+    };
+    let mut seen = HashSet::from([METADATA]);
+    let names: Vec<&str> =
         tensors.iter().map(|(name, _)| name.as_str()).filter(|name| !seen.insert(name)).collect();
-    if !refused.is_empty() {
-        return Err(Error::Value {
-            operation: "checkpoint::write",
-            name: "the tensors' names".to_owned(),
-            expected: "different, and none `__metadata__`".to_owned(),
-            got: refused.join(", "),
-        });
+    if !names.is_empty() {
+        let expected = format!("different, and none `{METADATA}`");
+        return refused("the tensors' names", expected, names.join(", "));
+    }
+    if metadata.len() > MAX_TEXTS {
+        let expected = format!("of at most {MAX_TEXTS} entries");
+        return refused("the metadata", expected, metadata.len().to_string());
+    }
+    let large = |(_, array): &&(String, Array)| array.shape().len() > MAX_DIMENSIONS;
+    if let Some((name, array)) = tensors.iter().find(large) {
+        let expected = format!("at most {MAX_DIMENSIONS}");
+        return refused(&format!("the sizes of {name}"), expected, array.shape().len().to_string());
     }
 
-    let io = |source| Error::Io { path: path.to_owned(), source };
+    let failed = |source| Error::Io { path: path.to_owned(), source };
     let bytes: Vec<(&String, &Array, Vec<u8>)> = tensors
         .iter()
         .map(|(name, array)| {
             (name, array, array.data().iter().flat_map(|v| v.to_le_bytes()).collect())
         })
         .collect();
-    let refused = |e: safetensors::SafeTensorError| io(std::io::Error::other(e));
+    let refused = |e: safetensors::SafeTensorError| failed(io::Error::other(e));
     let views = bytes
         .iter()
         .map(|(name, array, bytes)| {
             Ok((
                 *name,
-                TensorView::new(Dtype::F32, array.shape().to_vec(), bytes).map_err(refused)?,
+                TensorView::new(safetensors::Dtype::F32, array.shape().to_vec(), bytes)
+                    .map_err(refused)?,
             ))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -71,12 +82,18 @@ pub fn write(
     // A temporary file is for its owner alone; this one becomes a file like any other.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(io)?;
-    temporary.write_all(&file).map_err(io)?;
-    temporary.as_file().sync_all().map_err(io)?;
-    temporary.persist(path).map_err(|e| io(e.error))?;
+    let mut temporary = builder.tempfile_in(folder).map_err(failed)?;
+    temporary.write_all(&file).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    temporary.persist(path).map_err(|e| failed(e.error))?;
     Ok(())
 }
+
+/// Bytes of a header, at most: the format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Elements that are read at a time.
+const CHUNK: usize = 1 << 14;
 
 /// Reads every tensor of a file, in the order of their names. F16 and BF16 become f32, which holds
 /// each of their values exactly.
@@ -84,47 +101,96 @@ pub fn write(
 /// A tensor of PyTorch without dimensions has the shape `[]` and one element. NaN and infinities
 /// are read as they are.
 ///
+/// The file may come from anybody: what it claims is checked before memory is taken for it. A call holds
+/// at most eight times the file's bytes and 16 MiB.
+///
 /// # Errors
-/// [`Error::Io`]; [`Error::Checkpoint`] where the file isn't whole, and with every tensor of
-/// another type or without elements.
+/// [`Error::Io`], also for what isn't a regular file; [`Error::Checkpoint`] where the file isn't whole,
+/// where a name stands twice or tensors overlap, for more than 16,384 entries of metadata, and with every
+/// tensor of another type or without elements.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
-    let unreadable = |e: safetensors::SafeTensorError| {
-        refused(format!("it is cut short or not a safetensors file ({e})"))
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
-    let mut views: Vec<(&str, TensorView<'_>)> = file.iter().collect();
-    views.sort_unstable_by_key(|(name, _)| *name);
-    let mut tensors = Vec::new();
-    let mut problems = Vec::new();
-    for (name, view) in views {
-        let Some(values) = values(&view) else {
-            problems.push(format!("{name} is {:?}, only F32, F16 and BF16 are read", view.dtype()));
-            continue;
-        };
-        match Array::new(values, view.shape()) {
-            Ok(array) => tensors.push((name.to_owned(), array)),
-            Err(_) => problems.push(format!("{name} has shape {:?}", view.shape())),
-        }
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
     }
+    let file = std::fs::File::open(path).map_err(failed)?;
+    read_from(path, BufReader::with_capacity(4 * CHUNK, file), about.len())
+}
+
+/// Reads the bytes of a file, such as those of `include_bytes!`; `path` is what errors call it.
+///
+/// ```
+/// use gatefold::checkpoint;
+/// let file = *b"\x08\0\0\0\0\0\0\0{}      ";
+/// assert!(checkpoint::parse("model.safetensors", &file)?.tensors.is_empty());
+/// assert!(checkpoint::parse("model.safetensors", &file[..9]).is_err());
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Checkpoint> {
+    read_from(path.as_ref(), bytes, bytes.len() as u64)
+}
+
+/// Reads a file of `len` bytes.
+fn read_from(path: &Path, mut reader: impl Read, len: u64) -> Result<Checkpoint> {
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
+    let unreadable =
+        |problem: String| refused(format!("it is cut short or not a safetensors file ({problem})"));
+    let mut said = [0; 8];
+    let Some(rest) = len.checked_sub(said.len() as u64) else {
+        return Err(unreadable(format!("it has {len} bytes")));
+    };
+    reader.read_exact(&mut said).map_err(failed)?;
+    let said = u64::from_le_bytes(said);
+    if said > rest.min(MAX_HEADER) {
+        let most = rest.min(MAX_HEADER);
+        return Err(unreadable(format!("it claims a header of {said} bytes, of at most {most}")));
+    }
+    let mut text = vec![0; said as usize];
+    reader.read_exact(&mut text).map_err(failed)?;
+    let Header { tensors: mut entries, metadata } =
+        Header::parse(&text, rest - said).map_err(unreadable)?;
+    drop(text);
+
+    let problem = |Entry { name, dtype, shape, .. }: &Entry| match dtype {
+        Dtype::Other(dtype) => Some(format!("{name} is {dtype}, only F32, F16 and BF16 are read")),
+        _ => shape.contains(&0).then(|| format!("{name} has shape {shape:?}")),
+    };
+    let problems: Vec<String> = entries.iter().filter_map(problem).collect();
     if !problems.is_empty() {
         return Err(refused(problems.join("; ")));
     }
-    Ok(Checkpoint { tensors, metadata: header.metadata().clone().unwrap_or_default() })
+    // As they stand in the file.
+    entries.sort_by_key(|entry| entry.bytes);
+    let mut tensors = Vec::with_capacity(entries.len());
+    for Entry { name, dtype, shape, .. } in entries {
+        let values = values(&mut reader, &dtype, shape.iter().product()).map_err(failed)?;
+        tensors.push((name, Array::new(values, &shape)?));
+    }
+    tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(Checkpoint { tensors, metadata })
 }
 
-/// The elements, where their type is read. The bytes may stand at any address.
-fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let pairs = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
-    let fours = || view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
-    match view.dtype() {
-        Dtype::F32 => Some(fours().map(f32::from_le_bytes).collect()),
-        Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-        Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
-        _ => None,
+/// The next elements of a file, so many.
+fn values(reader: &mut impl Read, dtype: &Dtype, count: usize) -> io::Result<Vec<f32>> {
+    let width = if *dtype == Dtype::F32 { 4 } else { 2 };
+    let mut bytes = vec![0; width * count.min(CHUNK)];
+    let mut values = Vec::with_capacity(count);
+    while values.len() < count {
+        let part = &mut bytes[..width * (count - values.len()).min(CHUNK)];
+        reader.read_exact(part)?;
+        let pairs = part.chunks_exact(2).map(|b| [b[0], b[1]]);
+        let fours = part.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+        match dtype {
+            Dtype::F16 => values.extend(pairs.map(|b| f16::from_le_bytes(b).to_f32())),
+            Dtype::Bf16 => values.extend(pairs.map(|b| bf16::from_le_bytes(b).to_f32())),
+            _ => values.extend(fours.map(f32::from_le_bytes)),
+        }
     }
+    Ok(values)
 }

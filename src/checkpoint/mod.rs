@@ -1,9 +1,9 @@
 //! Weights in files, and weights of other frameworks.
 //!
-//! Everything is a [`StateDict`]: PyTorch's names, PyTorch's layouts. [`read`] and [`write()`] keep
-//! one in a safetensors file; [`with_prefix`] takes a part out of a larger model; the converters
-//! make one from what others keep, and back. They work layer by layer, on the names that end in
-//! `suffix`: `l0` for the first, `l1_reverse` for the backward direction of the second.
+//! Everything is a [`StateDict`]: PyTorch's names, PyTorch's layouts. [`read`] (of bytes, [`parse`])
+//! and [`write()`] keep one in a safetensors file; [`with_prefix`] takes a part out of a larger model;
+//! the converters make one from what others keep, and back. They work layer by layer, on the names
+//! that end in `suffix`: `l0` for the first, `l1_reverse` for the backward direction of the second.
 //!
 //! | from | to | biases | a model of |
 //! |---|---|---|---|
@@ -31,13 +31,14 @@
 
 mod file;
 mod gates;
+mod header;
 mod keras;
 mod layer;
 mod onnx;
 
 use crate::tensor::Array;
 
-pub use file::{Checkpoint, read, write};
+pub use file::{Checkpoint, parse, read, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
 pub use onnx::{OnnxLstm, from_onnx, to_onnx};

@@ -1,9 +1,10 @@
 //! A model in a file whose naming nobody has said.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::Network;
-use super::network::{Names, described};
+use super::network::Names;
 use crate::checkpoint::{self, Checkpoint, StateDict};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -26,11 +27,8 @@ impl Network {
         };
         let (own, others): (StateDict, StateDict) =
             tensors.into_iter().partition(|(name, _)| naming.has(name));
-        match Network::of(device, &own, naming, described(&metadata), Head::Sequence) {
-            Ok(network) => Ok((network, others.into_iter().map(|(name, _)| name).collect())),
-            Err(Error::StateDict { problem }) => Err(refused(problem)),
-            Err(other) => Err(other),
-        }
+        let network = Network::of_file(device, path, &own, &metadata, naming, Head::Sequence)?;
+        Ok((network, others.into_iter().map(|(name, _)| name).collect()))
     }
 }
 
@@ -54,13 +52,12 @@ fn naming(tensors: &StateDict) -> std::result::Result<Names, String> {
         }
     };
     // A linear layer: a weight of two dimensions with a bias beside it.
-    let is_linear = |prefix: &&str| {
-        let has = |kind: &str, dims: usize| {
-            let name = format!("{prefix}{kind}");
-            tensors.iter().any(|(n, array)| *n == name && array.shape().len() == dims)
-        };
-        has("weight", 2) && has("bias", 1)
+    let dimensions: HashMap<&str, usize> =
+        tensors.iter().map(|(name, array)| (name.as_str(), array.shape().len())).collect();
+    let has = |prefix: &str, kind: &str, dims: usize| {
+        dimensions.get(format!("{prefix}{kind}").as_str()) == Some(&dims)
     };
+    let is_linear = |prefix: &&str| has(prefix, "weight", 2) && has(prefix, "bias", 1);
     let heads: Vec<&str> = before("weight").into_iter().filter(is_linear).collect();
     match heads.as_slice() {
         [] => Ok(Names { cell, ..Names::new(lstm, "fc.") }),

@@ -89,15 +89,22 @@ impl Network {
         head: Head,
         naming: Names,
     ) -> Result<Network> {
+        // Before the values are drawn: a model that is too large is known at once.
+        let network = Network::zeros(device, config, head, naming)?;
+        let initial = config.initial(&network.shape, &network.table, &network.names)?;
+        device.write(&network.params, 0, &initial)?;
+        Ok(network)
+    }
+
+    /// With zeros for parameters.
+    fn zeros(device: &Device, config: &LstmConfig, head: Head, naming: Names) -> Result<Network> {
         let shape = config.shape(head);
         config.check("model")?;
         shape.check("model", 1, 1)?;
         shape.fits("model", 1, 1, &device.limits())?;
         let table = ParameterTable::new(&shape);
         let names: Vec<String> = table.entries.iter().map(|entry| naming.of(entry.role)).collect();
-        // Before the values are drawn: a model that is too large is known at once.
         let params = device.create_buffer("parameters", table.len)?;
-        device.write(&params, 0, &config.initial(&shape, &table, &names)?)?;
         Ok(Network {
             device: device.clone(),
             config: config.clone(),
@@ -227,17 +234,17 @@ impl Network {
         if let Some(problem) = infinite(array) {
             return Err(problem);
         }
-        let mut values = array.data().to_vec();
-        if let Some(second) = second {
-            if second.shape() != entry.shape {
-                return Err(format!("with its bias_hh {}", misshapen(second)));
-            }
-            if let Some(problem) = infinite(second) {
-                return Err(format!("with its bias_hh {problem}"));
-            }
-            values.iter_mut().zip(second.data()).for_each(|(a, b)| *a += b);
+        let Some(second) = second else {
+            return Ok(entry.from_pytorch(array.data()));
+        };
+        if second.shape() != entry.shape {
+            return Err(format!("with its bias_hh {}", misshapen(second)));
         }
-        Ok(entry.from_pytorch(&values))
+        if let Some(problem) = infinite(second) {
+            return Err(format!("with its bias_hh {problem}"));
+        }
+        let sums: Vec<f32> = array.data().iter().zip(second.data()).map(|(a, b)| a + b).collect();
+        Ok(entry.from_pytorch(&sums))
     }
 
     /// What its files say of it.
@@ -296,13 +303,27 @@ impl Network {
         naming: Names,
         default_head: Head,
     ) -> Result<(Network, HashMap<String, String>)> {
-        let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
         let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
-        let described = described(&metadata);
-        match Network::of(device, &tensors, naming, described, default_head) {
-            Ok(network) => Ok((network, metadata)),
+        let network = Network::of_file(device, path, &tensors, &metadata, naming, default_head)?;
+        Ok((network, metadata))
+    }
+
+    /// A network for tensors that a file holds beside its metadata.
+    pub(super) fn of_file(
+        device: &Device,
+        path: &Path,
+        tensors: &[(String, Array)],
+        metadata: &HashMap<String, String>,
+        naming: Names,
+        default_head: Head,
+    ) -> Result<Network> {
+        let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
+        let described = described(metadata).map_err(refused)?;
+        match Network::of(device, tensors, naming, described, default_head) {
             Err(Error::StateDict { problem }) => Err(refused(problem)),
-            Err(other) => Err(other),
+            // Sizes that no model has are the file's.
+            Err(e @ (Error::Value { .. } | Error::Overflow { .. })) => Err(refused(e.to_string())),
+            other => other,
         }
     }
 
@@ -324,19 +345,19 @@ impl Network {
         };
         let shape = config.shape(head);
         // Before anything of the size is made, the tensors have to say the same as the description.
+        config.check("load")?;
         shape.check("load", 1, 1)?;
-        if shape.layers > tensors.len() {
-            return Err(refused(format!(
-                "they describe {} layers and are fewer tensors",
-                shape.layers
-            )));
+        let count = ParameterTable::count(&shape);
+        if count > tensors.len() {
+            let stored = tensors.len();
+            return Err(refused(format!("they describe {count} tensors and are {stored}")));
         }
         let promised: usize = ParameterTable::new(&shape).entries.iter().map(|e| e.numel()).sum();
         let stored: usize = tensors.iter().map(|(_, array)| array.data().len()).sum();
         if promised > stored {
             return Err(refused(format!("they describe {promised} parameters and hold {stored}")));
         }
-        let network = Network::new(device, &config, head, naming)?;
+        let network = Network::zeros(device, &config, head, naming)?;
         network.load_state_dict(tensors)?;
         Ok(network)
     }
@@ -377,42 +398,58 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
     entries.into_iter().map(|(key, value)| (format!("gatefold.{key}"), value)).collect()
 }
 
-/// The settings that the metadata give, where they are whole; of what is newer than a file, the
-/// defaults.
-pub(super) fn described(metadata: &HashMap<String, String>) -> Option<(LstmConfig, Head)> {
-    let get = |key: &str| metadata.get(&format!("gatefold.{key}"));
-    fn parsed<T: std::str::FromStr + Default>(text: Option<&String>) -> Option<T> {
-        text.map_or(Some(T::default()), |text| text.parse().ok())
+/// The settings that the metadata give, where they give any; of what is newer than a file, the defaults.
+fn described(
+    metadata: &HashMap<String, String>,
+) -> std::result::Result<Option<(LstmConfig, Head)>, String> {
+    let get = |key: &str| metadata.get(&format!("gatefold.{key}")).map(String::as_str);
+    let refused = |key: &str| match get(key) {
+        Some(text) => format!("gatefold.{key} is {text:?}"),
+        None => format!("gatefold.{key} is missing"),
+    };
+    fn parsed<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
+        text?.parse().ok()
     }
-    let number = |key: &str| get(key)?.parse().ok();
+    let required = ["input_size", "hidden_size", "num_layers", "bias", "head"];
+    if required.iter().all(|key| get(key).is_none()) {
+        return Ok(None);
+    }
+    let number = |key: &str| parsed(get(key)).ok_or_else(|| refused(key));
+    let flag = |key: &str| parsed(get(key).or(Some("false"))).ok_or_else(|| refused(key));
+    let or_zero = |key: &str| get(key).or(Some("0"));
+    let bias = match get("bias").and_then(|text| text.split(':').next()) {
+        Some("none") => Bias::None,
+        Some("single") => Bias::Single,
+        Some("double") => Bias::Double,
+        _ => return Err(refused("bias")),
+    };
     let config = LstmConfig::new(number("input_size")?, number("hidden_size")?)
         .layers(number("num_layers")?)
-        .bias(match get("bias")?.split(':').next()? {
-            "none" => Bias::None,
-            "single" => Bias::Single,
-            "double" => Bias::Double,
-            _ => return None,
-        })
-        .bidirectional(parsed(get("bidirectional"))?)
-        .proj_size(parsed(get("proj_size"))?)
-        .batch_first(parsed(get("batch_first"))?)
-        .learned_state(parsed(get("learned_state"))?)
-        .dropout(parsed(get("dropout"))?)
-        .seed(parsed(get("seed"))?);
-    let head = match get("head")?.as_str() {
+        .bias(bias)
+        .bidirectional(flag("bidirectional")?)
+        .proj_size(parsed(or_zero("proj_size")).ok_or_else(|| refused("proj_size"))?)
+        .batch_first(flag("batch_first")?)
+        .learned_state(flag("learned_state")?)
+        .dropout(parsed(or_zero("dropout")).ok_or_else(|| refused("dropout"))?)
+        .seed(parsed(or_zero("seed")).ok_or_else(|| refused("seed"))?);
+    let outputs = |text: &str| text.parse().map_err(|_| refused("head"));
+    let head = match get("head").ok_or_else(|| refused("head"))? {
         "sequence" => Head::Sequence,
         "last_hidden" => Head::LastHidden,
-        outputs => match outputs.strip_prefix("every step: ") {
-            Some(outputs) => Head::EveryStep(outputs.parse().ok()?),
-            None => Head::Linear(outputs.parse().ok()?),
+        text => match text.strip_prefix("every step: ") {
+            Some(text) => Head::EveryStep(outputs(text)?),
+            None => Head::Linear(outputs(text)?),
         },
     };
-    let config = match get("encoding").map_or("values", String::as_str) {
+    let config = match get("encoding").unwrap_or("values") {
         "values" => config,
         "one_hot" => config.one_hot(),
-        other => config.embedding(other.strip_prefix("embedding: ")?.parse().ok()?),
+        text => {
+            let vocabulary = parsed(text.strip_prefix("embedding: "));
+            config.embedding(vocabulary.ok_or_else(|| refused("encoding"))?)
+        }
     };
-    Some((config, head))
+    Ok(Some((config, head)))
 }
 
 /// The shape that names and sizes imply, as in a file that PyTorch has written.
@@ -421,10 +458,10 @@ fn inferred(
     naming: &Names,
     default_head: Head,
 ) -> std::result::Result<StackShape, String> {
-    let find = |role: Role| {
-        let name = naming.of(role);
-        tensors.iter().find(|(n, _)| *n == name).map(|(_, array)| array.shape())
-    };
+    // There may be as many layers as tensors.
+    let shapes: HashMap<&str, &[usize]> =
+        tensors.iter().map(|(name, array)| (name.as_str(), array.shape())).collect();
+    let find = |role: Role| shapes.get(naming.of(role).as_str()).copied();
     let has = |role: Role| find(role).is_some();
     let layers = match naming.cell {
         true => usize::from(has(Role::WeightIh(0, 0))),

@@ -192,6 +192,20 @@ impl ParameterTable {
         ParameterTable { entries, len }
     }
 
+    /// How many tensors the table of a model has, without making it.
+    pub fn count(shape: &StackShape) -> usize {
+        let biases = match shape.bias {
+            Bias::None => 0,
+            Bias::Single => 1,
+            Bias::Double => 2,
+        };
+        let of_layer = shape.directions() * (2 + biases + usize::from(shape.projection.is_some()));
+        let head = matches!(shape.head, Head::Linear(_) | Head::EveryStep(_));
+        let embedding = matches!(shape.encoding, Encoding::Embedding(_));
+        let others = 2 * usize::from(shape.learned_state) + 2 * usize::from(head);
+        shape.layers.saturating_mul(of_layer).saturating_add(others + usize::from(embedding))
+    }
+
     /// The parameter of that role, where the model has it.
     pub fn get(&self, role: Role) -> Option<&Parameter> {
         self.entries.iter().find(|entry| entry.role == role)

@@ -211,10 +211,14 @@ impl Trainer {
 
 /// The numbers that are stored in two parts each.
 fn order(array: &Array) -> Option<Vec<usize>> {
-    let &[_, 2] = array.shape() else { return None };
+    let &[count, 2] = array.shape() else { return None };
     let part = |v: f32| (v >= 0.0 && v < PART as f32 && v.fract() == 0.0).then_some(v as usize);
-    let pairs = array.data().chunks_exact(2);
-    pairs.map(|pair| Some(part(pair[0])? + part(pair[1])?.checked_mul(PART)?)).collect()
+    // As large as it will be: a file's order may be all of the file.
+    let mut order = Vec::with_capacity(count);
+    for pair in array.data().chunks_exact(2) {
+        order.push(part(pair[0])? + part(pair[1])?.checked_mul(PART)?);
+    }
+    Some(order)
 }
 
 /// What a state comes to, apart from tensors.
