@@ -1,13 +1,13 @@
 //! Named tensors in a safetensors file.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::StateDict;
+use super::replace::replace;
 use crate::error::{Error, Result};
 use crate::tensor::Array;
 
@@ -23,8 +23,9 @@ pub struct Checkpoint {
 /// Writes tensors as F32, in the [format](https://huggingface.co/docs/safetensors) that PyTorch's
 /// `safetensors.torch.load_file` reads.
 ///
-/// The file is written under a temporary name beside `path` and then renamed: whoever reads finds
-/// the old one or the new one.
+/// The file is written under a temporary name beside `path`, `.name.XXXXXX.tmp`, and then renamed:
+/// whoever reads finds the old one or the new one, whole, also where a process was killed on the way. What
+/// such a process has left is removed when the file is written next.
 ///
 /// # Errors
 /// [`Error::Io`] where the file can't be written; [`Error::Value`] with every name that stands
@@ -65,17 +66,7 @@ pub fn write(
         })
         .collect::<Result<Vec<_>>>()?;
     let file = safetensors::serialize(views, Some(metadata.clone())).map_err(refused)?;
-
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is for its owner alone; this one becomes a file like any other.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(io)?;
-    temporary.write_all(&file).map_err(io)?;
-    temporary.as_file().sync_all().map_err(io)?;
-    temporary.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    replace(path, &file).map_err(io)
 }
 
 /// Reads every tensor of a file, in the order of their names. F16 and BF16 become f32, which holds

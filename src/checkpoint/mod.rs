@@ -34,6 +34,7 @@ mod gates;
 mod keras;
 mod layer;
 mod onnx;
+mod replace;
 
 use crate::tensor::Array;
 
