@@ -299,6 +299,12 @@ impl Gpu {
         if self.lost.get().is_some() {
             self.expect_alive(operation)?;
         }
+        let (value, reported) = self.watched(operation, calls);
+        reported.map(|()| value)
+    }
+
+    /// Runs calls of the API; what they give, and what it reports.
+    pub(super) fn watched<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> (T, Result<()>) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -307,15 +313,16 @@ impl Gpu {
         let failed = pollster::block_on(internal.pop());
         let exhausted = pollster::block_on(memory.pop());
         // What a lost device refuses, it refuses without an error.
-        self.expect_alive(operation)?;
-        match refused.or(failed).or(exhausted) {
-            None => Ok(value),
+        let reported = self.expect_alive(operation);
+        let reported = reported.and_then(|()| match refused.or(failed).or(exhausted) {
+            None => Ok(()),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
                 adapter: self.info.name.clone(),
                 operation: operation.to_owned(),
             }),
             Some(error) => Err(self.error(operation, &error)),
-        }
+        });
+        (value, reported)
     }
 
     /// What a call has failed with: that the device is lost, where it is.

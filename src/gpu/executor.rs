@@ -369,8 +369,15 @@ impl Recorder {
     }
 
     pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        let device = &self.gpu.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
+        let (gpu, refused) = (&self.gpu, &mut self.refused);
+        self.encoder.get_or_insert_with(|| {
+            let create = || gpu.device.create_command_encoder(&Default::default());
+            let (encoder, reported) = gpu.watched("recording commands", create);
+            if let Err(error) = reported {
+                refused.get_or_insert(error);
+            }
+            encoder
+        })
     }
 
     /// Records one run of a session, its `run`th where rings count.

@@ -79,9 +79,8 @@ pub fn a_batch_too_large(device: &Device) {
     let mut small = large.batch_size(8);
     small.fit(&set, None, |_| ()).unwrap();
     assert!(bits(&small) == want, "a run after one that failed");
-    let rows = |count: usize| {
-        Array::new(set.x().data()[..count * 20].to_vec(), &[count, 10, 2]).unwrap()
-    };
+    let rows =
+        |count: usize| Array::new(set.x().data()[..count * 20].to_vec(), &[count, 10, 2]).unwrap();
     let few = small.model().predict(&rows(8)).unwrap();
     assert_eq!(few.data(), &predicted.data()[..80]);
     drop(small);

@@ -5,7 +5,8 @@ use std::path::Path;
 use gatefold::data::Batch;
 use gatefold::train::{Adam, Loss, NonFinite, Sgd, Trainer, gradients};
 use gatefold::{
-    Array, Dataset, Device, Error, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor, checkpoint,
+    Array, Dataset, Device, Error, Forecaster, Init, Lstm, LstmConfig, LstmState, Tensor,
+    checkpoint,
 };
 
 use super::random::normal;
@@ -70,10 +71,7 @@ pub fn in_data(device: &Device) {
                         trainer.fit_batches(one, None, |_| ()).map(|_| ()),
                         place.replace("the training set", "batch 1"),
                     ),
-                    (
-                        trainer.evaluate(set).map(|_| ()),
-                        place.replace("training", "data"),
-                    ),
+                    (trainer.evaluate(set).map(|_| ()), place.replace("training", "data")),
                     (
                         gradients(trainer.model(), set, &Loss::mse()).map(|_| ()),
                         place.replace("the training set", "the batch"),
@@ -177,7 +175,9 @@ pub fn in_weights(device: &Device) {
         let result = trainer.fit(&good(), None, |_| ());
         match policy {
             NonFinite::Error => {
-                let Err(Error::NonFinite { tensor, step, .. }) = result else { panic!("{result:?}") };
+                let Err(Error::NonFinite { tensor, step, .. }) = result else {
+                    panic!("{result:?}")
+                };
                 assert_eq!((tensor.as_str(), step), ("the loss", steps + 2));
                 assert_eq!(trainer.steps(), steps + 1);
             }
@@ -232,17 +232,16 @@ fn element(model: &Forecaster, set: &Dataset) -> f32 {
 
 /// Gradients under a finite loss, with and without clipping.
 pub fn in_gradients(device: &Device) {
-    for (signs, bad) in [
-        ([1.0, 1.0], f32::INFINITY),
-        ([-1.0, -1.0], f32::NEG_INFINITY),
-        ([1.0, -1.0], f32::NAN),
-    ] {
+    for (signs, bad) in
+        [([1.0, 1.0], f32::INFINITY), ([-1.0, -1.0], f32::NEG_INFINITY), ([1.0, -1.0], f32::NAN)]
+    {
         for policy in POLICIES {
             for clip in [false, true] {
                 let what = format!("{policy:?}, {bad}, clipped: {clip}");
                 let (model, set) = overflowing(device, signs);
                 let found = element(&model, &set);
-                assert_eq!((found.is_nan(), found == bad), (bad.is_nan(), !bad.is_nan()), "{what}");
+                // Two infinities make NaN; where products are fused with their sum, the second is none.
+                assert!(found == bad || bad.is_nan() && !found.is_finite(), "{what}: {found}");
                 let trainer = Trainer::new(model, Loss::l1(), Sgd::new(1e-20).momentum(0.9));
                 let trainer = trainer.batch_size(2).epochs(1).non_finite(policy);
                 let mut trainer = if clip { trainer.clip_norm(1.0) } else { trainer };
@@ -313,7 +312,8 @@ pub fn behind_the_end(device: &Device) {
                     row.fill(padding);
                 }
             }
-            let mut states = [normal(rows * batch * hidden, 1.0, 2), normal(rows * batch * hidden, 1.0, 3)];
+            let mut states =
+                [normal(rows * batch * hidden, 1.0, 2), normal(rows * batch * hidden, 1.0, 3)];
             for state in &mut states {
                 for (at, row) in state.chunks_exact_mut(hidden).enumerate() {
                     if lengths[at % batch] == 0 {
@@ -341,7 +341,8 @@ pub fn behind_the_end(device: &Device) {
                 own.flat_map(|(_, row)| row.iter().map(|v| v.to_bits())).collect::<Vec<_>>()
             });
             let ended = lasts.map(|values| values[hidden..2 * hidden].to_vec());
-            let results = [bits(&y), bits(&back.x), bits(&back.h_0), bits(&back.c_0), bits(back.flat())];
+            let results =
+                [bits(&y), bits(&back.x), bits(&back.h_0), bits(&back.c_0), bits(back.flat())];
             (results, own, ended)
         };
         let (want, want_last, _) = run(0.0);

@@ -143,7 +143,9 @@ fn killed_while_saving() {
         }
         assert!(left(folder).len() <= FILES.len(), "they pile up: {:?}", left(folder));
     }
-    println!("{inside} of {KILLS} kills left a temporary file; {seen:?} files of each; {round:?} a round");
+    println!(
+        "{inside} of {KILLS} kills left a temporary file; {seen:?} files of each; {round:?} a round"
+    );
     assert!(inside >= KILLS / 20, "only {inside} kills fell into a save");
     assert!(seen.iter().all(|&count| count > KILLS / 10), "{seen:?}");
 

@@ -27,6 +27,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("faults::training_goes_on_after_a_lost_device", training_goes_on_after_a_lost_device),
     ("faults::futures_end_with_a_lost_device", futures_end_with_a_lost_device),
     ("faults::a_callers_callback_stays", a_callers_callback_stays),
+    ("faults::refused_kernels", refused_kernels),
+    ("faults::a_driver_without_memory", a_driver_without_memory),
+    ("faults::recorded_steps_that_arent_finite", recorded_steps_that_arent_finite),
 ];
 
 /// Who has opened a device.
@@ -117,7 +120,8 @@ fn every_call(device: &Device) {
     let x_t = Tensor::from_slice(device, &x.data()[..6], &[3, 2]).unwrap();
     lstm.step(&x_t, &mut stepped).unwrap();
     let pass = lstm.forward_training(&on_it, None, None, 1).unwrap();
-    let passed = lstm.forward_training(&on_it, None, None, 1).unwrap().backward(None, None).unwrap();
+    let passed =
+        lstm.forward_training(&on_it, None, None, 1).unwrap().backward(None, None).unwrap();
     let mut pool = StreamPool::new(&lstm, 3).unwrap();
     let stream = pool.join().unwrap();
     let fed: &[f32] = &[0.5, -0.5];
@@ -436,6 +440,217 @@ fn training_goes_on_after_a_lost_device(device: &Device) {
                 assert!(saved(folder) == whole, "{what}: resumed after {done} steps");
                 let left = std::fs::read_dir(folder).unwrap().count();
                 assert_eq!(left, 2, "{what}: nothing is left over");
+            }
+        }
+    }
+}
+
+/// What is wrong with a kernel, and how it comes about.
+const BREAKS: [(&str, fn(&str) -> String); 5] = [
+    ("no shader", |_| "this is no shader".to_owned()),
+    ("no entry point", |source| source.replace("fn main(", "fn mine(")),
+    ("too many invocations", |source| {
+        let (before, rest) = source.split_once("@workgroup_size(").unwrap();
+        let (_, after) = rest.split_once(')').unwrap();
+        format!("{before}@workgroup_size(4096, 4096){after}")
+    }),
+    ("a constant without a value", |source| {
+        format!("override missing: u32;\n{}", in_main(source, "_ = missing;"))
+    }),
+    ("a binding that isn't there", |source| source.replace("@binding(1)", "@binding(9)")),
+];
+
+/// The module with a statement in front of its entry point's.
+fn in_main(source: &str, statement: &str) -> String {
+    let (before, main) = source.split_once("fn main(").unwrap();
+    let (arguments, body) = main.split_once('{').unwrap();
+    format!("{before}fn main({arguments}{{ {statement} {body}")
+}
+
+/// A kernel that isn't compiled, whatever is wrong with it: an error that names adapter and kernel, as
+/// often as it is asked for. It takes no memory, and the same device goes on with kernels that are right.
+fn refused_kernels(device: &Device) {
+    let model = Lstm::new(device, LstmConfig::new(2, 5)).unwrap();
+    let x = Tensor::from_slice(device, &normal(3 * 2 * 2, 1.0, 1), &[3, 2, 2]).unwrap();
+    let want = model.forward(&x, None).unwrap().0.to_vec().unwrap();
+    let name = gpu(device).wgpu_device().adapter_info().name;
+    for (what, broken) in BREAKS {
+        for kernel in ["matmul", "lstm_sequence_forward", "lstm_step_forward"] {
+            let mut table = device.table().clone();
+            let row = table.0.iter_mut().find(|row| row.name == kernel).unwrap();
+            for variant in &mut row.variants {
+                let source = broken(variant.source());
+                assert_ne!(source, variant.source(), "{what}: {kernel}");
+                *variant = variant.clone().with_source(source);
+            }
+            let device = device.clone().with_table(table);
+            let model = Lstm::new(&device, LstmConfig::new(2, 5)).unwrap();
+            let before = device.allocated_bytes();
+            for _ in 0..2 {
+                match model.forward(&x, None) {
+                    Err(Error::Gpu { operation, adapter, message }) => {
+                        assert!(operation.contains(&format!("kernel `{kernel}`")), "{operation}");
+                        assert_eq!(adapter, name, "{what}");
+                        assert!(!message.is_empty(), "{what}");
+                    }
+                    // A plan has one of the two.
+                    Ok(_) if kernel.starts_with("lstm_") => break,
+                    other => panic!("{what}: no error of {kernel}: {:?}", other.map(|_| ())),
+                }
+                assert_eq!(device.allocated_bytes(), before, "{what}: {kernel}");
+            }
+            assert!(!device.is_lost(), "{what}: {kernel}");
+        }
+        assert_eq!(model.forward(&x, None).unwrap().0.to_vec().unwrap(), want, "after {what}");
+    }
+}
+
+/// Set in a process that has little memory.
+const LITTLE_MEMORY: &str = "GATEFOLD_TEST_LITTLE_MEMORY";
+
+/// What a process of its own does, where this is one.
+pub fn alone() -> bool {
+    let Some(adapter) = std::env::var_os(LITTLE_MEMORY) else { return false };
+    let adapter = adapter.into_string().unwrap();
+    let adapter = Adapter::all().into_iter().find(|a| a.name() == adapter).expect("the adapter");
+    let device = Device::from_gpu(adapter.open().unwrap());
+    let trained = |rows: usize, batch: usize| {
+        let x = array(&[rows, 50, 2], 1);
+        let set = Dataset::new(x, array(&[rows, 1], 2)).unwrap();
+        let model = Forecaster::new(&device, LstmConfig::new(2, 32).seed(1), 1).unwrap();
+        let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.01)).batch_size(batch);
+        trainer = trainer.epochs(1).max_steps(2);
+        trainer.fit(&set, None, |_| ()).map(|_| trainer.model().state_dict().unwrap())
+    };
+    let want = trained(16, 8).unwrap();
+    let before = device.allocated_bytes();
+
+    // Memory that nobody touches, until the driver has no more.
+    let mut taken = Vec::new();
+    let exhausted = loop {
+        match Tensor::zeros(&device, &[16 << 20]) {
+            Ok(tensor) => taken.push(tensor),
+            Err(error) => break error,
+        }
+        assert!(taken.len() < 1000, "it has memory without end");
+    };
+    let said = exhausted.to_string();
+    assert!(matches!(exhausted, Error::OutOfMemory { .. }), "{said}");
+    assert!(said.contains(adapter.name()) && said.contains("67108864 bytes"), "{said}");
+    assert!(!device.is_lost(), "it is out of memory, and there");
+    // So is a batch that takes more than is left, and the process lives.
+    let result = trained(8192, 8192);
+    assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{:?}", result.map(|_| ()));
+    assert_eq!(device.allocated_bytes(), before + taken.len() as u64 * (64 << 20));
+    // What is left is enough for less.
+    taken.pop();
+    assert_eq!(trained(16, 8).unwrap(), want);
+    let held = taken.len();
+    drop(taken);
+    trained(8192, 8192).unwrap();
+    println!("out of memory after {held} buffers, and on");
+    true
+}
+
+/// A driver whose process gets no more memory: an error, and the process lives; a smaller batch then works.
+/// In a process of its own, whose address space is small; where memory isn't the process's, as on a GPU,
+/// nothing is tried.
+fn a_driver_without_memory(device: &Device) {
+    let name = gpu(device).wgpu_device().adapter_info().name;
+    if !cfg!(target_os = "linux") || !name.contains("llvmpipe") {
+        eprintln!("skipped: the memory of {device} isn't this process's to limit");
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 4000000 && exec \"$0\""])
+        .arg(program)
+        .env(LITTLE_MEMORY, name)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("out of memory after"), "{said}\n{errors}");
+}
+
+/// Inputs and targets that only the device sees, under each policy.
+fn recorded_steps_that_arent_finite(device: &Device) {
+    use gatefold::train::{NonFinite, Sgd};
+    let gpu = gpu(device);
+    let (wgpu, queue) = (gpu.wgpu_device(), gpu.wgpu_queue());
+    let holding = |values: &[f32]| {
+        let size = 4 * values.len() as u64;
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let mapped_at_creation = false;
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation };
+        let buffer = wgpu.create_buffer(&descriptor);
+        queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+        buffer
+    };
+    let (steps, batch) = (4, 3);
+    let (x, y) = (normal(steps * batch * 2, 1.0, 1), normal(batch, 1.0, 2));
+    let record = |trainer: &mut Trainer, x: &[f32], y: &[f32]| {
+        let (x, y) = (holding(x), holding(y));
+        let mut encoder = wgpu.create_command_encoder(&Default::default());
+        let bindings = TrainingBindings { x: x.slice(..), target: y.slice(..), loss: None };
+        trainer.record_step(&mut encoder, (steps, batch), &bindings).unwrap();
+        queue.submit([encoder.finish()]);
+    };
+    let bits = |trainer: &Trainer| -> Vec<u32> {
+        let dict = trainer.model().state_dict().unwrap();
+        dict.iter().flat_map(|(_, a)| a.data().iter().map(|v| v.to_bits())).collect()
+    };
+    for policy in [NonFinite::Error, NonFinite::Skip, NonFinite::Pass] {
+        let start = || {
+            let model = Forecaster::new(device, LstmConfig::new(2, 5).seed(3), 1).unwrap();
+            let sgd = Sgd::new(0.05).momentum(0.9);
+            Trainer::new(model, Loss::mse(), sgd).epochs(1).non_finite(policy)
+        };
+        let mut right = start();
+        record(&mut right, &x, &y);
+        let after_one = bits(&right);
+        record(&mut right, &x, &y);
+        let after_two = bits(&right);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for in_target in [false, true] {
+                let what = format!("{policy:?}, {bad}, in the target: {in_target}");
+                let (mut bad_x, mut bad_y) = (x.clone(), y.clone());
+                match in_target {
+                    true => bad_y[1] = bad,
+                    false => bad_x[(2 * batch + 1) * 2] = bad,
+                }
+                let mut trainer = start();
+                record(&mut trainer, &x, &y);
+                record(&mut trainer, &bad_x, &bad_y);
+                record(&mut trainer, &x, &y);
+                let found = trainer.expect_finite();
+                match policy {
+                    NonFinite::Error => {
+                        let Err(Error::NonFinite { tensor, step: 2, .. }) = found else {
+                            panic!("{what}: {found:?}")
+                        };
+                        // An infinite input shuts gates, and only its gradient is bad.
+                        let of_loss = in_target || bad.is_nan();
+                        let gradient = tensor.starts_with("the gradient of lstm.");
+                        assert!(tensor == "the loss" || !of_loss && gradient, "{what}: {tensor}");
+                        assert!(bits(&trainer) == after_one, "{what}");
+                        assert_eq!(trainer.steps(), 1, "{what}");
+                        record(&mut trainer, &x, &y);
+                        trainer.expect_finite().unwrap();
+                        assert!(bits(&trainer) == after_two, "{what}: a good step then");
+                    }
+                    NonFinite::Skip => {
+                        found.unwrap();
+                        assert!(bits(&trainer) == after_two, "{what}");
+                        assert_eq!(trainer.steps(), 3, "{what}");
+                    }
+                    NonFinite::Pass => {
+                        found.unwrap();
+                        let finite = |&v: &u32| f32::from_bits(v).is_finite();
+                        assert!(!bits(&trainer).iter().all(finite), "{what}");
+                        assert_eq!(trainer.steps(), 3, "{what}");
+                    }
+                }
             }
         }
     }
