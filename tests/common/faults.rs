@@ -81,6 +81,12 @@ pub fn a_batch_too_large(device: &Device) {
     assert!(bits(&small) == want, "a run after one that failed");
     let rows =
         |count: usize| Array::new(set.x().data()[..count * 20].to_vec(), &[count, 10, 2]).unwrap();
+    // So does a prediction for which there is no memory.
+    let before = device.allocated_bytes();
+    device.set_memory_budget(Some(before + (16 << 10)));
+    exhausted(small.model().predict(set.x()));
+    assert_eq!(device.allocated_bytes(), before);
+    device.set_memory_budget(Some(base + taken));
     let few = small.model().predict(&rows(8)).unwrap();
     assert_eq!(few.data(), &predicted.data()[..80]);
     drop(small);
