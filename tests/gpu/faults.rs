@@ -328,16 +328,18 @@ fn futures_end_with_a_lost_device(device: &Device) {
 
 /// The device's callback is the caller's, before and after.
 fn a_callers_callback_stays(device: &Device) {
-    let theirs = Opened::Caller.like(device);
+    let opened = opened_by_hand(device);
+    let (callers, queue) = (opened.wgpu_device().clone(), opened.wgpu_queue().clone());
     let (told, hears) = mpsc::channel();
     let told = std::sync::Mutex::new(told);
-    gpu(&theirs).wgpu_device().set_device_lost_callback(move |reason, _| {
+    callers.set_device_lost_callback(move |reason, _| {
         told.lock().unwrap().send(reason).unwrap();
     });
+    let theirs = Device::from_gpu(Gpu::from_wgpu(callers.clone(), queue));
     let tensor = Tensor::zeros(&theirs, &[8]).unwrap();
     destroy(&theirs);
     lost("to_vec", tensor.to_vec());
-    gpu(&theirs).wgpu_device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    callers.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     assert_eq!(hears.try_recv(), Ok(wgpu::DeviceLostReason::Destroyed));
 }
 
