@@ -95,6 +95,7 @@ pub fn a_batch_too_large(device: &Device) {
         assert_eq!(device.allocated_bytes(), before, "{short} x 16 KiB");
     }
     assert!(short > 3, "it fits {short} x 16 KiB");
+    device.set_memory_budget(Some(base + 2 * taken));
     let few = small.model().predict(&rows(8)).unwrap();
     assert_eq!(few.data(), &predicted.data()[..80]);
     drop(small);
