@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use gatefold::data::Batch;
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::plan::{Plan, Sequences, StackShape};
-use gatefold::train::{Adam, Loss, Progress, Report, Trainer, TrainingBindings, gradients};
+use gatefold::train::{
+    Adam, Loss, NonFinite, Progress, Report, Sgd, Trainer, TrainingBindings, gradients,
+};
 use gatefold::{
     Array, Dataset, Device, Error, Forecaster, Linear, Lstm, LstmBindings, LstmCell, LstmConfig,
     Result, StreamPool, Tensor, checkpoint, wgpu,
@@ -360,7 +362,7 @@ type Fit = fn(&mut Trainer, &Dataset, &mut dyn FnMut(&Progress)) -> Result<Repor
 
 const FORMS: [(&str, Fit); 2] = [
     ("fit", |trainer, set, progress| trainer.fit(set, None, progress)),
-    // Nobody polls a caller's device here: between reports it mustn't be waited for.
+    // The caller polls its device between polls of the future.
     ("fit_async", |trainer, set, progress| {
         let device = trainer.model().device().clone();
         let mut future = pin!(trainer.fit_async(set, None, progress));
@@ -415,7 +417,7 @@ fn training_goes_on_after_a_lost_device(device: &Device) {
                     drop(start);
                     ended
                 });
-                // Without the thread in time, the run was over before.
+                // Where the thread came too late.
                 if ended.is_ok() && between {
                     eprintln!("{what}: the run was over first");
                 } else {
@@ -429,7 +431,7 @@ fn training_goes_on_after_a_lost_device(device: &Device) {
                 let mut second = trainer(&new, EPOCHS).checkpoint(folder);
                 second.resume(folder).unwrap();
                 let done = second.steps();
-                assert!(done >= 9 && done % 3 == 0, "{what}: {done} steps");
+                assert!(done >= 9 && done.is_multiple_of(3), "{what}: {done} steps");
                 if !between {
                     // The report itself comes before its files.
                     assert_eq!(done, 9, "{what}");
@@ -447,8 +449,11 @@ fn training_goes_on_after_a_lost_device(device: &Device) {
     }
 }
 
+/// Makes a module that is refused of one that isn't.
+type Break = fn(&str) -> String;
+
 /// What is wrong with a kernel, and how it comes about.
-const BREAKS: [(&str, fn(&str) -> String); 5] = [
+const BREAKS: [(&str, Break); 5] = [
     ("no shader", |_| "this is no shader".to_owned()),
     ("no entry point", |source| source.replace("fn main(", "fn mine(")),
     ("too many invocations", |source| {
@@ -577,7 +582,6 @@ fn a_driver_without_memory(device: &Device) {
 
 /// Inputs and targets that only the device sees, under each policy.
 fn recorded_steps_that_arent_finite(device: &Device) {
-    use gatefold::train::{NonFinite, Sgd};
     let gpu = gpu(device);
     let (wgpu, queue) = (gpu.wgpu_device(), gpu.wgpu_queue());
     let holding = |values: &[f32]| {
