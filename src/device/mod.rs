@@ -226,7 +226,7 @@ impl Device {
     /// Bytes that buffers on the device may take from now on, those of this crate alone: for a device
     /// that others use as well. `None` is as many as there are. It holds for all clones. What they have
     /// already stays; a call that would take more fails with [`Error::OutOfMemory`] and gives back
-    /// what it has taken.
+    /// what it has taken. On a GPU, reading wants room for a copy of what is read.
     ///
     /// ```
     /// use gatefold::{Device, Error, Forecaster, LstmConfig};

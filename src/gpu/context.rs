@@ -288,8 +288,8 @@ impl Gpu {
     }
 
     /// Bytes that its buffers may take from now on, `None` for as many as there are; what it has already
-    /// stays. A buffer beyond is [`Error::OutOfMemory`]. Those that [`allocated_bytes`](Self::allocated_bytes)
-    /// counts count here.
+    /// stays. A buffer beyond is [`Error::OutOfMemory`]. What [`allocated_bytes`](Self::allocated_bytes)
+    /// counts counts here, and a read wants room for a copy of what it reads.
     pub fn set_memory_budget(&self, bytes: Option<u64>) {
         self.allocated.set_budget(bytes.unwrap_or(u64::MAX));
     }
@@ -377,7 +377,7 @@ impl Gpu {
         &self,
         poll: wgpu::PollType,
     ) -> std::thread::Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
-        // No lock of this crate is held, and wgpu panics after its own work.
+        // wgpu panics after its own work, with none of its locks held.
         catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)))
     }
 
