@@ -1,5 +1,6 @@
 //! The device, how it is chosen, and the guard around every call that it may refuse.
 
+use std::any::Any;
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,6 +14,9 @@ use crate::error::{Error, Result};
 /// llvmpipe runs at most 65,535 loop iterations in one invocation and then falls through every
 /// loop without a word (Mesa's `lp_bld_ir_common.c`, LP_MAX_TGSI_LOOP_ITERATIONS).
 const LLVMPIPE_LOOP_BUDGET: u32 = 65_000;
+
+/// What polling a device comes to.
+type Polled = std::result::Result<wgpu::PollStatus, wgpu::PollError>;
 
 /// An adapter that wgpu reaches on this machine.
 #[derive(Clone, Debug)]
@@ -376,7 +380,7 @@ impl Gpu {
     pub(super) fn poll_once(
         &self,
         poll: wgpu::PollType,
-    ) -> std::thread::Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
+    ) -> std::result::Result<Polled, Box<dyn Any + Send>> {
         // wgpu panics after its own work, with none of its locks held.
         catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)))
     }
