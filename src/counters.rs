@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::error::{Error, Result};
+
 /// What an executor has done since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -43,19 +45,50 @@ macro_rules! counters {
 }
 counters!(buffers, pipelines, bind_groups, dispatches, submits, readbacks);
 
-/// Bytes that a device's buffers take at the moment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Allocated(Arc<AtomicU64>);
+/// Bytes that a device's buffers take at the moment, and how many they may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Allocated(Arc<Bytes>);
+
+#[derive(Debug)]
+struct Bytes {
+    held: AtomicU64,
+    budget: AtomicU64,
+}
+
+impl Default for Allocated {
+    fn default() -> Self {
+        Allocated(Arc::new(Bytes { held: AtomicU64::new(0), budget: AtomicU64::new(u64::MAX) }))
+    }
+}
 
 impl Allocated {
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.held.load(Relaxed)
     }
 
-    /// Counts so many bytes for as long as the value lives.
-    pub(crate) fn hold(&self, bytes: u64) -> Held {
-        self.0.fetch_add(bytes, Relaxed);
-        Held { bytes, allocated: self.clone() }
+    /// How many there may be; `u64::MAX` where nobody has set a budget.
+    pub(crate) fn budget(&self) -> u64 {
+        self.0.budget.load(Relaxed)
+    }
+
+    pub(crate) fn set_budget(&self, bytes: u64) {
+        self.0.budget.store(bytes, Relaxed);
+    }
+
+    /// Counts so many bytes for as long as the value lives, where the budget has them.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where it doesn't.
+    pub(crate) fn hold(&self, adapter: &str, operation: &str, bytes: u64) -> Result<Held> {
+        let budget = self.budget();
+        let fits = |held: u64| held.checked_add(bytes).filter(|&sum| sum <= budget);
+        match self.0.held.fetch_update(Relaxed, Relaxed, fits) {
+            Ok(_) => Ok(Held { bytes, allocated: self.clone() }),
+            Err(held) => Err(Error::OutOfMemory {
+                adapter: adapter.to_owned(),
+                operation: format!("{operation} with {held} of its budget of {budget} taken"),
+            }),
+        }
     }
 }
 
@@ -68,7 +101,7 @@ pub(crate) struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.allocated.0.fetch_sub(self.bytes, Relaxed);
+        self.allocated.0.held.fetch_sub(self.bytes, Relaxed);
     }
 }
 

@@ -106,7 +106,21 @@ pub enum Error {
         message: String,
     },
 
-    /// The device has no memory left for a buffer.
+    /// The device takes no more work: it was destroyed, unplugged, or its driver has given it up.
+    #[error(
+        "{operation}: {adapter} is lost ({reason}), and so is what was on it; open another `Device` and go on from the last checkpoint"
+    )]
+    DeviceLost {
+        /// What was being done.
+        operation: String,
+        /// The adapter.
+        adapter: String,
+        /// What the graphics API says of it.
+        reason: String,
+    },
+
+    /// The device has no memory left for a buffer, or none within its
+    /// [budget](crate::Device::set_memory_budget).
     #[error("{adapter} is out of memory, {operation}; use a smaller batch or a shorter sequence")]
     OutOfMemory {
         /// The adapter.

@@ -43,6 +43,7 @@ pub(crate) fn expect(
             got: device.to_string(),
         });
     };
+    gpu.expect_alive(operation)?;
     let needs = [
         (inputs, BufferUsages::COPY_SRC),
         (outputs, BufferUsages::COPY_DST),

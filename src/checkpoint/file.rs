@@ -1,7 +1,7 @@
 //! Named tensors in a safetensors file.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -9,6 +9,7 @@ use safetensors::tensor::TensorView;
 
 use super::StateDict;
 use super::header::{Dtype, Entry, Header, MAX_DIMENSIONS, MAX_TEXTS, METADATA};
+use super::replace::replace;
 use crate::error::{Error, Result};
 use crate::tensor::Array;
 
@@ -24,8 +25,9 @@ pub struct Checkpoint {
 /// Writes tensors as F32, in the [format](https://huggingface.co/docs/safetensors) that PyTorch's
 /// `safetensors.torch.load_file` reads.
 ///
-/// The file is written under a temporary name beside `path` and then renamed: whoever reads finds
-/// the old one or the new one.
+/// The file is written under a temporary name beside `path`, `.name.XXXXXX.tmp`, and then renamed:
+/// whoever reads finds the old one or the new one, whole, also where a process was killed on the way. What
+/// such a process has left is removed when the file is written next.
 ///
 /// # Errors
 /// [`Error::Io`] where the file can't be written; [`Error::Value`] with every name that stands
@@ -76,17 +78,7 @@ pub fn write(
         })
         .collect::<Result<Vec<_>>>()?;
     let file = safetensors::serialize(views, Some(metadata.clone())).map_err(refused)?;
-
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is for its owner alone; this one becomes a file like any other.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(failed)?;
-    temporary.write_all(&file).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    replace(path, &file).map_err(failed)
 }
 
 /// Bytes of a header, at most: the format's own limit.
@@ -102,7 +94,7 @@ const CHUNK: usize = 1 << 14;
 /// are read as they are.
 ///
 /// The file may come from anybody: what it claims is checked before memory is taken for it. A call holds
-/// at most eight times the file's bytes and 16 MiB.
+/// at most eight times the file's bytes and 4 MiB.
 ///
 /// # Errors
 /// [`Error::Io`], also for what isn't a regular file; [`Error::Checkpoint`] where the file isn't whole,

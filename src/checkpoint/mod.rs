@@ -35,6 +35,7 @@ mod header;
 mod keras;
 mod layer;
 mod onnx;
+mod replace;
 
 use crate::tensor::Array;
 

@@ -11,7 +11,7 @@ use super::{Aligned, Cpu};
 use crate::command::{
     Access, Arg, BufferId, Command, KernelTable, Limits, Operation, Program, Range,
 };
-use crate::counters::{Allocated, Held};
+use crate::counters::Held;
 use crate::error::Result;
 
 /// A buffer in memory, shared by its clones.
@@ -31,11 +31,11 @@ struct Shared<R> {
 }
 
 impl<R: Clone + Default> Buffer<R> {
-    pub(super) fn zeros(len: usize, allocated: &Allocated) -> Option<Self> {
+    /// `None` where there is no memory for so many.
+    pub(super) fn zeros(len: usize, held: Held) -> Option<Self> {
         let mut data = Aligned::new(0);
         data.try_reserve_exact(len).ok()?;
         data.resize(len, R::default());
-        let held = allocated.hold((len * size_of::<R>()) as u64);
         let elements = RwLock::new(data);
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let id = CREATED.fetch_add(1, Ordering::Relaxed);

@@ -92,13 +92,23 @@ impl Cpu {
     /// [`Error::OutOfMemory`].
     pub fn create_buffer<R: Real>(&self, name: &str, len: usize) -> Result<Buffer<R>> {
         self.counters.buffers.add(1);
-        Buffer::zeros(len, &self.allocated).ok_or_else(|| Error::OutOfMemory {
-            adapter: "the CPU".to_owned(),
-            operation: format!(
-                "creating buffer `{name}` of {} bytes",
-                len.saturating_mul(size_of::<R>())
-            ),
-        })
+        let size = len.saturating_mul(size_of::<R>());
+        let adapter = "the CPU";
+        let operation = format!("creating buffer `{name}` of {size} bytes");
+        let held = self.allocated.hold(adapter, &operation, size as u64)?;
+        Buffer::zeros(len, held)
+            .ok_or_else(|| Error::OutOfMemory { adapter: adapter.to_owned(), operation })
+    }
+
+    /// Bytes that its buffers may take, `None` where nobody has said.
+    pub fn memory_budget(&self) -> Option<u64> {
+        Some(self.allocated.budget()).filter(|&bytes| bytes < u64::MAX)
+    }
+
+    /// Bytes that its buffers may take from now on, `None` for as many as there are; what it has already
+    /// stays. A buffer beyond is [`Error::OutOfMemory`].
+    pub fn set_memory_budget(&self, bytes: Option<u64>) {
+        self.allocated.set_budget(bytes.unwrap_or(u64::MAX));
     }
 
     /// Makes a program ready to run. `caller` gives the buffers of [`Owner::Caller`](crate::command::Owner::Caller).

@@ -218,10 +218,46 @@ impl Device {
         on!(&self.kind, device => device.allocated_bytes())
     }
 
+    /// Bytes that buffers on the device may take, `None` where nobody has said.
+    pub fn memory_budget(&self) -> Option<u64> {
+        on!(&self.kind, device => device.memory_budget())
+    }
+
+    /// Bytes that buffers on the device may take from now on, those of this crate alone: for a device
+    /// that others use as well. `None` is as many as there are. It holds for all clones. What they have
+    /// already stays; a call that would take more fails with [`Error::OutOfMemory`] and gives back
+    /// what it has taken. On a GPU, reading wants room for a copy of what is read.
+    ///
+    /// ```
+    /// use gatefold::{Device, Error, Forecaster, LstmConfig};
+    ///
+    /// let device = Device::cpu();
+    /// device.set_memory_budget(Some(1 << 20));
+    /// let large = Forecaster::new(&device, LstmConfig::new(16, 512), 1);
+    /// assert!(matches!(large, Err(Error::OutOfMemory { .. })));
+    /// Forecaster::new(&device, LstmConfig::new(16, 128), 1)?;
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn set_memory_budget(&self, bytes: Option<u64>) {
+        on!(&self.kind, device => device.set_memory_budget(bytes))
+    }
+
+    /// Whether it is a GPU that is lost: destroyed, unplugged, or given up by its driver. It stays so;
+    /// every call that needs it fails with [`Error::DeviceLost`], and what was on it is gone. Models go
+    /// on from their files on another device.
+    pub fn is_lost(&self) -> bool {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.is_lost(),
+            #[cfg(feature = "cpu")]
+            Kind::Cpu(_) => false,
+        }
+    }
+
     /// Waits until everything that was submitted is done.
     ///
     /// # Errors
-    /// [`Error::Gpu`] where the device fails.
+    /// [`Error::DeviceLost`], [`Error::Gpu`] where the device fails.
     pub fn wait(&self) -> Result<()> {
         match &self.kind {
             #[cfg(feature = "gpu")]

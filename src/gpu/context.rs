@@ -1,17 +1,22 @@
 //! The device, how it is chosen, and the guard around every call that it may refuse.
 
+use std::any::Any;
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::executor::{Buffer, Submission};
 use super::pipeline::Pipelines;
 use crate::command::{Executor, Limits};
-use crate::counters::{Allocated, Counters, Counts};
+use crate::counters::{Allocated, Counters, Counts, Held};
 use crate::error::{Error, Result};
 
 /// llvmpipe runs at most 65,535 loop iterations in one invocation and then falls through every
 /// loop without a word (Mesa's `lp_bld_ir_common.c`, LP_MAX_TGSI_LOOP_ITERATIONS).
 const LLVMPIPE_LOOP_BUDGET: u32 = 65_000;
+
+/// What polling a device comes to.
+type Polled = std::result::Result<wgpu::PollStatus, wgpu::PollError>;
 
 /// An adapter that wgpu reaches on this machine.
 #[derive(Clone, Debug)]
@@ -92,7 +97,13 @@ impl Adapter {
                 adapter: self.info.name.clone(),
                 message: e.to_string(),
             })?;
-        Ok(Gpu { polls: true, ..Gpu::from_wgpu(device, queue) })
+        let gpu = Gpu { polls: true, ..Gpu::from_wgpu(device, queue) };
+        let lost = gpu.lost.clone();
+        gpu.device.set_device_lost_callback(move |reason, message| {
+            let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+            let _ = lost.set(if destroyed { "it was destroyed".to_owned() } else { message });
+        });
+        Ok(gpu)
     }
 }
 
@@ -111,6 +122,8 @@ pub struct Gpu {
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
     pub(super) in_flight: Mutex<VecDeque<Submission>>,
+    /// Why the device is lost, once that is known.
+    lost: Arc<OnceLock<String>>,
     /// Hashes of callers' buffers that are known to be this device's.
     pub(super) seen: Mutex<HashSet<u64>>,
 }
@@ -191,6 +204,7 @@ impl Gpu {
             counters: Counters::default(),
             allocated: Allocated::default(),
             in_flight: Mutex::default(),
+            lost: Arc::default(),
             seen: Mutex::default(),
         }
     }
@@ -251,27 +265,50 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        let inner = self.allocate(name, 4 * len as u64, usage)?;
-        Ok(Buffer { inner, len, _held: Arc::new(self.allocated.hold(4 * len as u64)) })
+        let (inner, held) = self.allocate(name, 4 * len as u64, usage)?;
+        Ok(Buffer { inner, len, _held: Arc::new(held) })
     }
 
-    /// The one place where device memory is allocated.
+    /// The one place where device memory is allocated. It counts as long as what comes with the buffer
+    /// is held.
     pub(super) fn allocate(
         &self,
         name: &str,
         size: u64,
         usage: wgpu::BufferUsages,
-    ) -> Result<wgpu::Buffer> {
+    ) -> Result<(wgpu::Buffer, Held)> {
         self.counters.buffers.add(1);
         let descriptor =
             wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
-        self.guarded(&format!("creating buffer `{name}` of {size} bytes"), || {
-            self.device.create_buffer(&descriptor)
-        })
+        let operation = format!("creating buffer `{name}` of {size} bytes");
+        let held = self.allocated.hold(&self.info.name, &operation, size)?;
+        let buffer = self.guarded(&operation, || self.device.create_buffer(&descriptor))?;
+        Ok((buffer, held))
+    }
+
+    /// Bytes that its buffers may take, `None` where nobody has said.
+    pub fn memory_budget(&self) -> Option<u64> {
+        Some(self.allocated.budget()).filter(|&bytes| bytes < u64::MAX)
+    }
+
+    /// Bytes that its buffers may take from now on, `None` for as many as there are; what it has already
+    /// stays. A buffer beyond is [`Error::OutOfMemory`]. What [`allocated_bytes`](Self::allocated_bytes)
+    /// counts counts here, and a read wants room for a copy of what it reads.
+    pub fn set_memory_budget(&self, bytes: Option<u64>) {
+        self.allocated.set_budget(bytes.unwrap_or(u64::MAX));
     }
 
     /// Runs calls of the API and turns what it reports into an error.
     pub(super) fn guarded<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> Result<T> {
+        if self.lost.get().is_some() {
+            self.expect_alive(operation)?;
+        }
+        let (value, reported) = self.watched(operation, calls);
+        reported.map(|()| value)
+    }
+
+    /// Runs calls of the API; what they give, and what it reports.
+    pub(super) fn watched<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> (T, Result<()>) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -279,21 +316,89 @@ impl Gpu {
         let refused = pollster::block_on(validation.pop());
         let failed = pollster::block_on(internal.pop());
         let exhausted = pollster::block_on(memory.pop());
-        match refused.or(failed).or(exhausted) {
-            None => Ok(value),
+        // What a lost device refuses, it refuses without an error.
+        let reported = self.expect_alive(operation);
+        let reported = reported.and_then(|()| match refused.or(failed).or(exhausted) {
+            None => Ok(()),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
                 adapter: self.info.name.clone(),
                 operation: operation.to_owned(),
             }),
             Some(error) => Err(self.error(operation, &error)),
-        }
+        });
+        (value, reported)
     }
 
+    /// What a call has failed with: that the device is lost, where it is.
     pub(super) fn error(&self, operation: &str, error: &dyn std::fmt::Display) -> Error {
-        Error::Gpu {
+        self.expect_alive(operation).err().unwrap_or_else(|| Error::Gpu {
             operation: operation.to_owned(),
             adapter: self.info.name.clone(),
             message: error.to_string(),
+        })
+    }
+
+    /// Whether the device is lost: destroyed, unplugged, or given up by its driver. It stays so, and
+    /// every call that needs it fails with [`Error::DeviceLost`].
+    pub fn is_lost(&self) -> bool {
+        if self.lost.get().is_some() {
+            return true;
+        }
+        // Of its loss wgpu tells one callback, which may be the caller's, and errors of a lost device
+        // it keeps to itself: so one that no living device keeps to itself tells.
+        let refused = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        drop(self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 4,
+            usage: wgpu::BufferUsages::empty(),
+            mapped_at_creation: false,
+        }));
+        if pollster::block_on(refused.pop()).is_some() {
+            return false;
+        }
+        if self.polls {
+            // Our own callback knows more, and wgpu calls it when the device is polled.
+            let _ = self.poll_once(wgpu::PollType::Poll);
+        }
+        self.lost.get_or_init(|| "it takes no more work".to_owned());
+        true
+    }
+
+    /// [`Error::DeviceLost`] where it is.
+    pub(crate) fn expect_alive(&self, operation: &str) -> Result<()> {
+        if !self.is_lost() {
+            return Ok(());
+        }
+        Err(Error::DeviceLost {
+            operation: operation.to_owned(),
+            adapter: self.info.name.clone(),
+            reason: self.lost.get().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// Polls the device; `Err` holds the panic of one that is found lost meanwhile, or of a callback.
+    pub(super) fn poll_once(
+        &self,
+        poll: wgpu::PollType,
+    ) -> std::result::Result<Polled, Box<dyn Any + Send>> {
+        // wgpu panics after its own work, with none of its locks held.
+        catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)))
+    }
+
+    /// Waits for the device.
+    pub(super) fn poll(&self, wait: wgpu::PollType) -> Result<()> {
+        let operation = "waiting for the device";
+        if self.lost.get().is_some() {
+            return self.expect_alive(operation);
+        }
+        match self.poll_once(wait) {
+            Ok(Ok(_)) => self.expect_alive(operation),
+            Ok(Err(error)) => Err(self.error(operation, &error)),
+            Err(panic) => {
+                self.expect_alive(operation)?;
+                // A callback's of the caller.
+                resume_unwind(panic)
+            }
         }
     }
 }

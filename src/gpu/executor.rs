@@ -100,8 +100,8 @@ impl Session {
         // Never empty, and whole words.
         constants.resize(constants.len().next_multiple_of(16) + 16, 0);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let uniform = gpu.allocate("constants", constants.len() as u64, usage)?;
-        self._constants = Some(gpu.allocated.hold(constants.len() as u64));
+        let (uniform, held) = gpu.allocate("constants", constants.len() as u64, usage)?;
+        self._constants = Some(held);
         gpu.guarded("writing the constants", || gpu.queue.write_buffer(&uniform, 0, &constants))?;
 
         let trusted = program.is_trusted(table);
@@ -278,7 +278,7 @@ impl Gpu {
             return Ok(true);
         }
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let own = self.allocate("probe", 4, usage)?;
+        let (own, _held) = self.allocate("probe", 4, usage)?;
         // Recorded and never run: the encoder checks where its buffers come from. A buffer of another
         // instance that this one has no number for makes wgpu panic.
         let attempt = || {
@@ -369,8 +369,15 @@ impl Recorder {
     }
 
     pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        let device = &self.gpu.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&Default::default()))
+        let (gpu, refused) = (&self.gpu, &mut self.refused);
+        self.encoder.get_or_insert_with(|| {
+            let create = || gpu.device.create_command_encoder(&Default::default());
+            let (encoder, reported) = gpu.watched("recording commands", create);
+            if let Err(error) = reported {
+                refused.get_or_insert(error);
+            }
+            encoder
+        })
     }
 
     /// Records one run of a session, its `run`th where rings count.
@@ -439,8 +446,7 @@ impl Recorder {
         for submission in self.send()?.into_iter().flatten() {
             let wait =
                 wgpu::PollType::Wait { submission_index: Some(submission.index), timeout: None };
-            let waited = self.gpu.device.poll(wait);
-            waited.map_err(|e| self.gpu.error("waiting for the device", &e))?;
+            self.gpu.poll(wait)?;
         }
         Ok(())
     }
@@ -453,7 +459,7 @@ impl Recorder {
     /// As [`submit`](Self::submit).
     pub async fn submit_async(&mut self) -> Result<()> {
         for submission in self.send()?.into_iter().flatten() {
-            self.gpu.polling(submission.done.wait()).await;
+            self.gpu.polling(submission.done.wait()).await?;
         }
         Ok(())
     }
@@ -493,7 +499,8 @@ impl Gpu {
             surplus(&mut of_all, IN_FLIGHT_OF_ALL - 1, LEFT_OF_ALL)
         };
         if let Some(submission) = before {
-            self.polling(submission.done.wait()).await;
+            // Where the device is lost, there is nothing to wait for; the next call says so.
+            let _ = self.polling(submission.done.wait()).await;
         }
     }
 }

@@ -41,7 +41,8 @@ impl Gpu {
     pub fn read(&self, buffer: &Buffer, start: usize, len: usize) -> Result<Vec<f32>> {
         let (staging, receiver) = self.start_read(buffer, start, len)?;
         self.wait()?;
-        pollster::block_on(self.finish_read(staging, len, receiver.receive()))
+        let received = pollster::block_on(receiver.receive());
+        self.finish_read(staging, len, received)
     }
 
     /// Waits until everything that was submitted is done.
@@ -49,8 +50,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) where the device fails.
     pub fn wait(&self) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
-        waited.map(|_| ()).map_err(|e| self.error("waiting for the device", &e))
+        self.poll(wgpu::PollType::wait_indefinitely())
     }
 
     /// The asynchronous form of [`wait`](Self::wait).
@@ -64,8 +64,7 @@ impl Gpu {
     /// As [`wait`](Self::wait).
     pub async fn wait_async(&self) -> Result<()> {
         let done = self.when_done();
-        self.polling(done.wait()).await;
-        Ok(())
+        self.polling(done.wait()).await
     }
 
     /// Set once what was submitted so far is done and somebody polls the device.
@@ -76,8 +75,8 @@ impl Gpu {
         done
     }
 
-    /// Waits for something that polling the device brings about.
-    pub(super) async fn polling<F: Future>(&self, future: F) -> F::Output {
+    /// Waits for something that polling the device brings about, as long as there is a device.
+    pub(super) async fn polling<F: Future>(&self, future: F) -> Result<F::Output> {
         Polling { gpu: self, future: pin!(future) }.await
     }
 
@@ -93,7 +92,8 @@ impl Gpu {
         len: usize,
     ) -> Result<Vec<f32>> {
         let (staging, receiver) = self.start_read(buffer, start, len)?;
-        self.finish_read(staging, len, self.polling(receiver.receive())).await
+        let received = self.polling(receiver.receive()).await?;
+        self.finish_read(staging, len, received)
     }
 
     fn start_read(
@@ -109,7 +109,8 @@ impl Gpu {
             Some(staging) if staging.size() >= size => staging,
             _ => {
                 let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
-                self.allocate("staging", size.max(STAGING), usage)?
+                // What is read is counted where it comes from.
+                self.allocate("staging", size.max(STAGING), usage)?.0
             }
         };
         self.counters.submits.add(1);
@@ -127,24 +128,27 @@ impl Gpu {
         Ok((staging, receiver))
     }
 
-    async fn finish_read(
+    fn finish_read(
         &self,
         staging: wgpu::Buffer,
         len: usize,
-        received: impl Future<Output = Option<Mapped>>,
+        received: Option<Mapped>,
     ) -> Result<Vec<f32>> {
-        match received.await {
+        match received {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(self.error("reading back", &error)),
             None => return Err(self.error("reading back", &"the device went away")),
         }
-        let view = staging
-            .get_mapped_range(..4 * len as u64)
-            .map_err(|e| self.error("reading back", &e))?;
         let mut values = vec![0.0f32; len];
-        bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
-        drop(view);
-        staging.unmap();
+        // Both complain where the device has been destroyed since.
+        let copied = self.guarded("reading back", || {
+            let view = staging.get_mapped_range(..4 * len as u64)?;
+            bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
+            drop(view);
+            staging.unmap();
+            Ok(())
+        })?;
+        copied.map_err(|e: wgpu::MapRangeError| self.error("reading back", &e))?;
         if staging.size() <= KEPT_STAGING {
             *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
         }
@@ -159,17 +163,21 @@ struct Polling<'a, F> {
 }
 
 impl<F: Future> Future for Polling<'_, F> {
-    type Output = F::Output;
+    type Output = Result<F::Output>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.gpu.polls {
-            // Only waits have an error of their own; a mapping's shows in its result.
-            let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let gpu = self.gpu;
+        if gpu.polls {
+            gpu.poll(wgpu::PollType::Poll)?;
         }
-        let result = self.future.as_mut().poll(context);
-        if result.is_pending() && self.gpu.polls {
+        if let Poll::Ready(output) = self.future.as_mut().poll(context) {
+            return Poll::Ready(gpu.expect_alive("waiting for the device").map(|()| output));
+        }
+        // Nothing that is lost comes back: the future would be pending for ever.
+        gpu.expect_alive("waiting for the device")?;
+        if gpu.polls {
             context.waker().wake_by_ref();
         }
-        result
+        Poll::Pending
     }
 }

@@ -71,9 +71,8 @@ impl Recorder {
         let sets = gpu.guarded("creating timestamps", || gpu.query_sets(queries))?;
         let len = WORDS * queries as usize;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let inner = gpu.allocate("timestamps", 4 * len as u64, usage)?;
-        let held = Arc::new(gpu.allocated.hold(4 * len as u64));
-        let resolved = Buffer { inner, len, _held: held };
+        let (inner, held) = gpu.allocate("timestamps", 4 * len as u64, usage)?;
+        let resolved = Buffer { inner, len, _held: Arc::new(held) };
 
         let after = |query: u32| wgpu::ComputePassTimestampWrites {
             query_set: &sets[(query / IN_SET) as usize],

@@ -62,14 +62,18 @@ impl Workspace {
                 self.buffers.remove(*name);
             }
         }
+        let mut new = HashMap::new();
         for (name, len) in &needs {
             if !self.buffers.contains_key(*name) {
-                self.buffers.insert((*name).to_owned(), device.create_buffer(name, *len)?);
+                new.insert((*name).to_owned(), device.create_buffer(name, *len)?);
             }
         }
         let mut given = caller.to_vec();
-        given.extend(needs.iter().map(|(name, _)| (*name, &self.buffers[*name])));
+        let known = |name: &str| self.buffers.get(name).or_else(|| new.get(name));
+        given.extend(needs.iter().filter_map(|(name, _)| Some((*name, known(name)?))));
         let session = device.bind(&plan.program, &given)?;
+        // Not before: where memory is short, what was taken is given back.
+        self.buffers.extend(new);
         Ok(Ready { plan, session })
     }
 

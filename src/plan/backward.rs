@@ -346,6 +346,9 @@ impl Planner<'_> {
             let label = format!("{said}, weight_ih gradient");
             let operands = (self.layer_input(l), d_gates, to);
             self.weight_gradient(&label, shape, operands, (Sums::Columns, &biases), partials);
+            if d == 0 {
+                self.forget_states_of_none(l);
+            }
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
             let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(l, d, slot) };
@@ -370,6 +373,19 @@ impl Planner<'_> {
                 self.weight_gradient(&label, shape, (z, dp, to), none, partials);
             }
         }
+    }
+
+    /// Where states and gradients are a caller's: a row without timesteps has gates' gradients of zero, and
+    /// a state that times zero is NaN where it isn't finite. Reverse, no product has its slot.
+    fn forget_states_of_none(&mut self, l: usize) {
+        let given = self.program.buffer("h_0").filter(|_| self.program.buffer("dh_n").is_some());
+        let (Some(given), Some(mask)) = (given, self.ended_by(0)) else { return };
+        let (start, width) = self.state_at(State::Hidden, l, 0);
+        let from = (Strides { step: 0, row: width }, Place { buffer: given, start });
+        let to = Place { buffer: self.layer("h", l), start: self.h_at(l, 0, 0) };
+        let to = (Strides { step: 0, row: self.shape.features() }, to);
+        let label = format!("layer {l}, states of rows without timesteps");
+        self.copy_sequence(&label, (1, width), from, to, Some(mask), false);
     }
 
     /// The gradients of a layer's initial states, from its first gates.

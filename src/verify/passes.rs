@@ -44,9 +44,9 @@ fn cases() -> Vec<Case> {
         Case { shape, sequences, run: Run::Gradient(None) }
     };
     let plain = case([25, 3, 20, 32], 1);
-    let deep = case([9, 3, 20, 40], 3);
+    let deep = case([9, 3, 20, 24], 3);
     let mut both = case([12, 6, 20, 24], 2);
-    both.shape = StackShape { bidirectional: true, projection: Some(12), ..both.shape };
+    both.shape = StackShape { bidirectional: true, projection: Some(20), ..both.shape };
     let wide = case([6, 6, 20, 132], 1);
     vec![plain, deep, both, wide]
 }

@@ -3,12 +3,14 @@
 pub mod asynchronous;
 pub mod classes;
 pub mod examples;
+pub mod faults;
 pub mod golden;
 pub mod kernels;
 pub mod losses;
 pub mod lstm;
 pub mod memory;
 pub mod models;
+pub mod non_finite;
 pub mod optimizers;
 pub mod random;
 pub mod seeds_by_hand;
@@ -43,6 +45,12 @@ pub type Check = fn(&Device);
 
 /// Every check that runs on any device, under its name.
 pub const CHECKS: &[(&str, Check)] = &[
+    ("non_finite::in_data", non_finite::in_data),
+    ("non_finite::in_weights", non_finite::in_weights),
+    ("non_finite::in_gradients", non_finite::in_gradients),
+    ("non_finite::behind_the_end", non_finite::behind_the_end),
+    ("faults::a_batch_too_large", faults::a_batch_too_large),
+    ("faults::any_allocation_may_fail", faults::any_allocation_may_fail),
     ("kernel::matmul", kernels::matmul),
     ("kernel::lstm_step_forward", kernels::lstm_step_forward),
     ("kernel::lstm_step_backward", kernels::lstm_step_backward),

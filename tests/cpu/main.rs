@@ -16,6 +16,8 @@ mod prepared;
 mod programs;
 mod reference;
 mod runs;
+#[cfg(unix)]
+mod saves;
 mod seeds_by_hand;
 mod seeds_classes;
 mod shaders;
@@ -46,6 +48,12 @@ macro_rules! on_the_cpu {
 }
 
 on_the_cpu! {
+    non_finite_in_data: "non_finite::in_data",
+    non_finite_in_weights: "non_finite::in_weights",
+    non_finite_in_gradients: "non_finite::in_gradients",
+    non_finite_behind_the_end: "non_finite::behind_the_end",
+    faults_a_batch_too_large: "faults::a_batch_too_large",
+    faults_any_allocation_may_fail: "faults::any_allocation_may_fail",
     kernel_matmul: "kernel::matmul",
     kernel_pack_panels: "kernel::pack_panels",
     kernel_lstm_sequence_forward: "kernel::lstm_sequence_forward",

@@ -90,7 +90,7 @@ fn a_callers_device(device: &Device) {
 }
 
 /// A device that the test opens itself, on the adapter and with the limits of another one.
-fn opened_by_hand(like: &Device) -> Gpu {
+pub fn opened_by_hand(like: &Device) -> Gpu {
     let ours = like.as_gpu().expect("a GPU").wgpu_device();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;

@@ -13,14 +13,20 @@ mod common;
 
 mod device;
 mod embed;
+mod faults;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use common::CHECKS;
+use common::{CHECKS, Check};
 use gatefold::Device;
 use gatefold::gpu::Adapter;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+
+/// Every check of this binary.
+fn every() -> impl Iterator<Item = &'static (&'static str, Check)> {
+    CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS).chain(faults::CHECKS)
+}
 
 /// The adapter that `GATEFOLD_DEVICE` names, else the best one, a software driver as well.
 fn adapter() -> Option<Adapter> {
@@ -33,6 +39,9 @@ fn adapter() -> Option<Adapter> {
 }
 
 fn main() -> ExitCode {
+    if faults::alone() {
+        return ExitCode::SUCCESS;
+    }
     let mut arguments = Arguments::from_args();
     // The adapter is one; its tests take turns.
     arguments.test_threads.get_or_insert(1);
@@ -44,7 +53,7 @@ fn main() -> ExitCode {
             let test = Trial::test(format!("none::{name}"), move || Err(Failed::from(reason)));
             test.with_kind(reason).with_ignored_flag(!required)
         };
-        let all = CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS);
+        let all = every();
         return conclude(libtest_mimic::run(&arguments, all.map(ignored).collect()));
     };
     let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
@@ -55,7 +64,7 @@ fn main() -> ExitCode {
     println!("running on {offered}");
     let mut trials = Vec::new();
     for (limits, device) in [("offered", &offered), ("defaults", &defaults)] {
-        for &(name, check) in CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS) {
+        for &(name, check) in every() {
             let device = device.clone();
             trials.push(Trial::test(format!("{short}::{limits}::{name}"), move || {
                 check(&device);

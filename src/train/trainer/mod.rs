@@ -368,8 +368,12 @@ impl Trainer {
         if self.settings.keeps_best() && state.best.is_none() {
             state.best = Some(network.device.create_buffer("best parameters", network.table.len)?);
         }
-        if let Some(train) = train {
-            self.make_sessions(state, train)?;
+        if let Some(train) = train
+            && let Err(error) = self.make_sessions(state, train)
+        {
+            // Those that were made are of no use without the others.
+            state.device.release();
+            return Err(error);
         }
         let mut recorder = network.device.recorder();
         state.device.undo_half_a_step(&mut recorder);

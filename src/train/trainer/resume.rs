@@ -35,7 +35,8 @@ impl Trainer {
     /// Writes the model as `model.safetensors` and the run as `trainer.safetensors` into a folder,
     /// which is made where it isn't there: parameters, moments, steps, the generator of the shuffle
     /// and where it stands, the best parameters, carried states. Each file is written under a temporary
-    /// name and then renamed, so that a reader finds the old one or the new one.
+    /// name and then renamed, so that a reader finds the old one or the new one; where a process is killed
+    /// between the two, the run's is the newer one. [`resume`](Self::resume) reads that alone.
     ///
     /// # Errors
     /// [`Error::Io`] where a file can't be written, [`Error::Gpu`] where the device fails.

@@ -13,7 +13,15 @@ use super::state::Place;
 
 /// What becomes of an optimizer step whose loss or gradients are NaN or infinite.
 ///
-/// The device itself finds out, in the step, so that nothing waits for the host.
+/// The device itself finds out, in the step, so that nothing waits for the host. It looks at the loss and
+/// at every gradient of what is trained, and not at the parameters: one that isn't finite, or that a step
+/// makes infinite, shows in the loss of the step that uses it. Finite gradients whose norm is beyond f32
+/// are clipped to nothing, as in PyTorch.
+///
+/// Data sets are looked at before: NaN and infinity in inputs or targets are an error under each policy,
+/// but for those behind a sequence's end, which reach nothing. So are weights that aren't finite in
+/// `load_state_dict`, and runs with such numbers in [`Trainer::resume`](super::Trainer::resume), but under
+/// [`Pass`](Self::Pass).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
     /// It isn't applied, and neither is any later one: parameters and moments stay as they were before
@@ -24,7 +32,8 @@ pub enum NonFinite {
     /// It isn't applied; [`Report::skipped`](super::Report::skipped) counts such steps. In schedules
     /// and bias corrections they count as steps.
     Skip,
-    /// It is applied.
+    /// It is applied: parameters and moments may be NaN from then on. With clipping by the norm, gradients
+    /// become zero or NaN, as in PyTorch.
     Pass,
 }
 

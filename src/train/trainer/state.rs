@@ -277,6 +277,11 @@ impl DeviceState {
         Ok(())
     }
 
+    /// Lets go of the memory that sessions take.
+    pub(super) fn release(&mut self) {
+        self.sessions = SessionCache::of_training();
+    }
+
     /// Puts the carried states aside, before a step of several pieces.
     pub(super) fn begin_step(&mut self, device: &Device, recorder: &mut Recorder) -> Result<()> {
         let Some((h, c)) = &self.carried else { return Ok(()) };
