@@ -134,6 +134,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("seeds::sine_as_written", seeds_classes::sine_as_written),
     ("seeds::gates_by_hand", seeds_classes::gates_by_hand),
     ("verify::every_variant", verify::every_variant),
+    ("verify::nothing_goes_unnoticed", verify::nothing_goes_unnoticed),
     ("verify::a_broken_kernel_is_named", verify::a_broken_kernel_is_named),
     ("verify::models_agree", verify::models_agree),
     ("verify::one_of_several", verify::one_of_several),

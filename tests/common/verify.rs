@@ -60,6 +60,22 @@ fn broken(device: &Device, name: &str, right: &str, wrong: &str) -> Device {
     device.clone().with_table(KernelTable(rows))
 }
 
+/// Where no kernel does anything, every row of the report says so: each has something to do in what is run.
+pub fn nothing_goes_unnoticed(device: &Device) {
+    let KernelTable(mut rows) = device.table().clone();
+    for variant in rows.iter_mut().flat_map(|kernel| &mut kernel.variants) {
+        let (head, body) = variant.source().split_once("fn main(").unwrap();
+        let body = body.replacen('{', "{ if true { return; }", 1);
+        *variant = variant.clone().with_source(format!("{head}fn main({body}"));
+    }
+    rows.iter_mut().for_each(|kernel| kernel.fast = Some(|_| ()));
+    let report = gatefold::verify(&device.clone().with_table(KernelTable(rows))).unwrap();
+    let right = report.rows.iter().filter(|row| row.problem.is_none());
+    let right: Vec<&str> = right.map(|row| row.name).collect();
+    // The executor's own work.
+    assert_eq!(right, ["copy", "zero"], "{report}");
+}
+
 /// A kernel that is wrong is the only one that the report calls so.
 pub fn a_broken_kernel_is_named(device: &Device) {
     let broken = broken(device, "argmax", "f32(best)", "f32(best + 1u)");

@@ -106,6 +106,7 @@ on_the_cpu! {
     async_dropped_fits: "async::dropped_fits",
     async_panics_in_progress: "async::panics_in_progress",
     verify_every_variant: "verify::every_variant",
+    verify_nothing_goes_unnoticed: "verify::nothing_goes_unnoticed",
     verify_a_broken_kernel_is_named: "verify::a_broken_kernel_is_named",
     verify_models_agree: "verify::models_agree",
     verify_one_of_several: "verify::one_of_several",
