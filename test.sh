@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. Where this machine has no Vulkan driver it installs a software one (Debian,
 # Ubuntu), and an adapter that is still missing is a failure, not a skipped test. Where a browser has brought
-# SwiftShader, a second software driver, the GPU suite runs on that as well.
+# SwiftShader, a second software driver, the GPU suite runs on that as well, with what the adapter offers.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -61,6 +61,6 @@ swiftshader() {
 
 # With arguments somebody wants certain tests, once.
 if [ $# = 0 ] && [ "$(uname -s)" = Linux ] && [ -n "$(swiftshader)" ]; then
-    echo "test.sh: the GPU suite on SwiftShader, $(swiftshader)"
+    echo "test.sh: the GPU suite with what SwiftShader offers, $(swiftshader)"
     GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) cargo test --test gpu -- offered
 fi

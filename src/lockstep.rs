@@ -20,14 +20,15 @@
 
 use std::sync::Arc;
 
-use crate::command::{Access, Arg, BufferId, CpuForm, Dispatch, Operation, Program};
+use crate::command::{Access, Arg, BufferId, CpuForm, Dispatch, Operation, Owner, Program};
 use crate::device::{Device, Session};
 use crate::error::{Error, Result};
 use crate::reference::{Tolerance, Worst, compare_above};
 
 /// Of what the f32 twin is wrong by, how much a device may be wrong by with
-/// [`Lockstep::as_f32_allows`]: its sums have another order, and its roundings are other ones.
-pub(crate) const OF_F32: f64 = 8.0;
+/// [`Lockstep::as_f32_allows`]. Errors of a sum in another order are as large and not the same ones; exp
+/// and tanh of a driver are right to two or three units in the last place, those of the twin to a half.
+const OF_F32: f64 = 8.0;
 
 /// One command that agreed.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Check {
     pub kernel: &'static str,
     /// The element that came nearest to being refused.
     pub worst: Worst,
+    /// Whether it is right only as [`Lockstep::as_f32_allows`] has it.
+    pub as_f32: bool,
 }
 
 /// Runs a program on a device and through the `f64` twins, in lockstep. `inputs` gives buffers
@@ -96,7 +99,6 @@ impl<'a> Lockstep<'a> {
             session,
             program: program.clone(),
             wide: state.iter().map(|values| wide(values)).collect(),
-            // What a workspace holds at first is nobody's business.
             stale: vec![true; state.len()],
             state,
             next: 0,
@@ -104,9 +106,24 @@ impl<'a> Lockstep<'a> {
         })
     }
 
-    /// A result may also be wrong by eight times what the `f32` twin, the same equations in the
-    /// device's precision, is wrong by. Tolerances are for weights as models begin with; with large
-    /// ones, as training may leave them, `f32` itself can be further off.
+    /// Fills the buffers of the workspace that were given no contents, since what they hold before a run
+    /// doesn't count: so that a zero that isn't written is found.
+    pub fn over_garbage(mut self, inputs: &[(&str, &[f32])]) -> Self {
+        for (at, spec) in self.program.buffers.iter().enumerate() {
+            let given = inputs.iter().any(|(name, _)| *name == spec.name);
+            if spec.owner == Owner::Workspace && !given {
+                let garbage = |i: usize| (i % 61) as f32 - 30.5;
+                self.state[at] = (0..self.state[at].len()).map(garbage).collect();
+                self.wide[at] = wide(&self.state[at]);
+            }
+        }
+        self
+    }
+
+    /// A launch whose result is outside of the kernel's tolerance may still be wrong by eight times the most
+    /// that the `f32` twin, the same equations in the device's precision, is wrong by in the same buffer.
+    /// Tolerances are for weights as models begin with; with large ones, as training may leave them,
+    /// `f32` itself can be further off. [`Check::as_f32`] says where it was needed.
     pub fn as_f32_allows(self) -> Self {
         Lockstep { as_f32_allows: true, ..self }
     }
@@ -154,7 +171,7 @@ impl<'a> Lockstep<'a> {
                 ("copy", Tolerance::EXACT)
             }
         };
-        let mut outcome = Ok(Worst::default());
+        let (mut outcome, mut as_f32) = (Ok(Worst::default()), false);
         for id in &written {
             let at = id.0 as usize;
             let got = self.device.read(&self.session.buffer(*id), 0, self.wide[at].len())?;
@@ -163,6 +180,7 @@ impl<'a> Lockstep<'a> {
                 |least: f64| compare_above(&got, &self.wide[at], magnitude, tolerance, least);
             let close = match (close(0.0), &command.operation) {
                 (Err(_), Operation::Dispatch(d)) if self.as_f32_allows => {
+                    as_f32 = true;
                     close(OF_F32 * self.wrong_in_f32(d, *id, &touched))
                 }
                 (close, _) => close,
@@ -186,7 +204,7 @@ impl<'a> Lockstep<'a> {
             self.wide[at] = wide(&self.state[at]);
             self.stale[at] = true;
         }
-        Ok(Check { label: command.label.clone(), kernel, worst: outcome? })
+        Ok(Check { label: command.label.clone(), kernel, worst: outcome?, as_f32 })
     }
 
     /// The most that an element of a buffer is wrong by where a launch, from the reference's results,
@@ -215,10 +233,15 @@ impl Iterator for Lockstep<'_> {
 }
 
 /// The largest difference between two results; none where one isn't finite, since that allows nothing.
-pub(crate) fn most_apart(narrow: &[f32], wide: &[f64]) -> f64 {
-    let apart = |(narrow, wide): (&f32, &f64)| (f64::from(*narrow) - wide).abs();
-    let most = narrow.iter().zip(wide).map(apart).fold(0.0, f64::max);
-    if most.is_finite() { most } else { 0.0 }
+fn most_apart(narrow: &[f32], wide: &[f64]) -> f64 {
+    let mut most = 0.0f64;
+    for (&narrow, &wide) in narrow.iter().zip(wide) {
+        match (f64::from(narrow) - wide).abs() {
+            apart if apart.is_finite() => most = most.max(apart),
+            _ => return 0.0,
+        }
+    }
+    most
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -261,4 +284,18 @@ fn with_buffers<R, T>(
     let mut views: Vec<Arg<'_, R>> =
         buffers.iter_mut().map(|values| Arg::Write(values.as_mut_slice())).collect();
     dispatch.call(kernel, form, &mut views)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_apart;
+
+    #[test]
+    fn what_isnt_finite_allows_nothing() {
+        assert_eq!(most_apart(&[1.0, 2.5], &[1.0, 2.0]), 0.5);
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert_eq!(most_apart(&[1.5, 2.0], &[1.0, bad]), 0.0);
+        }
+        assert_eq!(most_apart(&[1.5, f32::NAN], &[1.0, 2.0]), 0.0);
+    }
 }

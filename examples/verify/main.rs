@@ -132,7 +132,7 @@ fn model(device: &Device, path: &PathBuf, options: &Options) -> Result<bool> {
     let bar = bar("commands");
     bar.set_length(model.plan().program.commands.len() as u64);
     let mut kernels: Vec<Kernel> = Vec::new();
-    let mut wrong = None;
+    let (mut wrong, mut as_f32) = (None, 0);
     for (index, checks) in model.lockstep(&devices)?.enumerate() {
         bar.set_position(index as u64);
         let mut worst = Vec::new();
@@ -141,6 +141,7 @@ fn model(device: &Device, path: &PathBuf, options: &Options) -> Result<bool> {
             match check {
                 Ok(check) => {
                     worst.push(check.worst);
+                    as_f32 += usize::from(check.as_f32);
                     (label, name) = (check.label, check.kernel);
                 }
                 Err(Error::Diverged { .. }) if wrong.is_some() => (),
@@ -166,6 +167,9 @@ fn model(device: &Device, path: &PathBuf, options: &Options) -> Result<bool> {
     println!("{:<24} launches  worst error of what is allowed, for each device", "");
     for Kernel { name, launches, worst } in &kernels {
         println!("{name:<24} {launches:>8}  {}", said(worst));
+    }
+    if as_f32 > 0 {
+        println!("{as_f32} results are as far off as f32 itself is with these weights");
     }
     let right = wrong.is_none();
     match wrong {

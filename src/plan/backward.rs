@@ -347,7 +347,7 @@ impl Planner<'_> {
             let operands = (self.layer_input(l), d_gates, to);
             self.weight_gradient(&label, shape, operands, (Sums::Columns, &biases), partials);
             if d == 0 {
-                self.forget_states_of_none(l);
+                self.zero_states_of_empty_rows(l);
             }
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
@@ -377,7 +377,7 @@ impl Planner<'_> {
 
     /// Where states and gradients are a caller's: a row without timesteps has gates' gradients of zero, and
     /// a state that times zero is NaN where it isn't finite. Reverse, no product has its slot.
-    fn forget_states_of_none(&mut self, l: usize) {
+    fn zero_states_of_empty_rows(&mut self, l: usize) {
         let given = self.program.buffer("h_0").filter(|_| self.program.buffer("dh_n").is_some());
         let (Some(given), Some(mask)) = (given, self.ended_by(0)) else { return };
         let (start, width) = self.state_at(State::Hidden, l, 0);

@@ -62,20 +62,22 @@ impl Case {
         let mut seen = HashSet::new();
         let mut plans = Vec::new();
         for limits in ways(limits) {
-            match self.plan(&limits) {
-                Ok(plan) => {
-                    // Two ways may be one.
-                    let listing = plan.program.listing(&kernels::table()).to_string();
-                    if seen.insert(listing) {
-                        plans.push(plan);
-                    }
-                }
-                // A tier that isn't for such a model.
-                Err(Error::Value { name, .. }) if name == "tier" => (),
-                Err(other) => return Err(other),
+            let Some(plan) = self.plan_if_any(&limits)? else { continue };
+            // Two ways may be one.
+            let listing = plan.program.listing(&kernels::table()).to_string();
+            if seen.insert(listing) {
+                plans.push(plan);
             }
         }
         Ok(plans)
+    }
+
+    /// The plan, unless the limits ask for a tier that isn't for such a model.
+    pub(super) fn plan_if_any(&self, limits: &Limits) -> Result<Option<Plan>> {
+        match self.plan(limits) {
+            Err(Error::Value { name, .. }) if name == "tier" && limits.tier.is_some() => Ok(None),
+            other => other.map(Some),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn contents(
     };
     let (shape, batch, steps) = (&case.shape, case.sequences.batch, case.sequences.steps);
 
-    put("params", &mut |len| params.map_or_else(|| parameters(shape, len), <[f32]>::to_vec));
+    put("params", &mut |_| params.map_or_else(|| parameters(shape, 2.0), <[f32]>::to_vec));
     let tokens = shape.encoding.tokens(shape.input);
     put("x", &mut |len| match tokens {
         Some(tokens) => whole_numbers(len, tokens),
@@ -50,7 +50,12 @@ pub(super) fn contents(
     put("key", &mut |_| Dropout::halves(Dropout::key(SEED, 1)).to_vec());
 
     put("target", &mut |len| match case.objective() {
-        Some(Objective::CrossEntropy { .. }) => whole_numbers(len, shape.outputs()),
+        // Some count nothing.
+        Some(Objective::CrossEntropy { settings, .. }) => {
+            let mut classes = whole_numbers(len, shape.outputs());
+            classes.iter_mut().skip(4).step_by(5).for_each(|class| *class = settings.ignore_index);
+            classes
+        }
         Some(Objective::Pointwise(Pointwise::BinaryLogits)) => {
             normal(len, 0.3, "target").iter().map(|v| (v + 0.5).clamp(0.0, 1.0)).collect()
         }
@@ -67,7 +72,7 @@ pub(super) fn contents(
 
     // What parts of a batch before have left, and steps.
     put("grads", &mut |_| scattered(shape, 0.01, "grads"));
-    for (name, std) in [("moment_0", 0.1), ("moment_1", 1.0), ("moment_2", 0.1)] {
+    for (name, std) in [("moment_0", 0.01), ("moment_1", 1.0), ("moment_2", 0.1)] {
         put(name, &mut |_| scattered(shape, std, name));
     }
     put("settings", &mut |len| settings(case).repeat(len / SETTINGS));
@@ -108,6 +113,7 @@ pub(super) fn contents(
 fn feed(program: &Program, given: &HashMap<String, Vec<f32>>) -> Option<Vec<f32>> {
     let id = program.buffer("feed")?;
     let mut feed = vec![0.0; program.spec(id).len];
+    let mut filled = 0;
     for command in &program.commands {
         let Operation::Copy { from, to } = &command.operation else { continue };
         if from.buffer != id {
@@ -118,15 +124,17 @@ fn feed(program: &Program, given: &HashMap<String, Vec<f32>>) -> Option<Vec<f32>
                 continue;
             };
             feed[from.start + part.start - to.start..][..part.len].copy_from_slice(values);
+            filled += part.len;
         }
     }
+    assert_eq!(filled, feed.len(), "everything that is fed has contents");
     Some(feed)
 }
 
 /// A row of settings in which everything does something.
 fn settings(case: &Case) -> Vec<f32> {
     let Run::Training(options) = case.run else { return vec![0.0; SETTINGS] };
-    let common = CommonSettings { weight_decay: 0.1, keep: 0.99, ..CommonSettings::new(0.01) };
+    let common = CommonSettings { weight_decay: 0.01, keep: 0.99, ..CommonSettings::new(0.01) };
     let common = CommonSettings { clip_value: 0.05, ..common };
     match options.update.map(|update| update.rule) {
         Some(Rule::Adam) | None => AdamSettings {
@@ -156,11 +164,13 @@ fn settings(case: &Case) -> Vec<f32> {
     }
 }
 
-/// Weights with which gates saturate now and then: pre-activations of a standard deviation of about 2.
-fn parameters(shape: &StackShape, len: usize) -> Vec<f32> {
-    let mut flat = vec![0.0; len];
-    for (stream, entry) in (0..).zip(&ParameterTable::new(shape).entries) {
-        let std = 2.0 / (entry.shape.last().copied().unwrap_or(1) as f32).sqrt();
+/// Weights with which pre-activations have a standard deviation of about `spread`: at 2, gates saturate now
+/// and then.
+pub(super) fn parameters(shape: &StackShape, spread: f32) -> Vec<f32> {
+    let table = ParameterTable::new(shape);
+    let mut flat = vec![0.0; table.len];
+    for (stream, entry) in (0..).zip(&table.entries) {
+        let std = spread / (entry.shape.last().copied().unwrap_or(1) as f32).sqrt();
         let values = Init::Normal { mean: 0.0, std }.draw(&entry.shape, SEED, stream);
         flat[entry.start..][..entry.len].copy_from_slice(&entry.from_pytorch(&values));
     }
@@ -179,7 +189,7 @@ fn scattered(shape: &StackShape, std: f32, name: &str) -> Vec<f32> {
 }
 
 fn whole_numbers(len: usize, below: usize) -> Vec<f32> {
-    (0..len).map(|i| (i * 7 % 31 % below) as f32).collect()
+    (0..len).map(|i| (i * 37 % 101 % below) as f32).collect()
 }
 
 /// Normal values, others for every name.

@@ -45,7 +45,7 @@ pub struct Row {
     /// The sizes `T x B x I x H` that it ran with, and what else there was: layers `L`, directions
     /// `D`, features of a projection `P`, outputs `O`.
     pub shapes: Vec<String>,
-    /// Launches that were compared.
+    /// Launches that ran; of a kernel, each was compared.
     pub launches: usize,
     /// Of all results the element that came nearest to being refused; where something was refused, of
     /// the others.
@@ -74,23 +74,27 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What the device can't run.
     pub left_out: Vec<LeftOut>,
+    /// What its driver has refused, in its words.
+    pub refused: Vec<String>,
 }
 
 impl Report {
-    /// Whether nothing was refused.
+    /// Whether everything that ran was right, and the driver has refused nothing. Variants that the device
+    /// can't run aren't run for its users either, so they don't count.
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(|row| row.problem.is_none())
+        self.refused.is_empty() && self.rows.iter().all(|row| row.problem.is_none())
     }
 }
 
 /// Runs all kernels that a device can run, each in all variants, and compares every launch with its
 /// `f64` twin; then whole LSTMs, forward and back in every tier, with the `f64` reference.
 ///
-/// It takes some seconds; [`verify_with`] says how far it is.
+/// It takes some seconds, or a minute where a driver that computes on a CPU has compiled none of the
+/// kernels before; [`verify_with`] says how far it is.
 ///
 /// # Errors
-/// What is wrong on the device is in the report. [`Error::Gpu`] and the like where nothing can be
-/// said: a driver refuses a kernel, or the device is lost.
+/// What is wrong on the device, and what its driver refuses, is in the report. [`Error::DeviceLost`] and
+/// [`Error::OutOfMemory`] where nothing can be said.
 pub fn verify(device: &Device) -> Result<Report> {
     verify_with(device, |_, _| ())
 }
@@ -106,21 +110,40 @@ pub fn verify_with(device: &Device, mut progress: impl FnMut(usize, usize)) -> R
             planned.push((case.clone(), plan));
         }
     }
-    let passes = passes::passes(&device.limits());
+    let passes = passes::passes(&device.limits())?;
     let total = planned.len() + passes.len();
-    let mut rows = Rows::new(device);
+    let (mut rows, mut refused) = (Rows::new(device), Refused::default());
     for (done, (case, plan)) in planned.iter().enumerate() {
         progress(done, total);
-        rows.lockstep(device, case, plan)?;
+        refused.note(rows.lockstep(device, case, plan))?;
     }
     let mut rows = rows.finish();
     for (done, pass) in (planned.len()..).zip(&passes) {
         progress(done, total);
-        pass.run(device, &mut rows)?;
+        refused.note(pass.run(device, &mut rows))?;
     }
     progress(total, total);
     let left_out = left_out(device, &rows);
-    Ok(Report { device: device.to_string(), rows, left_out })
+    Ok(Report { device: device.to_string(), rows, left_out, refused: refused.0 })
+}
+
+/// What a driver has refused, once each.
+#[derive(Default)]
+struct Refused(Vec<String>);
+
+impl Refused {
+    fn note(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(error @ Error::Gpu { .. }) => {
+                let said = error.to_string();
+                if !self.0.contains(&said) {
+                    self.0.push(said);
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
 }
 
 /// Rows by kernel and variant, where they are met.
@@ -171,7 +194,7 @@ impl Rows {
         let inputs: Vec<(&str, &[f32])> =
             contents.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
         let shape = case.to_string();
-        let lockstep = Lockstep::new(device, &plan.program, &inputs)?.as_f32_allows();
+        let lockstep = Lockstep::new(device, &plan.program, &inputs)?.over_garbage(&inputs);
         for (check, command) in lockstep.zip(&plan.program.commands) {
             let row = match &command.operation {
                 Operation::Dispatch(d) => {
@@ -269,10 +292,17 @@ impl fmt::Display for Report {
                 writeln!(f, "WRONG: {}, {}: {problem}", row.name, row.variant)?;
             }
         }
+        self.refused.iter().try_for_each(|refused| writeln!(f, "REFUSED: {refused}"))?;
         let wrong = self.rows.iter().filter(|row| row.problem.is_some()).count();
-        match wrong {
-            0 => write!(f, "all {} right", self.rows.len()),
-            _ => write!(f, "{wrong} of {} wrong", self.rows.len()),
+        match (wrong, self.refused.len()) {
+            (0, 0) => write!(f, "all {} right", self.rows.len())?,
+            (wrong, refused) => {
+                write!(f, "{wrong} of {} wrong, {refused} refused", self.rows.len())?
+            }
+        }
+        match self.left_out.len() {
+            0 => Ok(()),
+            left_out => write!(f, ", {left_out} not run"),
         }
     }
 }

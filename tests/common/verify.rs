@@ -140,7 +140,9 @@ pub fn models_agree(device: &Device) {
         let config = LstmConfig::new(40, 70).init("weight", large);
         Forecaster::new(device, config, 2).unwrap().save(path).unwrap();
     });
-    agrees(device, &path, None);
+    let model = agrees(device, &path, None);
+    let checks: Vec<_> = model.lockstep(&[device]).unwrap().flatten().map(Result::unwrap).collect();
+    assert!(checks.iter().any(|check| check.as_f32), "weights aren't large enough");
 }
 
 /// Of a file with several LSTMs one has to be named; what isn't part of it is said.

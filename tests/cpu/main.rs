@@ -25,6 +25,7 @@ mod stocks;
 mod tables;
 mod threads;
 mod vectors;
+mod verify;
 
 use gatefold::Device;
 

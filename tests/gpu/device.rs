@@ -22,6 +22,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("gpu::async_submissions_dont_block", async_submissions_dont_block),
     ("gpu::no_thread_is_started", no_thread_is_started),
     ("gpu::a_refused_kernel_is_an_error", a_refused_kernel_is_an_error),
+    ("gpu::a_refusal_is_in_the_report", a_refusal_is_in_the_report),
 ];
 
 /// Weight gradients and column sums over 300,000 rows are right, and so are products over 300,000
@@ -223,4 +224,18 @@ pub fn devices_dont_mix(adapter: &Adapter) {
         let x = Tensor::zeros(&other, &[1, 1, 1]).unwrap();
         assert!(matches!(lstm.forward(&x, None), Err(Error::OtherDevice { .. })));
     }
+}
+
+/// A driver that refuses a kernel is in the report, beside all others.
+fn a_refusal_is_in_the_report(device: &Device) {
+    let mut table = device.table().clone();
+    let row = table.0.iter_mut().find(|kernel| kernel.name == "argmax").unwrap();
+    for variant in &mut row.variants {
+        *variant = variant.clone().with_source("this is no shader");
+    }
+    let report = gatefold::verify(&device.clone().with_table(table)).unwrap();
+    assert!(!report.passed() && !report.refused.is_empty());
+    assert!(report.refused.iter().all(|refused| refused.contains("argmax")), "{report}");
+    assert!(report.rows.iter().all(|row| row.problem.is_none()), "{report}");
+    assert!(report.to_string().contains("REFUSED: "), "{report}");
 }
