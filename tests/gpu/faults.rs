@@ -30,7 +30,6 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("faults::futures_end_with_a_lost_device", futures_end_with_a_lost_device),
     ("faults::a_callers_callback_stays", a_callers_callback_stays),
     ("faults::refused_kernels", refused_kernels),
-    ("faults::a_driver_without_memory", a_driver_without_memory),
     ("faults::recorded_steps_that_arent_finite", recorded_steps_that_arent_finite),
 ];
 
@@ -559,20 +558,20 @@ pub fn alone() -> bool {
     true
 }
 
+/// Why there is no [`a_driver_without_memory`] on an adapter, where there is none.
+pub fn memory_without_limit(adapter: &Adapter) -> Option<&'static str> {
+    let limited = cfg!(target_os = "linux") && adapter.name().contains("llvmpipe");
+    (!limited).then_some("the adapter's memory isn't its process's to limit")
+}
+
 /// A driver whose process gets no more memory: an error, and the process lives; a smaller batch then works.
-/// In a process of its own, whose address space is small; where memory isn't the process's, as on a GPU,
-/// nothing is tried.
-fn a_driver_without_memory(device: &Device) {
-    let name = gpu(device).wgpu_device().adapter_info().name;
-    if !cfg!(target_os = "linux") || !name.contains("llvmpipe") {
-        eprintln!("skipped: the memory of {device} isn't this process's to limit");
-        return;
-    }
+/// In a process of its own, whose address space is small.
+pub fn a_driver_without_memory(adapter: &Adapter) {
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new("sh")
         .args(["-c", "ulimit -v 4000000 && exec \"$0\""])
         .arg(program)
-        .env(LITTLE_MEMORY, name)
+        .env(LITTLE_MEMORY, adapter.name())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
