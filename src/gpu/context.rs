@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::executor::{Buffer, Submission};
 use super::pipeline::Pipelines;
+use super::readback::Staging;
 use crate::command::{Executor, Limits};
 use crate::counters::{Allocated, Counters, Counts, Held};
 use crate::error::{Error, Result};
@@ -118,7 +119,7 @@ pub struct Gpu {
     pub(super) polls: bool,
     pub(super) checked: bool,
     pub(super) pipelines: Mutex<Pipelines>,
-    pub(super) staging: Mutex<Option<wgpu::Buffer>>,
+    pub(super) staging: Mutex<Option<Staging>>,
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
     pub(super) in_flight: Mutex<VecDeque<Submission>>,
@@ -242,8 +243,8 @@ impl Gpu {
         self.counters.counts()
     }
 
-    /// Bytes that its buffers take at the moment, those of constants included; what a read stages is
-    /// not counted.
+    /// Bytes that its buffers take at the moment: those of constants as well, and the one that reads go
+    /// through. Where that one has up to 16 MiB, it is kept for the next read.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.bytes()
     }
@@ -281,9 +282,16 @@ impl Gpu {
         let descriptor =
             wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
         let operation = format!("creating buffer `{name}` of {size} bytes");
-        let held = self.allocated.hold(&self.info.name, &operation, size)?;
-        let buffer = self.guarded(&operation, || self.device.create_buffer(&descriptor))?;
-        Ok((buffer, held))
+        let create = || {
+            let held = self.allocated.hold(&self.info.name, &operation, size)?;
+            let buffer = self.guarded(&operation, || self.device.create_buffer(&descriptor))?;
+            Ok((buffer, held))
+        };
+        match create() {
+            // What is kept for the next read goes first.
+            Err(Error::OutOfMemory { .. }) if self.kept_staging().is_some() => create(),
+            created => created,
+        }
     }
 
     /// Bytes that its buffers may take, `None` where nobody has said.
@@ -293,7 +301,8 @@ impl Gpu {
 
     /// Bytes that its buffers may take from now on, `None` for as many as there are; what it has already
     /// stays. A buffer beyond is [`Error::OutOfMemory`]. What [`allocated_bytes`](Self::allocated_bytes)
-    /// counts counts here, and a read wants room for a copy of what it reads.
+    /// counts counts here: a read wants room for a copy of what it reads, of 64 KiB at least. A copy's buffer
+    /// that is kept for the next read is given up before anything is refused.
     pub fn set_memory_budget(&self, bytes: Option<u64>) {
         self.allocated.set_budget(bytes.unwrap_or(u64::MAX));
     }

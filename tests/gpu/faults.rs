@@ -21,6 +21,7 @@ use gatefold::{
 };
 
 use crate::common::Check;
+use crate::common::faults::{Budget, held};
 use crate::common::random::normal;
 use crate::device::opened_by_hand;
 
@@ -30,6 +31,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("faults::futures_end_with_a_lost_device", futures_end_with_a_lost_device),
     ("faults::a_callers_callback_stays", a_callers_callback_stays),
     ("faults::refused_kernels", refused_kernels),
+    ("faults::reads_take_memory", reads_take_memory),
     ("faults::recorded_steps_that_arent_finite", recorded_steps_that_arent_finite),
 ];
 
@@ -534,6 +536,38 @@ fn refused_kernels(device: &Device) {
     }
 }
 
+/// What a GPU reads through counts while it is kept, is given up for what has no room, and is refused itself
+/// where there is none.
+fn reads_take_memory(device: &Device) {
+    let base = held(device);
+    let tensor = Tensor::zeros(device, &[32 << 10]).unwrap();
+    let bytes = 128 << 10;
+    // As large as what is read.
+    let copy = bytes;
+    assert_eq!(device.allocated_bytes(), base + bytes);
+    tensor.to_vec().unwrap();
+    assert_eq!(device.allocated_bytes(), base + bytes + copy);
+    // Another read takes the same.
+    tensor.to_vec().unwrap();
+    assert_eq!(device.allocated_bytes(), base + bytes + copy);
+
+    let budget = Budget::of(device, base + bytes + copy);
+    let instead = Tensor::zeros(device, &[copy as usize / 4]).unwrap();
+    assert_eq!(device.allocated_bytes(), base + bytes + copy);
+    assert!(matches!(tensor.to_vec(), Err(Error::OutOfMemory { .. })));
+    drop(instead);
+    tensor.to_vec().unwrap();
+    drop(budget);
+
+    // Beyond 16 MiB nothing is kept.
+    let large = Tensor::zeros(device, &[(4 << 20) + 1]).unwrap();
+    large.to_vec().unwrap();
+    drop(large);
+    assert_eq!(device.allocated_bytes(), base + bytes);
+    drop(tensor);
+    assert_eq!(device.allocated_bytes(), base);
+}
+
 /// Set in a process that has little memory.
 const LITTLE_MEMORY: &str = "GATEFOLD_TEST_LITTLE_MEMORY";
 
@@ -552,7 +586,6 @@ pub fn alone() -> bool {
         trainer.fit(&set, None, |_| ()).map(|_| trainer.model().state_dict().unwrap())
     };
     let want = trained(16, 8).unwrap();
-    let before = device.allocated_bytes();
 
     // Memory that nobody touches, until the driver has no more.
     let mut taken = Vec::new();
@@ -567,17 +600,20 @@ pub fn alone() -> bool {
     assert!(matches!(exhausted, Error::OutOfMemory { .. }), "{said}");
     assert!(said.contains(adapter.name()) && said.contains("67108864 bytes"), "{said}");
     assert!(!device.is_lost(), "it is out of memory, and there");
+    // What was kept for reads is given up by now.
+    let before = device.allocated_bytes();
+    assert_eq!(before, taken.len() as u64 * (64 << 20));
     // So is a batch that takes more than is left, and the process lives.
     let result = trained(8192, 8192);
     assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{:?}", result.map(|_| ()));
-    assert_eq!(device.allocated_bytes(), before + taken.len() as u64 * (64 << 20));
+    assert_eq!(device.allocated_bytes(), before);
     // What is left is enough for less.
     taken.pop();
     assert_eq!(trained(16, 8).unwrap(), want);
-    let held = taken.len();
+    let count = taken.len();
     drop(taken);
     trained(8192, 8192).unwrap();
-    println!("out of memory after {held} buffers, and on");
+    println!("out of memory after {count} buffers, and on");
     true
 }
 
