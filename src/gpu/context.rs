@@ -313,10 +313,14 @@ impl Gpu {
             self.expect_alive(operation)?;
         }
         let (value, reported) = self.watched(operation, calls);
-        reported.map(|()| value)
+        reported?;
+        // What a lost device refuses, it refuses without an error.
+        self.expect_alive(operation)?;
+        Ok(value)
     }
 
-    /// Runs calls of the API; what they give, and what it reports.
+    /// Runs calls of the API; what they give, and what it reports. A device that is lost may report nothing:
+    /// for calls that come to something in another one only, which is guarded.
     pub(super) fn watched<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> (T, Result<()>) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -325,16 +329,16 @@ impl Gpu {
         let refused = pollster::block_on(validation.pop());
         let failed = pollster::block_on(internal.pop());
         let exhausted = pollster::block_on(memory.pop());
-        // What a lost device refuses, it refuses without an error.
-        let reported = self.expect_alive(operation);
-        let reported = reported.and_then(|()| match refused.or(failed).or(exhausted) {
+        let reported = match refused.or(failed).or(exhausted) {
             None => Ok(()),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
-                adapter: self.info.name.clone(),
-                operation: operation.to_owned(),
-            }),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                self.expect_alive(operation).and(Err(Error::OutOfMemory {
+                    adapter: self.info.name.clone(),
+                    operation: operation.to_owned(),
+                }))
+            }
             Some(error) => Err(self.error(operation, &error)),
-        });
+        };
         (value, reported)
     }
 

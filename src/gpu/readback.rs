@@ -129,7 +129,8 @@ impl Gpu {
         self.counters.submits.add(1);
         self.counters.readbacks.add(1);
         let (sender, receiver) = oneshot_channel();
-        self.guarded("reading back", || {
+        // Whoever waits for it is told that the device is lost.
+        let ((), reported) = self.watched("reading back", || {
             let mut encoder = self.device.create_command_encoder(&Default::default());
             let from = 4 * start as u64;
             encoder.copy_buffer_to_buffer(&buffer.inner, from, &staging.inner, 0, Some(size));
@@ -138,8 +139,8 @@ impl Gpu {
                 // Nobody listens where the future was dropped.
                 let _ = sender.send(result);
             });
-        })?;
-        Ok((staging, receiver))
+        });
+        reported.map(|()| (staging, receiver))
     }
 
     fn finish_read(
@@ -155,13 +156,14 @@ impl Gpu {
         }
         let mut values = vec![0.0f32; len];
         // Both complain where the device has been destroyed since.
-        let copied = self.guarded("reading back", || {
+        let (copied, reported) = self.watched("reading back", || {
             let view = staging.inner.get_mapped_range(..4 * len as u64)?;
             bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
             drop(view);
             staging.inner.unmap();
             Ok(())
-        })?;
+        });
+        reported?;
         copied.map_err(|e: wgpu::MapRangeError| self.error("reading back", &e))?;
         if staging.inner.size() <= KEPT_STAGING {
             *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
