@@ -107,6 +107,10 @@ pub enum Error {
     },
 
     /// The device takes no more work: it was destroyed, unplugged, or its driver has given it up.
+    ///
+    /// wgpu panics where a wait finds the device lost. That panic is caught, and the process's panic hook
+    /// has printed its message by then; with `panic = "abort"` nothing can be caught, and the wait ends
+    /// the process.
     #[error(
         "{operation}: {adapter} is lost ({reason}), and so is what was on it; open another `Device` and go on from the last checkpoint"
     )]

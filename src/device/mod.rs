@@ -213,7 +213,8 @@ impl Device {
         on!(&self.kind, device => device.counts())
     }
 
-    /// Bytes that buffers on the device take at the moment, those of this crate alone.
+    /// Bytes that buffers on the device take at the moment, those of this crate alone. On a GPU one that
+    /// reads go through is among them, kept for the next read where it has no more than 16 MiB.
     pub fn allocated_bytes(&self) -> u64 {
         on!(&self.kind, device => device.allocated_bytes())
     }
@@ -226,7 +227,7 @@ impl Device {
     /// Bytes that buffers on the device may take from now on, those of this crate alone: for a device
     /// that others use as well. `None` is as many as there are. It holds for all clones. What they have
     /// already stays; a call that would take more fails with [`Error::OutOfMemory`] and gives back
-    /// what it has taken. On a GPU, reading wants room for a copy of what is read.
+    /// what it has taken. On a GPU, reading wants room for a copy of what is read, of 64 KiB at least.
     ///
     /// ```
     /// use gatefold::{Device, Error, Forecaster, LstmConfig};

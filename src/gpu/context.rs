@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::executor::{Buffer, Submission};
 use super::pipeline::Pipelines;
+use super::readback::Staging;
 use crate::command::{Executor, Limits};
 use crate::counters::{Allocated, Counters, Counts, Held};
 use crate::error::{Error, Result};
@@ -118,7 +119,7 @@ pub struct Gpu {
     pub(super) polls: bool,
     pub(super) checked: bool,
     pub(super) pipelines: Mutex<Pipelines>,
-    pub(super) staging: Mutex<Option<wgpu::Buffer>>,
+    pub(super) staging: Mutex<Option<Staging>>,
     pub(super) counters: Counters,
     pub(super) allocated: Allocated,
     pub(super) in_flight: Mutex<VecDeque<Submission>>,
@@ -242,8 +243,8 @@ impl Gpu {
         self.counters.counts()
     }
 
-    /// Bytes that its buffers take at the moment, those of constants included; what a read stages is
-    /// not counted.
+    /// Bytes that its buffers take at the moment: those of constants as well, and the one that reads go
+    /// through. Where that one has up to 16 MiB, it is kept for the next read.
     pub fn allocated_bytes(&self) -> u64 {
         self.allocated.bytes()
     }
@@ -281,9 +282,16 @@ impl Gpu {
         let descriptor =
             wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
         let operation = format!("creating buffer `{name}` of {size} bytes");
-        let held = self.allocated.hold(&self.info.name, &operation, size)?;
-        let buffer = self.guarded(&operation, || self.device.create_buffer(&descriptor))?;
-        Ok((buffer, held))
+        let create = || {
+            let held = self.allocated.hold(&self.info.name, &operation, size)?;
+            let buffer = self.guarded(&operation, || self.device.create_buffer(&descriptor))?;
+            Ok((buffer, held))
+        };
+        match create() {
+            // What is kept for the next read goes first.
+            Err(Error::OutOfMemory { .. }) if self.kept_staging().is_some() => create(),
+            created => created,
+        }
     }
 
     /// Bytes that its buffers may take, `None` where nobody has said.
@@ -293,7 +301,8 @@ impl Gpu {
 
     /// Bytes that its buffers may take from now on, `None` for as many as there are; what it has already
     /// stays. A buffer beyond is [`Error::OutOfMemory`]. What [`allocated_bytes`](Self::allocated_bytes)
-    /// counts counts here, and a read wants room for a copy of what it reads.
+    /// counts counts here: a read wants room for a copy of what it reads, of 64 KiB at least. A copy's buffer
+    /// that is kept for the next read is given up before anything is refused.
     pub fn set_memory_budget(&self, bytes: Option<u64>) {
         self.allocated.set_budget(bytes.unwrap_or(u64::MAX));
     }
@@ -304,10 +313,14 @@ impl Gpu {
             self.expect_alive(operation)?;
         }
         let (value, reported) = self.watched(operation, calls);
-        reported.map(|()| value)
+        reported?;
+        // What a lost device refuses, it refuses without an error.
+        self.expect_alive(operation)?;
+        Ok(value)
     }
 
-    /// Runs calls of the API; what they give, and what it reports.
+    /// Runs calls of the API; what they give, and what it reports. A device that is lost may report nothing:
+    /// for calls that come to something in another one only, which is guarded.
     pub(super) fn watched<T>(&self, operation: &str, calls: impl FnOnce() -> T) -> (T, Result<()>) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -316,16 +329,16 @@ impl Gpu {
         let refused = pollster::block_on(validation.pop());
         let failed = pollster::block_on(internal.pop());
         let exhausted = pollster::block_on(memory.pop());
-        // What a lost device refuses, it refuses without an error.
-        let reported = self.expect_alive(operation);
-        let reported = reported.and_then(|()| match refused.or(failed).or(exhausted) {
+        let reported = match refused.or(failed).or(exhausted) {
             None => Ok(()),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
-                adapter: self.info.name.clone(),
-                operation: operation.to_owned(),
-            }),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                self.expect_alive(operation).and(Err(Error::OutOfMemory {
+                    adapter: self.info.name.clone(),
+                    operation: operation.to_owned(),
+                }))
+            }
             Some(error) => Err(self.error(operation, &error)),
-        });
+        };
         (value, reported)
     }
 

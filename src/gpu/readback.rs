@@ -9,6 +9,7 @@ use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use futures_intrusive::sync::ManualResetEvent;
 
 use super::{Buffer, Gpu};
+use crate::counters::Held;
 use crate::error::Result;
 
 /// Bytes of a new staging buffer, at least.
@@ -16,6 +17,14 @@ const STAGING: u64 = 64 << 10;
 
 /// Bytes of the largest staging buffer that is kept for the next read.
 const KEPT_STAGING: u64 = 16 << 20;
+
+/// What a read goes through on its way to the host.
+#[derive(Debug)]
+pub(super) struct Staging {
+    inner: wgpu::Buffer,
+    /// It counts while it is kept, too.
+    _held: Held,
+}
 
 type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
@@ -96,41 +105,47 @@ impl Gpu {
         self.finish_read(staging, len, received)
     }
 
+    /// The staging buffer that was kept for the next read: it is the caller's now.
+    pub(super) fn kept_staging(&self) -> Option<Staging> {
+        self.staging.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
     fn start_read(
         &self,
         buffer: &Buffer,
         start: usize,
         len: usize,
-    ) -> Result<(wgpu::Buffer, OneshotReceiver<Mapped>)> {
+    ) -> Result<(Staging, OneshotReceiver<Mapped>)> {
         assert!(start + len <= buffer.len, "read outside a buffer");
         let size = 4 * len as u64;
-        let kept = self.staging.lock().unwrap_or_else(|e| e.into_inner()).take();
-        let staging = match kept {
-            Some(staging) if staging.size() >= size => staging,
-            _ => {
+        let staging = match self.kept_staging().filter(|kept| kept.inner.size() >= size) {
+            Some(staging) => staging,
+            None => {
                 let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
-                // What is read is counted where it comes from.
-                self.allocate("staging", size.max(STAGING), usage)?.0
+                let (inner, held) = self.allocate("staging", size.max(STAGING), usage)?;
+                Staging { inner, _held: held }
             }
         };
         self.counters.submits.add(1);
         self.counters.readbacks.add(1);
         let (sender, receiver) = oneshot_channel();
-        self.guarded("reading back", || {
+        // Whoever waits for it is told that the device is lost.
+        let ((), reported) = self.watched("reading back", || {
             let mut encoder = self.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(&buffer.inner, 4 * start as u64, &staging, 0, Some(size));
+            let from = 4 * start as u64;
+            encoder.copy_buffer_to_buffer(&buffer.inner, from, &staging.inner, 0, Some(size));
             self.queue.submit([encoder.finish()]);
-            staging.map_async(wgpu::MapMode::Read, ..size, move |result| {
+            staging.inner.map_async(wgpu::MapMode::Read, ..size, move |result| {
                 // Nobody listens where the future was dropped.
                 let _ = sender.send(result);
             });
-        })?;
-        Ok((staging, receiver))
+        });
+        reported.map(|()| (staging, receiver))
     }
 
     fn finish_read(
         &self,
-        staging: wgpu::Buffer,
+        staging: Staging,
         len: usize,
         received: Option<Mapped>,
     ) -> Result<Vec<f32>> {
@@ -141,15 +156,16 @@ impl Gpu {
         }
         let mut values = vec![0.0f32; len];
         // Both complain where the device has been destroyed since.
-        let copied = self.guarded("reading back", || {
-            let view = staging.get_mapped_range(..4 * len as u64)?;
+        let (copied, reported) = self.watched("reading back", || {
+            let view = staging.inner.get_mapped_range(..4 * len as u64)?;
             bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
             drop(view);
-            staging.unmap();
+            staging.inner.unmap();
             Ok(())
-        })?;
+        });
+        reported?;
         copied.map_err(|e: wgpu::MapRangeError| self.error("reading back", &e))?;
-        if staging.size() <= KEPT_STAGING {
+        if staging.inner.size() <= KEPT_STAGING {
             *self.staging.lock().unwrap_or_else(|e| e.into_inner()) = Some(staging);
         }
         Ok(values)

@@ -271,7 +271,11 @@ impl Forecaster {
             }
             session.run_as(wait).await?;
             let output = ready.plan.output;
-            let read = device.read_as(&session.buffer(output.buffer), 0, output.len, wait).await?;
+            let read = device.read_as(&session.buffer(output.buffer), 0, output.len, wait).await;
+            if let Err(Error::OutOfMemory { .. }) = read {
+                ready.give_up();
+            }
+            let read = read?;
             // Time-major, as the device has it.
             for (from, values) in read.chunks_exact(width).enumerate() {
                 let (t, row) = (from / rows.len(), rows[from % rows.len()]);

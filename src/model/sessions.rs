@@ -185,6 +185,12 @@ impl InUse {
         given.push(buffer.clone());
         Ok(buffer)
     }
+
+    /// Lets the workspace go, where memory is short: nothing of it is kept for the next call.
+    pub(crate) fn give_up(mut self) {
+        self.ready = None;
+        self.workspace = Workspace::default();
+    }
 }
 
 impl Deref for InUse {

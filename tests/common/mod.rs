@@ -27,6 +27,7 @@ pub mod wavefront;
 
 use gatefold::Device;
 use gatefold::reference::{Tolerance, compare};
+use gatefold::train::Trainer;
 
 /// The same numbers in double precision.
 pub fn wide(values: &[f32]) -> Vec<f64> {
@@ -38,6 +39,16 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance)
     if let Err(mismatch) = compare(got, want, None, tolerance) {
         panic!("{what}: {mismatch}");
     }
+}
+
+/// Parameters and moments, to the bit.
+pub fn trained_bits(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
+    let folder = tempfile::tempdir().unwrap();
+    trainer.save(folder.path()).unwrap();
+    let file = gatefold::checkpoint::read(folder.path().join("trainer.safetensors")).unwrap();
+    let kept = |name: &str| name.starts_with("params.") || name.starts_with("moment_");
+    let tensors = file.tensors.into_iter().filter(|(name, _)| kept(name));
+    tensors.map(|(name, a)| (name, a.data().iter().map(|v| v.to_bits()).collect())).collect()
 }
 
 /// A check that every executor passes.

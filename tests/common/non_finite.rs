@@ -10,6 +10,7 @@ use gatefold::{
 };
 
 use super::random::normal;
+use super::trained_bits;
 
 const VALUES: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
@@ -32,16 +33,6 @@ fn trainer(device: &Device, policy: NonFinite) -> Trainer {
     trainer.non_finite(policy)
 }
 
-/// Parameters and moments, to the bit.
-fn held(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
-    let folder = tempfile::tempdir().unwrap();
-    trainer.save(folder.path()).unwrap();
-    let file = checkpoint::read(folder.path().join("trainer.safetensors")).unwrap();
-    let kept = |name: &str| name.starts_with("params.") || name.starts_with("moment_");
-    let tensors = file.tensors.into_iter().filter(|(name, _)| kept(name));
-    tensors.map(|(name, a)| (name, a.data().iter().map(|v| v.to_bits()).collect())).collect()
-}
-
 fn is_finite(held: &[(String, Vec<u32>)]) -> bool {
     held.iter().flat_map(|(_, bits)| bits).all(|&v| f32::from_bits(v).is_finite())
 }
@@ -51,7 +42,7 @@ pub fn in_data(device: &Device) {
     for policy in POLICIES {
         let mut trainer = trainer(device, policy);
         trainer.fit(&good(), None, |_| ()).unwrap();
-        let (before, steps) = (held(&trainer), trainer.steps());
+        let (before, steps) = (trained_bits(&trainer), trainer.steps());
         for bad in VALUES {
             let x = data(|x, _| x[(3 * 4 + 2) * 2 + 1] = bad);
             let y = data(|_, y| y[4] = bad);
@@ -87,7 +78,7 @@ pub fn in_data(device: &Device) {
                 }
             }
         }
-        assert!(held(&trainer) == before && trainer.steps() == steps, "{policy:?}");
+        assert!(trained_bits(&trainer) == before && trainer.steps() == steps, "{policy:?}");
         trainer.fit(&good(), None, |_| ()).unwrap();
     }
 }
@@ -134,7 +125,7 @@ pub fn in_weights(device: &Device) {
             for tensor in cases {
                 let what = format!("{policy:?}, {bad} in {tensor}");
                 let mut trainer = with(device, policy, tensor, bad);
-                let (before, steps) = (held(&trainer), trainer.steps());
+                let (before, steps) = (trained_bits(&trainer), trainer.steps());
                 assert!(!is_finite(&before));
                 let result = trainer.fit(&good(), None, |_| ());
                 match policy {
@@ -144,20 +135,20 @@ pub fn in_weights(device: &Device) {
                         };
                         assert_eq!((operation, tensor.as_str()), ("Trainer::fit", "the loss"));
                         assert_eq!((step, trainer.steps()), (steps + 1, steps), "{what}");
-                        assert!(held(&trainer) == before, "{what}");
+                        assert!(trained_bits(&trainer) == before, "{what}");
                     }
                     NonFinite::Skip => {
                         let report = result.unwrap();
                         assert_eq!((report.skipped, trainer.steps()), (3, steps + 3), "{what}");
                         assert!(report.step_losses.iter().all(|loss| !loss.is_finite()), "{what}");
                         assert!(report.losses[0].is_nan(), "{what}: a mean of none");
-                        assert!(held(&trainer) == before, "{what}");
+                        assert!(trained_bits(&trainer) == before, "{what}");
                     }
                     NonFinite::Pass => {
                         let report = result.unwrap();
                         assert_eq!((report.skipped, trainer.steps()), (0, steps + 3), "{what}");
                         assert!(report.step_losses.iter().all(|loss| !loss.is_finite()), "{what}");
-                        assert!(held(&trainer) != before, "{what}");
+                        assert!(trained_bits(&trainer) != before, "{what}");
                     }
                 }
                 // With other weights it goes on.
@@ -171,7 +162,7 @@ pub fn in_weights(device: &Device) {
         }
         // A moment spoils the parameters of its step, which counts; the next one finds out.
         let mut trainer = with(device, policy, "moment_0.fc.bias", f32::NAN);
-        let (before, steps) = (held(&trainer), trainer.steps());
+        let (before, steps) = (trained_bits(&trainer), trainer.steps());
         let result = trainer.fit(&good(), None, |_| ());
         match policy {
             NonFinite::Error => {
@@ -184,14 +175,14 @@ pub fn in_weights(device: &Device) {
             NonFinite::Skip => assert_eq!(result.unwrap().skipped, 2),
             NonFinite::Pass => assert_eq!(result.unwrap().skipped, 0),
         }
-        assert!(held(&trainer) != before);
+        assert!(trained_bits(&trainer) != before);
     }
     // A rate with which a step of finite gradients ends beyond f32.
     let model = Forecaster::new(device, LstmConfig::new(2, 5).seed(3), 1).unwrap();
     let mut trainer = Trainer::new(model, Loss::mse(), Sgd::new(3e38)).batch_size(2).epochs(1);
     let result = trainer.fit(&data(|_, y| y.fill(1e3)), None, |_| ());
     let Err(Error::NonFinite { step: 2, .. }) = result else { panic!("{result:?}") };
-    assert!(trainer.steps() == 1 && !is_finite(&held(&trainer)));
+    assert!(trainer.steps() == 1 && !is_finite(&trained_bits(&trainer)));
 }
 
 /// A model and data whose second batch has a gradient that two rows make infinite, with these signs; NaN
@@ -248,10 +239,10 @@ pub fn in_gradients(device: &Device) {
                 // The step before it, by which the rest is measured.
                 let mut first = trainer.max_steps(1);
                 first.fit(&set, None, |_| ()).unwrap();
-                let after_first = held(&first);
+                let after_first = trained_bits(&first);
                 trainer = first.max_steps(1);
                 let result = trainer.fit(&set, None, |_| ());
-                let after = held(&trainer);
+                let after = trained_bits(&trainer);
                 match policy {
                     NonFinite::Error => {
                         let Err(Error::NonFinite { tensor, step, .. }) = result else {
@@ -276,7 +267,7 @@ pub fn in_gradients(device: &Device) {
                     let report = trainer.fit(&good(), None, |_| ()).unwrap();
                     assert!(report.step_losses.iter().all(|loss| loss.is_finite()), "{what}");
                     assert_eq!(report.skipped, 0, "{what}");
-                    assert!(is_finite(&held(&trainer)), "{what}");
+                    assert!(is_finite(&trained_bits(&trainer)), "{what}");
                 }
             }
         }
@@ -289,11 +280,11 @@ pub fn in_gradients(device: &Device) {
         let mut trainer = trainer.clip_norm(1.0).non_finite(policy);
         let found = gradients(trainer.model(), &good(), &Loss::l1()).unwrap();
         assert!(found.parameters.iter().all(|(_, g)| g.data().iter().all(|v| v.is_finite())));
-        let before = held(&trainer);
+        let before = trained_bits(&trainer);
         let mut norms = Vec::new();
         let report = trainer.fit(&good(), None, |p| norms.push(p.gradient_norm)).unwrap();
         assert_eq!((report.skipped, norms), (0, vec![Some(f32::INFINITY)]), "{policy:?}");
-        assert!(held(&trainer) == before, "{policy:?}");
+        assert!(trained_bits(&trainer) == before, "{policy:?}");
     }
 }
 
@@ -378,7 +369,7 @@ pub fn behind_the_end(device: &Device) {
         let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.05)).batch_size(4).epochs(3);
         let mut trainer = trainer.clip_norm(1.0);
         let report = trainer.fit(&set(9), Some(&set(3)), |_| ()).unwrap();
-        (held(&trainer), format!("{report:?}"))
+        (trained_bits(&trainer), format!("{report:?}"))
     };
     let want = train(0.0);
     for bad in VALUES {

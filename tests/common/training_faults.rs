@@ -10,6 +10,7 @@ use gatefold::train::{
 use gatefold::{Array, Dataset, Device, Error, Forecaster, Init, LstmConfig, Result, checkpoint};
 
 use super::random::normal;
+use super::trained_bits;
 
 /// What is wrong with a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,16 +56,6 @@ fn loss(poison: Poison) -> Loss {
     if poison == Poison::Loss { Loss::mse() } else { Loss::l1() }
 }
 
-/// Parameters and moments, to the bit.
-fn held(trainer: &Trainer) -> Vec<(String, Vec<u32>)> {
-    let folder = tempfile::tempdir().unwrap();
-    trainer.save(folder.path()).unwrap();
-    let file = checkpoint::read(folder.path().join("trainer.safetensors")).unwrap();
-    let kept = |name: &str| name.starts_with("params.") || name.starts_with("moment_");
-    let tensors = file.tensors.into_iter().filter(|(name, _)| kept(name));
-    tensors.map(|(name, a)| (name, a.data().iter().map(|v| v.to_bits()).collect())).collect()
-}
-
 fn non_finite(result: Result<Report>) -> (String, u64) {
     match result {
         Err(Error::NonFinite { operation: "Trainer::fit", tensor, step }) => (tensor, step),
@@ -93,19 +84,22 @@ pub fn a_bad_step_is_an_error(device: &Device) {
                 let data = poisoned(Some(poison));
                 let mut before = start().max_steps(bad - 1);
                 before.fit(&data, None, |_| ()).unwrap();
-                let want = held(&before);
+                let want = trained_bits(&before);
                 // Noticed at once, and at the end of the epoch.
                 for trainer in [start().report_every_steps(1), start()] {
                     let mut trainer = trainer;
                     let got = non_finite(trainer.fit(&data, None, |_| ()));
                     assert_eq!(got, (what.to_owned(), bad), "{poison:?}, {optimizer:?}");
                     assert_eq!(trainer.steps(), bad - 1);
-                    assert!(held(&trainer) == want, "{poison:?}, {optimizer:?}: something moved");
+                    assert!(
+                        trained_bits(&trainer) == want,
+                        "{poison:?}, {optimizer:?}: something moved"
+                    );
                     assert!(trainer.model().predict(data.x()).is_ok());
                     // With data that are right it goes on.
                     let report = trainer.fit(&poisoned(None), None, |_| ()).unwrap();
                     assert!(report.step_losses.iter().all(|loss| loss.is_finite()));
-                    assert!(held(&trainer) != want);
+                    assert!(trained_bits(&trainer) != want);
                 }
             }
         }
@@ -153,7 +147,10 @@ pub fn a_bad_step_is_skipped(device: &Device) {
             let mut other = start(NonFinite::Error);
             let report = other.fit_batches(without, None, |_| ()).unwrap();
             assert_eq!(report.step_losses.len(), steps - 1);
-            assert!(held(&trainer) == held(&other), "{poison:?}: the bad step did something");
+            assert!(
+                trained_bits(&trainer) == trained_bits(&other),
+                "{poison:?}: the bad step did something"
+            );
 
             let mut trainer = start(NonFinite::Pass);
             let report = trainer.fit(&data, None, |_| ()).unwrap();
@@ -161,7 +158,7 @@ pub fn a_bad_step_is_skipped(device: &Device) {
             let spoilt = |(_, bits): &(String, Vec<u32>)| {
                 bits.iter().any(|&v| !f32::from_bits(v).is_finite())
             };
-            assert!(held(&trainer).iter().any(spoilt), "{poison:?}: a step that passes");
+            assert!(trained_bits(&trainer).iter().any(spoilt), "{poison:?}: a step that passes");
         }
     }
 }
@@ -203,7 +200,7 @@ pub fn an_iterator_fails(device: &Device) {
     let report = parts.fit_batches(failing(poisoned(None), 99), None, |_| ()).unwrap();
     assert_eq!(report.step_losses, want.step_losses[10..]);
     assert_eq!(report.losses, want.losses[1..], "the mean is that of the whole epoch");
-    assert!(held(&parts) == held(&whole));
+    assert!(trained_bits(&parts) == trained_bits(&whole));
 
     // A bad step before it comes first.
     let bad = |epoch: usize| -> Vec<Result<Batch>> {
@@ -217,10 +214,10 @@ pub fn an_iterator_fails(device: &Device) {
 
     // No batch at all.
     let mut trainer = start();
-    let before = held(&trainer);
+    let before = trained_bits(&trainer);
     let result = trainer.fit_batches(|_| Vec::new(), None, |_| ());
     assert!(refused(result).contains("at least one in every epoch"));
-    assert!(held(&trainer) == before && trainer.steps() == 0);
+    assert!(trained_bits(&trainer) == before && trainer.steps() == 0);
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T>) -> String {
@@ -237,7 +234,7 @@ pub fn bad_data_are_named(device: &Device) {
     let config = LstmConfig::new(3, 4).embedding(5);
     let model = Forecaster::every_step(device, config, 3).unwrap();
     let mut trainer = Trainer::new(model, Loss::cross_entropy(), Adam::new(0.1)).epochs(1);
-    let before = held(&trainer);
+    let before = trained_bits(&trainer);
     let data = |at: usize, token: f32, class: f32| {
         let (mut x, mut y) = (vec![4.0; 8], vec![2.0; 8]);
         (x[at], y[at]) = (token, class);
@@ -269,7 +266,7 @@ pub fn bad_data_are_named(device: &Device) {
         // Behind the sequence's end it counts nothing.
         trainer.evaluate(&wrong.lengths(&[4, 2]).unwrap()).unwrap();
     }
-    assert!(held(&trainer) == before && trainer.steps() == 0);
+    assert!(trained_bits(&trainer) == before && trainer.steps() == 0);
     // Of the ignored class there may be any number.
     assert!(trainer.evaluate(&data(6, 0.0, -100.0)).is_ok());
     trainer.fit(&data(6, 0.0, -100.0), None, |_| ()).unwrap();
@@ -284,10 +281,10 @@ pub fn bad_settings_are_named(device: &Device) {
         Trainer::new(model, loss, optimizer).epochs(1)
     };
     let check = |mut trainer: Trainer, name: &str| {
-        let before = held(&trainer);
+        let before = trained_bits(&trainer);
         let said = refused(trainer.fit(&data, None, |_| ()));
         assert!(said.contains(name), "{name}: {said}");
-        assert!(held(&trainer) == before && trainer.steps() == 0, "{name}");
+        assert!(trained_bits(&trainer) == before && trainer.steps() == 0, "{name}");
     };
     for bad in [f64::NAN, -0.1, f64::INFINITY, 1e39] {
         for optimizer in [Adam::new(bad).into(), AdamW::new(bad).into(), Sgd::new(bad).into()] {
@@ -368,10 +365,10 @@ pub fn bad_files_are_refused(device: &Device) {
     let check = |mut other: Trainer, folder: &Path, names: &str| {
         other = other.max_steps(1);
         other.fit(&data, None, |_| ()).unwrap();
-        let before = held(&other);
+        let before = trained_bits(&other);
         let said = refused(other.resume(folder));
         assert!(said.contains(names), "{names}: {said}");
-        assert!(held(&other) == before && other.steps() == 1, "{names}: something changed");
+        assert!(trained_bits(&other) == before && other.steps() == 1, "{names}: something changed");
         assert_eq!(other.fit(&data, None, |_| ()).unwrap().step_losses.len(), 1);
     };
     check(trainer(4, 0, 0.1), folder, "hidden_size");

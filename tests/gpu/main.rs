@@ -1,7 +1,8 @@
 //! The suite on a GPU adapter, or on a software driver where there is none.
 //!
 //! Without any adapter every test is listed as ignored, with the reason; with
-//! `GATEFOLD_REQUIRE_GPU` set that is a failure. Tests carry the adapter's name: `offered` is the adapter
+//! `GATEFOLD_REQUIRE_GPU` set that is a failure. A test that an adapter can't have is listed as ignored
+//! there. Tests carry the adapter's name: `offered` is the adapter
 //! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
 //! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
 //! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
@@ -28,6 +29,9 @@ fn every() -> impl Iterator<Item = &'static (&'static str, Check)> {
     CHECKS.iter().chain(device::CHECKS).chain(embed::CHECKS).chain(faults::CHECKS)
 }
 
+/// Checks that an adapter has once, whatever its devices' limits.
+const OF_ADAPTERS: [&str; 2] = ["devices_dont_mix", "faults::a_driver_without_memory"];
+
 /// The adapter that `GATEFOLD_DEVICE` names, else the best one, a software driver as well.
 fn adapter() -> Option<Adapter> {
     let wanted = std::env::var("GATEFOLD_DEVICE").unwrap_or_default().to_lowercase();
@@ -49,11 +53,11 @@ fn main() -> ExitCode {
     let required = std::env::var_os("GATEFOLD_REQUIRE_GPU").is_some();
     let Some(adapter) = adapter else {
         let reason = "no adapter: install a Vulkan driver, or run ./test.sh";
-        let ignored = |(name, _): &(&str, _)| {
+        let ignored = |name: &str| {
             let test = Trial::test(format!("none::{name}"), move || Err(Failed::from(reason)));
             test.with_kind(reason).with_ignored_flag(!required)
         };
-        let all = every();
+        let all = every().map(|&(name, _)| name).chain(OF_ADAPTERS);
         return conclude(libtest_mimic::run(&arguments, all.map(ignored).collect()));
     };
     let short = adapter.name().split([' ', '(']).next().unwrap_or("adapter").to_lowercase();
@@ -87,10 +91,22 @@ fn main() -> ExitCode {
         }
     }
     let adapter = Arc::new(adapter);
-    trials.push(Trial::test(format!("{short}::devices_dont_mix"), move || {
-        device::devices_dont_mix(&adapter);
+    let same = adapter.clone();
+    let [mixed, memory] = OF_ADAPTERS.map(|name| format!("{short}::{name}"));
+    trials.push(Trial::test(mixed, move || {
+        device::devices_dont_mix(&same);
         Ok(())
     }));
+    trials.push(match faults::memory_without_limit(&adapter) {
+        None => Trial::test(memory, move || {
+            faults::a_driver_without_memory(&adapter);
+            Ok(())
+        }),
+        Some(reason) => {
+            let refused = move || Err(Failed::from(reason));
+            Trial::test(memory, refused).with_kind(reason).with_ignored_flag(true)
+        }
+    });
     conclude(libtest_mimic::run(&arguments, trials))
 }
 
