@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gatefold::data::Table;
+use gatefold::train::{Adam, Loss, Trainer};
 use gatefold::{Device, Error, Forecaster, Linear, Lstm, LstmCell, Result, checkpoint};
 
 use crate::bodies;
 use crate::files::{entry, raw, states};
-use crate::memory::peak;
+use crate::memory::{peak, within};
 
 /// Bytes that a reader may hold for a file of so many, as SECURITY.md says.
 fn allowed(len: usize) -> usize {
@@ -38,20 +39,22 @@ fn refused_model(bytes: &[u8], words: &[&str]) {
     refused_by(&["Trainer"], bytes, &[]);
 }
 
+type Load = fn(&Path) -> Result<()>;
+
+const READERS: [(&str, Load); 6] = [
+    ("read", |path| checkpoint::read(path).map(drop)),
+    ("Forecaster", |path| Forecaster::load(&Device::cpu(), path).map(drop)),
+    ("Lstm", |path| Lstm::load(&Device::cpu(), path).map(drop)),
+    ("LstmCell", |path| LstmCell::load(&Device::cpu(), path).map(drop)),
+    ("Linear", |path| Linear::load(&Device::cpu(), path).map(drop)),
+    ("Trainer", |path| bodies::trainer().resume(path.parent().unwrap())),
+];
+
 fn refused_by(names: &[&str], bytes: &[u8], words: &[&str]) {
-    type Load = fn(&Path) -> Result<()>;
-    let readers: [(&str, Load); 6] = [
-        ("read", |path| checkpoint::read(path).map(drop)),
-        ("Forecaster", |path| Forecaster::load(&Device::cpu(), path).map(drop)),
-        ("Lstm", |path| Lstm::load(&Device::cpu(), path).map(drop)),
-        ("LstmCell", |path| LstmCell::load(&Device::cpu(), path).map(drop)),
-        ("Linear", |path| Linear::load(&Device::cpu(), path).map(drop)),
-        ("Trainer", |path| bodies::trainer().resume(path.parent().unwrap())),
-    ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trainer.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    for (name, load) in readers.into_iter().filter(|(name, _)| names.contains(name)) {
+    for (name, load) in READERS.into_iter().filter(|(name, _)| names.contains(name)) {
         let (result, held) = peak(|| load(&path));
         let said = message(result, &path);
         assert!(words.iter().all(|word| said.contains(word)), "{name}: {said}: not {words:?}");
@@ -281,6 +284,66 @@ fn descriptions_of_giants() {
     let layers = count.to_string();
     let all = [&two[..], &[("num_layers", &layers)]].concat();
     refused_model(&described(&all, count), &["they describe 500000 tensors and are 50000"]);
+}
+
+/// A tebibyte of nothing takes a few kibibytes of a disk. The header is right, and memory for it isn't there.
+#[test]
+#[cfg(unix)]
+fn files_larger_than_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trainer.safetensors");
+    let bytes = 1 << 40;
+    for (dtype, width) in [("F32", 4), ("F16", 2)] {
+        let header = of(&[entry("w", dtype, &format!("[{}]", bytes / width), (0, bytes))], &[]);
+        std::fs::write(&path, &header).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(header.len() as u64 + bytes).unwrap();
+        for (name, load) in READERS {
+            let said = message(within(1 << 30, || load(&path)), &path);
+            let words = format!("no memory for w, {} elements", bytes / width);
+            assert!(said.contains(&words), "{name}: {said}");
+        }
+    }
+    // The header alone.
+    let mut file = vec![b' '; 8 + (1 << 20)];
+    file[..8].copy_from_slice(&u64::to_le_bytes(1 << 20));
+    let read = within(1 << 18, || checkpoint::parse("blank", &file));
+    assert!(message(read, Path::new("blank")).contains("no memory for the header"));
+}
+
+/// Memory that ends somewhere in a load: an error wherever that is.
+#[test]
+fn loads_that_run_out_of_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let config = gatefold::LstmConfig::new(64, 256).bias(gatefold::Bias::Single);
+    let model = Forecaster::new(&Device::cpu(), config.clone(), 1).unwrap();
+    model.save(&path).unwrap();
+    let trainer = |model| Trainer::new(model, Loss::mse(), Adam::new(0.1));
+    let run = folder.path().join("run");
+    trainer(model).save(&run).unwrap();
+    let (mut failed, mut worked) = ([0; 3], [0; 3]);
+    for part in 0..160 {
+        let bytes = part << 17;
+        let mut resumed = trainer(Forecaster::new(&Device::cpu(), config.clone(), 1).unwrap());
+        let results = [
+            within(bytes, || checkpoint::read(&path).map(drop)),
+            within(bytes, || Forecaster::load(&Device::cpu(), &path).map(drop)),
+            within(bytes, || resumed.resume(&run)),
+        ];
+        for (i, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => worked[i] += 1,
+                Err(Error::OutOfMemory { .. }) => failed[i] += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("no memory for"), "{error}");
+                    failed[i] += 1;
+                }
+            }
+        }
+    }
+    println!("{failed:?} failed, {worked:?} worked");
+    assert!(failed.iter().chain(&worked).all(|&count| count > 5), "{failed:?}, {worked:?}");
 }
 
 /// Names of as many layers as there are tensors: each is looked for once.
