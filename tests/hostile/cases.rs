@@ -11,6 +11,10 @@ use crate::bodies;
 use crate::files::{entry, raw, states};
 use crate::memory::{peak, within};
 
+/// Far more than anything here takes in proportion to its file, on a machine that does other things too;
+/// far less than the square of it.
+const GENEROUS: Duration = Duration::from_secs(5);
+
 /// Bytes that a reader may hold for a file of so many, as SECURITY.md says.
 fn allowed(len: usize) -> usize {
     8 * len + (4 << 20)
@@ -472,10 +476,20 @@ fn what_isnt_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     assert!(message(checkpoint::read(path), path).contains("regular file"));
+    assert!(message(Table::read(path), path).contains("regular file"));
     #[cfg(unix)]
     for path in ["/dev/zero", "/dev/null"].map(Path::new) {
         assert!(message(checkpoint::read(path), path).contains("regular file"));
         assert!(message(Forecaster::load(&Device::cpu(), path), path).contains("regular file"));
+        assert!(message(Table::read(path), path).contains("regular file"));
+    }
+    // Nobody writes into this one: to open it would be to wait.
+    #[cfg(unix)]
+    {
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(message(checkpoint::read(&path), &path).contains("regular file"));
+        assert!(message(Table::read(&path), &path).contains("regular file"));
     }
 }
 
@@ -565,9 +579,16 @@ fn tables_take_a_small_multiple() {
     let header: Vec<String> = (0..wide).map(|i| format!("{i:x}")).collect();
     let cells = format!("{}\n", vec!["1"; wide].join(",")).repeat(16);
     let long = format!("n\n{}", format!("{}\n", "x".repeat(1 << 10)).repeat(1 << 11));
-    for (name, text) in
-        [("short", short), ("wide", header.join(",") + "\n" + &cells), ("long", long)]
-    {
+    let widest: Vec<String> = (0..1 << 16).map(|i| format!("{i:x}")).collect();
+    let widest = widest.join(",") + "\n" + &",".repeat((1 << 16) - 1) + "\n";
+    let empty = format!("{}\n", ",".repeat(wide - 1)).repeat(128);
+    for (name, text) in [
+        ("short", short),
+        ("wide", header.join(",") + "\n" + &cells),
+        ("long", long),
+        ("widest", widest),
+        ("empty", header.join(",") + "\n" + &empty),
+    ] {
         let (table, held) = peak(|| Table::parse("large.csv", text.as_bytes()));
         let table = table.unwrap();
         println!("{name}: {:.1} times {} bytes", held as f64 / text.len() as f64, text.len());
@@ -577,5 +598,61 @@ fn tables_take_a_small_multiple() {
             assert_eq!(numbers.unwrap(), vec![1.0; rows]);
             assert!(held <= 24 * rows + 1024, "{held} bytes for {rows} numbers");
         }
+    }
+}
+
+/// Each column costs its rows, and not all cells of the table.
+#[test]
+fn all_columns_of_a_wide_table() {
+    let (wide, rows) = (1 << 15, 16);
+    let line = |row: usize| {
+        let cells: Vec<String> = (0..wide).map(|column| format!("{row}.{column}")).collect();
+        cells.join(",") + "\n"
+    };
+    let text: String = (0..=rows).map(line).collect();
+    let table = Table::parse("wide.csv", text.as_bytes()).unwrap();
+    let start = Instant::now();
+    for column in 0..wide {
+        let cells = table.text(&format!("0.{column}")).unwrap();
+        for (row, cell) in cells.into_iter().enumerate() {
+            assert_eq!(cell, format!("{}.{column}", row + 1));
+        }
+    }
+    let took = start.elapsed();
+    println!("{wide} columns of {rows} rows: {took:?}");
+    assert!(took < GENEROUS, "{took:?}");
+}
+
+/// Cells of any length, so that those before a column take any number of bytes.
+#[test]
+fn every_cell_is_found() {
+    for (columns, rows) in [(1, 200), (3, 100), (63, 7), (64, 7), (65, 7), (129, 20)] {
+        let cell = |row: usize, column: usize| "x".repeat(1 + row * column % 7 * 50);
+        let header: Vec<String> = (0..columns).map(|column| format!("c{column}")).collect();
+        let mut text = header.join(",") + "\n";
+        for row in 0..rows {
+            // Lines that are empty count as lines.
+            text += &"\n".repeat(row % 3);
+            let cells: Vec<String> = (0..columns).map(|column| cell(row, column)).collect();
+            text += &(cells.join(",") + "\n");
+        }
+        let table = Table::parse("cells.csv", text.as_bytes()).unwrap();
+        for (column, name) in header.iter().enumerate() {
+            assert_eq!(table.find(&name.to_ascii_uppercase()), Some(column));
+            let cells = table.text(name).unwrap();
+            assert_eq!(cells.len(), rows);
+            for (row, found) in cells.into_iter().enumerate() {
+                assert_eq!(found, cell(row, column), "{row}, {column}");
+            }
+        }
+        assert_eq!(table.find("c"), None);
+        let mut line = 1;
+        for row in 0..rows {
+            line += 1 + row as u64 % 3;
+            let Error::Data { row, .. } = table.error(row, "c0", "is here") else { panic!() };
+            assert_eq!(row, Some(line));
+        }
+        let Error::Data { row, .. } = table.error(rows, "c0", "isn't there") else { panic!() };
+        assert_eq!(row, None);
     }
 }
