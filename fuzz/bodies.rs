@@ -21,16 +21,16 @@ const RUN: usize = 1 << 14;
 
 static DEVICE: LazyLock<Device> = LazyLock::new(Device::cpu);
 
-/// A folder of this thread's, in memory where there is such a file system.
-fn folder() -> &'static Path {
+/// A folder of this thread's, in memory where there is such a file system; it goes with the thread.
+pub fn folder() -> PathBuf {
     thread_local! {
-        static FOLDER: &'static tempfile::TempDir = {
+        static FOLDER: tempfile::TempDir = {
             let memory = Path::new("/dev/shm");
             let folder = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
-            Box::leak(Box::new(tempfile::tempdir_in(folder).expect("a folder")))
+            tempfile::tempdir_in(folder).expect("a folder")
         };
     }
-    FOLDER.with(|folder| folder.path())
+    FOLDER.with(|folder| folder.path().to_owned())
 }
 
 /// A file of these bytes.

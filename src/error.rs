@@ -1,6 +1,8 @@
 //! The one error type: what was asked, what came, what to do.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The result of every fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -213,4 +215,15 @@ pub(crate) fn elements(operation: &'static str, what: &str, shape: &[usize]) -> 
         .try_fold(1usize, |product, &n| product.checked_mul(n))
         .filter(|&n| n <= (isize::MAX as usize) / 4)
         .ok_or_else(|| Error::Overflow { operation, what: format!("{what} {shape:?}") })
+}
+
+/// Opens a file to read it; also its bytes. Nothing else has a length that can be relied on, and to open a
+/// pipe may be to wait for ever.
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    Ok((File::open(path).map_err(failed)?, about.len()))
 }

@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 use super::StateDict;
 use super::header::{Dtype, Entry, Header, MAX_DIMENSIONS, MAX_TEXTS, METADATA};
 use super::replace::replace;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, open};
 use crate::tensor::Array;
 
 /// What a file holds.
@@ -27,10 +27,13 @@ pub struct Checkpoint {
 ///
 /// The file is written under a temporary name beside `path`, `.name.XXXXXX.tmp`, and then renamed:
 /// whoever reads finds the old one or the new one, whole, also where a process was killed on the way. What
-/// such a process has left is removed when the file is written next.
+/// such a process has left is removed when the file is written next. A symbolic link stays one: what it leads
+/// to is replaced, or the link itself where that isn't there. On Unix the new file can be read and written by
+/// whom the old one could; its owner is who writes.
 ///
 /// # Errors
-/// [`Error::Io`] where the file can't be written; [`Error::Value`] with every name that stands
+/// [`Error::Io`] where the file can't be written, or something that is no regular file stands there;
+/// [`Error::Value`] with every name that stands
 /// twice or that the format keeps for itself, and for what [`read`] refuses: more than 16,384 entries of
 /// metadata, or a shape of more than 64 sizes.
 pub fn write(
@@ -97,18 +100,14 @@ const CHUNK: usize = 1 << 14;
 /// at most eight times the file's bytes and 4 MiB.
 ///
 /// # Errors
-/// [`Error::Io`], also for what isn't a regular file; [`Error::Checkpoint`] where the file isn't whole,
+/// [`Error::Io`], also for what isn't a regular file, and where there is no memory for a tensor (of the
+/// kind [`OutOfMemory`](io::ErrorKind::OutOfMemory)); [`Error::Checkpoint`] where the file isn't whole,
 /// where a name stands twice or tensors overlap, for more than 16,384 entries of metadata, and with every
 /// tensor of another type or without elements.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
-    let failed = |source| Error::Io { path: path.to_owned(), source };
-    let about = std::fs::metadata(path).map_err(failed)?;
-    if !about.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-    }
-    let file = std::fs::File::open(path).map_err(failed)?;
-    read_from(path, BufReader::with_capacity(4 * CHUNK, file), about.len())
+    let (file, len) = open(path)?;
+    read_from(path, BufReader::with_capacity(4 * CHUNK, file), len)
 }
 
 /// Reads the bytes of a file, such as those of `include_bytes!`; `path` is what errors call it.
@@ -143,7 +142,8 @@ fn read_from(path: &Path, mut reader: impl Read, len: u64) -> Result<Checkpoint>
         let most = rest.min(MAX_HEADER);
         return Err(unreadable(format!("it claims a header of {said} bytes, of at most {most}")));
     }
-    let mut text = vec![0; said as usize];
+    let mut text = room(said as usize, || "the header".to_owned()).map_err(failed)?;
+    text.resize(said as usize, 0);
     reader.read_exact(&mut text).map_err(failed)?;
     let Header { tensors: mut entries, metadata } =
         Header::parse(&text, rest - said).map_err(unreadable)?;
@@ -161,18 +161,29 @@ fn read_from(path: &Path, mut reader: impl Read, len: u64) -> Result<Checkpoint>
     entries.sort_by_key(|entry| entry.bytes);
     let mut tensors = Vec::with_capacity(entries.len());
     for Entry { name, dtype, shape, .. } in entries {
-        let values = values(&mut reader, &dtype, shape.iter().product()).map_err(failed)?;
+        let values = values(&mut reader, &name, &dtype, shape.iter().product()).map_err(failed)?;
         tensors.push((name, Array::new(values, &shape)?));
     }
     tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Checkpoint { tensors, metadata })
 }
 
-/// The next elements of a file, so many.
-fn values(reader: &mut impl Read, dtype: &Dtype, count: usize) -> io::Result<Vec<f32>> {
+/// A vector with room for what a file holds, where there is memory for it: a file may be larger than that
+/// and, with holes, take next to nothing of a disk.
+fn room<T>(len: usize, what: impl Fn() -> String) -> io::Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| {
+        let problem = format!("no memory for {}", what());
+        io::Error::new(io::ErrorKind::OutOfMemory, problem)
+    })?;
+    Ok(values)
+}
+
+/// The next elements of a file, those of a tensor.
+fn values(reader: &mut impl Read, name: &str, dtype: &Dtype, count: usize) -> io::Result<Vec<f32>> {
     let width = if *dtype == Dtype::F32 { 4 } else { 2 };
     let mut bytes = vec![0; width * count.min(CHUNK)];
-    let mut values = Vec::with_capacity(count);
+    let mut values = room(count, || format!("{name}, {count} elements"))?;
     while values.len() < count {
         let part = &mut bytes[..width * (count - values.len()).min(CHUNK)];
         reader.read_exact(part)?;

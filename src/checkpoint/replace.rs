@@ -1,9 +1,9 @@
 //! Files that are there as a whole or not at all.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{Error, ErrorKind, Result, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -18,33 +18,66 @@ const SUFFIX: &str = ".tmp";
 ///
 /// The temporary file beside it, `.name.XXXXXX.tmp`, is locked by who writes it. Those that nobody locks
 /// are left over from processes that were killed, and are removed.
+///
+/// A link is followed, and the file keeps its permissions.
 pub(super) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
+    let path = &target(path)?;
+    let old = match std::fs::metadata(path) {
+        Ok(old) if !old.is_file() => {
+            return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+        }
+        old => old.ok(),
+    };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| Error::from(ErrorKind::InvalidFilename))?;
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(".");
     remove_left(folder, &prefix);
-    let mut temporary = create(folder, &prefix)?;
+    let mut temporary = create(folder, &prefix, old.as_ref())?;
     temporary.write_all(contents)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
     sync_folder(folder)
 }
 
-/// A temporary file that is locked.
-fn create(folder: &Path, prefix: &OsStr) -> Result<NamedTempFile> {
+/// What a path leads to: another one where it is a link, and that is there.
+fn target(path: &Path) -> Result<PathBuf> {
+    if !path.is_symlink() {
+        return Ok(path.to_owned());
+    }
+    match std::fs::canonicalize(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        target => target,
+    }
+}
+
+/// A temporary file that is locked, in place of an old one where there is one.
+#[cfg_attr(not(unix), allow(unused_variables, reason = "other systems have no modes"))]
+fn create(folder: &Path, prefix: &OsStr, old: Option<&Metadata>) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(SUFFIX).rand_bytes(RANDOM);
-    // A temporary file is for its owner alone; this one becomes a file like any other.
+    // A temporary file is for its owner alone; this one becomes a file like any other, or like the old one.
+    // It is never open to more than that one was.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let permissions = {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o777);
+        std::fs::Permissions::from_mode(mode)
+    };
+    #[cfg(unix)]
+    builder.permissions(permissions.clone());
     loop {
         let temporary = builder.tempfile_in(folder)?;
         // Before it was locked, another process may have taken it for one that is left over. Where a
         // file system has no locks, none is taken for that.
         let taken = matches!(temporary.as_file().try_lock(), Err(TryLockError::WouldBlock));
         if !taken && temporary.path().exists() {
+            // What the process's mask has taken away. A file system without permissions has none to lose.
+            #[cfg(unix)]
+            if old.is_some() {
+                let _ = temporary.as_file().set_permissions(permissions);
+            }
             return Ok(temporary);
         }
     }
@@ -61,7 +94,9 @@ fn remove_left(folder: &Path, prefix: &OsStr) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| ours(&entry.file_name())) {
         let path = entry.path();
-        if let Ok(file) = File::open(&path)
+        // To open a pipe would be to wait for who writes into it.
+        if entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = File::open(&path)
             && file.try_lock().is_ok()
         {
             // Still locked: nobody can take it for a new one meanwhile.

@@ -1,10 +1,9 @@
 //! Tables in comma-separated files, with errors that name row and column.
 
-use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, open};
 
 pub use time::Date;
 
@@ -13,6 +12,10 @@ const MAX_ROW: usize = 1 << 20;
 
 /// Columns, at most.
 const MAX_COLUMNS: usize = 1 << 16;
+
+/// Cells from one whose place is known to the next: what a column has to go through in each row, at most,
+/// for a quarter of a byte a cell.
+const MARKED: usize = 64;
 
 /// A table as text, with a header.
 ///
@@ -30,26 +33,32 @@ const MAX_COLUMNS: usize = 1 << 16;
 pub struct Table {
     path: PathBuf,
     header: Vec<String>,
+    /// The columns in the order of their names without case.
+    sorted: Vec<u32>,
     /// The line of the header.
     first: u64,
     rows: usize,
     /// The cells' text, one after the other.
     text: String,
-    /// For each row the lines from the one before to it, then the bytes of each cell; as [`put`] has
-    /// them, since rows may be as short as two bytes.
-    counts: Vec<u8>,
+    /// For each row the lines from the one before to it, as [`put`] has them, since rows may be as short as
+    /// two bytes.
+    lines: Vec<u8>,
+    /// The bytes of each cell, as [`put`] has them.
+    lens: Vec<u8>,
+    /// For each [`MARKED`]th cell where it starts in the text, and its number in `lens`.
+    marks: Vec<(usize, usize)>,
 }
 
 impl Table {
     /// Reads a file whose first line names the columns.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] where a row has too many or too few cells, isn't text, is too long, or
+    /// [`Error::Io`], also for what isn't a regular file, such as a pipe, which [`Table::parse`] takes;
+    /// [`Error::Data`] where a row has too many or too few cells, isn't text, is too long, or
     /// there is none, and where a column has no name or another one's.
     pub fn read(path: impl AsRef<Path>) -> Result<Table> {
-        let path = path.as_ref().to_owned();
-        let file = std::fs::File::open(&path)
-            .map_err(|source| Error::Io { path: path.clone(), source })?;
+        let path = path.as_ref();
+        let (file, _) = open(path)?;
         Table::parse(path, file)
     }
 
@@ -76,29 +85,38 @@ impl Table {
             header.extend(rows.cells().map(str::to_owned));
         }
         let first = rows.line;
-        let mut names = HashSet::new();
-        for (i, name) in header.iter().enumerate() {
-            if name.is_empty() {
-                return refused(Some(first), Some((i + 1).to_string()), "has no name".to_owned());
-            }
-            if !names.insert(name.to_ascii_lowercase()) {
-                return refused(Some(first), Some(name.clone()), "stands twice".to_owned());
-            }
+        if let Some(i) = header.iter().position(String::is_empty) {
+            let problem = "has no name".to_owned();
+            return refused(Some(first), Some((i + 1).to_string()), problem);
         }
-        let (mut text, mut counts, mut count, mut line) = (String::new(), Vec::new(), 0, first);
+        let mut sorted: Vec<u32> = (0..header.len() as u32).collect();
+        let name = |i: &u32| lowercase(&header[*i as usize]);
+        // Those of one name stay in their order.
+        sorted.sort_by(|a, b| name(a).cmp(name(b)));
+        let twice = sorted.windows(2).filter(|pair| name(&pair[0]).eq(name(&pair[1])));
+        if let Some(i) = twice.map(|pair| pair[1]).min() {
+            let name = header[i as usize].clone();
+            return refused(Some(first), Some(name), "stands twice".to_owned());
+        }
+        let (mut text, mut lines, mut lens) = (String::new(), Vec::new(), Vec::new());
+        let (mut marks, mut cells, mut count, mut line) = (Vec::new(), 0usize, 0, first);
         while next(&mut rows, header.len())? {
-            put(&mut counts, rows.line - line);
+            put(&mut lines, rows.line - line);
             line = rows.line;
             for cell in rows.cells() {
+                if cells.is_multiple_of(MARKED) {
+                    marks.push((text.len(), lens.len()));
+                }
+                cells += 1;
                 text.push_str(cell);
-                put(&mut counts, cell.len() as u64);
+                put(&mut lens, cell.len() as u64);
             }
             count += 1;
         }
         if count == 0 {
             return refused(None, None, "holds no rows".to_owned());
         }
-        Ok(Table { header, first, rows: count, text, counts, path })
+        Ok(Table { header, sorted, first, rows: count, text, lines, lens, marks, path })
     }
 
     /// The names of the columns.
@@ -120,7 +138,7 @@ impl Table {
     pub fn error(&self, row: usize, column: &str, problem: impl Into<String>) -> Error {
         Error::Data {
             path: self.path.clone(),
-            row: self.column(0).nth(row).map(|(line, _)| line),
+            row: self.line(row),
             column: Some(column.to_owned()),
             problem: problem.into(),
         }
@@ -128,7 +146,9 @@ impl Table {
 
     /// The position of a column, whatever the case of its name.
     pub fn find(&self, column: &str) -> Option<usize> {
-        self.header.iter().position(|name| name.eq_ignore_ascii_case(column))
+        let name = |i: &u32| lowercase(&self.header[*i as usize]);
+        let found = self.sorted.binary_search_by(|i| name(i).cmp(lowercase(column))).ok()?;
+        Some(self.sorted[found] as usize)
     }
 
     /// The cells of a column.
@@ -143,7 +163,7 @@ impl Table {
             problem: format!("is missing; there are {}", self.header.join(", ")),
         })?;
         let mut cells = Vec::with_capacity(self.rows);
-        for (row, (_, cell)) in self.column(index).enumerate() {
+        for (row, cell) in self.column(index).enumerate() {
             if cell.is_empty() {
                 return Err(self.error(row, column, "is empty"));
             }
@@ -152,21 +172,30 @@ impl Table {
         Ok(cells)
     }
 
-    /// The line and the cell in some column of each row.
-    fn column(&self, index: usize) -> impl Iterator<Item = (u64, &str)> {
-        let (mut text, mut counts, mut line) =
-            (self.text.as_str(), self.counts.as_slice(), self.first);
-        (0..self.rows).map(move |_| {
-            line += take(&mut counts);
-            let mut found = "";
-            for i in 0..self.header.len() {
-                let (cell, rest) = text.split_at(take(&mut counts) as usize);
-                text = rest;
-                if i == index {
-                    found = cell;
-                }
+    /// The line that a row starts in.
+    fn line(&self, row: usize) -> Option<u64> {
+        let mut lines = self.lines.as_slice();
+        (row < self.rows).then(|| self.first + (0..=row).map(|_| take(&mut lines)).sum::<u64>())
+    }
+
+    /// The cell in some column of each row.
+    fn column(&self, index: usize) -> impl Iterator<Item = &str> {
+        let (mut at, mut text, mut lens) = (0, 0, self.lens.as_slice());
+        (0..self.rows).map(move |row| {
+            let cell = row * self.header.len() + index;
+            let marked = cell - cell % MARKED;
+            if at < marked {
+                let (start, number) = self.marks[cell / MARKED];
+                (at, text, lens) = (marked, start, &self.lens[number..]);
             }
-            (line, found)
+            while at < cell {
+                text += take(&mut lens) as usize;
+                at += 1;
+            }
+            let start = text;
+            text += take(&mut lens) as usize;
+            at += 1;
+            &self.text[start..text]
         })
     }
 
@@ -209,6 +238,11 @@ impl Table {
         let format = time::macros::format_description!("[year]-[month]-[day]");
         self.parsed(column, "a date such as 2013-03-01", |cell| Date::parse(cell, format).ok())
     }
+}
+
+/// A name as it is compared.
+fn lowercase(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 /// A cell as errors quote it.

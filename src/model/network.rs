@@ -82,6 +82,9 @@ pub(crate) struct Network {
     pub(crate) recorded: RecordedSessions,
 }
 
+/// Parameters that are written at a time, where one tensor hasn't more.
+const PART: usize = 1 << 18;
+
 impl Network {
     pub(crate) fn new(
         device: &Device,
@@ -182,21 +185,33 @@ impl Network {
     }
 
     pub(crate) fn load_state_dict(&self, tensors: &[(String, Array)]) -> Result<()> {
-        let mut given: HashMap<&str, &Array> = HashMap::new();
+        let mut given: HashMap<&str, &Array> = HashMap::with_capacity(tensors.len());
         let mut problems = Vec::new();
         for (name, array) in tensors {
             if given.insert(name, array).is_some() {
                 problems.push(format!("{name} stands twice"));
             }
         }
-        let mut flat = vec![0.0; self.table.len];
+        let mut found = Vec::with_capacity(self.table.entries.len());
         for (entry, name) in self.table.entries.iter().zip(&self.names) {
-            match given.remove(name.as_str()) {
-                None => problems.push(format!("{name} {:?} is missing", entry.shape)),
-                Some(array) => match self.values(entry, array, &mut given) {
-                    Ok(values) => flat[entry.start..][..entry.len].copy_from_slice(&values),
-                    Err(problem) => problems.push(format!("{name} {problem}")),
-                },
+            let Some(array) = given.remove(name.as_str()) else {
+                problems.push(format!("{name} {:?} is missing", entry.shape));
+                continue;
+            };
+            // A model with one bias takes a pair, and adds it.
+            let second = match (self.shape.bias, entry.role) {
+                (Bias::Single, Role::BiasIh(l, d)) => {
+                    given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
+                }
+                _ => None,
+            };
+            let of_second = second.and_then(|array| problem(entry, array));
+            if let Some(problem) = problem(entry, array) {
+                problems.push(format!("{name} {problem}"));
+            } else if let Some(problem) = of_second {
+                problems.push(format!("{name} with its bias_hh {problem}"));
+            } else {
+                found.push((entry, array, second));
             }
         }
         let mut unexpected: Vec<&str> = given.into_keys().collect();
@@ -205,46 +220,33 @@ impl Network {
         if !problems.is_empty() {
             return Err(Error::StateDict { problem: problems.join("; ") });
         }
-        self.device.write(&self.params, 0, &flat)
+        found.sort_unstable_by_key(|(entry, ..)| entry.start);
+        self.write_tensors(&found)
     }
 
-    /// The values of one entry in the device's layout.
-    fn values(
-        &self,
-        entry: &Parameter,
-        array: &Array,
-        given: &mut HashMap<&str, &Array>,
-    ) -> std::result::Result<Vec<f32>, String> {
-        let misshapen =
-            |array: &Array| format!("has shape {:?} instead of {:?}", array.shape(), entry.shape);
-        // A model with one bias takes a pair, and adds it.
-        let second = match (self.shape.bias, entry.role) {
-            (Bias::Single, Role::BiasIh(l, d)) => {
-                given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
+    /// Writes all parameters, in their order in the flat buffer: in parts, since a whole one more on the
+    /// host would be as large as the model.
+    fn write_tensors(&self, tensors: &[(&Parameter, &Array, Option<&Array>)]) -> Result<()> {
+        // All the memory that it takes: nothing is written where that isn't there.
+        let largest = tensors.iter().map(|(entry, ..)| entry.len).max().unwrap_or(0);
+        let most = largest.max(PART.min(self.table.len));
+        let (mut part, mut start) = (room(most)?, 0);
+        for (entry, array, second) in tensors {
+            // Between the last one and this there are zeros.
+            let mut at = entry.start - start;
+            if at + entry.len > most {
+                self.device.write(&self.params, start, &part)?;
+                part.clear();
+                (start, at) = (entry.start, 0);
             }
-            _ => None,
-        };
-        if array.shape() != entry.shape {
-            return Err(misshapen(array));
+            part.resize(at + entry.len, 0.0);
+            let values = &mut part[at..];
+            entry.reorder(|from, to| values[to] = array.data()[from]);
+            if let Some(second) = second {
+                entry.reorder(|from, to| values[to] += second.data()[from]);
+            }
         }
-        let infinite = |array: &Array| {
-            let at = array.data().iter().position(|v| !v.is_finite());
-            at.map(|at| format!("has {} at element {at}", array.data()[at]))
-        };
-        if let Some(problem) = infinite(array) {
-            return Err(problem);
-        }
-        let Some(second) = second else {
-            return Ok(entry.from_pytorch(array.data()));
-        };
-        if second.shape() != entry.shape {
-            return Err(format!("with its bias_hh {}", misshapen(second)));
-        }
-        if let Some(problem) = infinite(second) {
-            return Err(format!("with its bias_hh {problem}"));
-        }
-        let sums: Vec<f32> = array.data().iter().zip(second.data()).map(|(a, b)| a + b).collect();
-        Ok(entry.from_pytorch(&sums))
+        self.device.write(&self.params, start, &part)
     }
 
     /// What its files say of it.
@@ -257,19 +259,22 @@ impl Network {
         norm_chunk(&self.device.limits())
     }
 
-    /// The flat buffer of tensors under the parameters' names, all of them; says what is wrong.
-    pub(crate) fn flat(
-        &self,
-        tensors: &[(String, Array)],
-    ) -> std::result::Result<Vec<f32>, String> {
-        let mut flat = vec![0.0; self.table.len];
+    /// The flat buffer of the tensors under the parameters' names with `prefix` before them, all of them.
+    pub(crate) fn flat(&self, tensors: &[(String, Array)], prefix: &str) -> Result<Vec<f32>> {
+        let given: HashMap<&str, &Array> = tensors
+            .iter()
+            .filter_map(|(name, array)| Some((name.strip_prefix(prefix)?, array)))
+            .collect();
+        let mut flat = room(self.table.len)?;
+        flat.resize(self.table.len, 0.0);
         for (entry, name) in self.table.entries.iter().zip(&self.names) {
-            let found = tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
-            match found.filter(|array| array.shape() == entry.shape) {
-                Some(array) => flat[entry.start..][..entry.len]
-                    .copy_from_slice(&entry.from_pytorch(array.data())),
-                None => return Err(format!("{name} {:?} is missing", entry.shape)),
-            }
+            let found = given.get(name.as_str()).filter(|array| array.shape() == entry.shape);
+            let Some(array) = found else {
+                let problem = format!("{prefix}{name} {:?} is missing", entry.shape);
+                return Err(Error::StateDict { problem });
+            };
+            let values = &mut flat[entry.start..][..entry.len];
+            entry.reorder(|from, to| values[to] = array.data()[from]);
         }
         Ok(flat)
     }
@@ -361,6 +366,25 @@ impl Network {
         network.load_state_dict(tensors)?;
         Ok(network)
     }
+}
+
+/// What is wrong with the tensor of a parameter.
+fn problem(entry: &Parameter, array: &Array) -> Option<String> {
+    if array.shape() != entry.shape {
+        return Some(format!("has shape {:?} instead of {:?}", array.shape(), entry.shape));
+    }
+    let at = array.data().iter().position(|v| !v.is_finite())?;
+    Some(format!("has {} at element {at}", array.data()[at]))
+}
+
+/// A vector with room for so many parameters, where there is memory for it.
+fn room(len: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
+        adapter: "the host".to_owned(),
+        operation: format!("gathering {len} parameters"),
+    })?;
+    Ok(values)
 }
 
 /// What a file says of a model.

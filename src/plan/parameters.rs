@@ -109,7 +109,7 @@ impl Parameter {
     }
 
     /// Calls with each element's position in PyTorch and on the device.
-    fn reorder(&self, mut each: impl FnMut(usize, usize)) {
+    pub(crate) fn reorder(&self, mut each: impl FnMut(usize, usize)) {
         let rows = self.shape[0];
         let columns = self.numel() / rows;
         match self.layout {
@@ -146,7 +146,7 @@ pub struct ParameterTable {
 impl ParameterTable {
     /// The table of a model.
     pub fn new(shape: &StackShape) -> ParameterTable {
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(ParameterTable::count(shape));
         let mut push = |role: Role, shape: Vec<usize>, layout: Layout| {
             let len = match layout {
                 Layout::Projection => shape[1] * quads(shape[0]),

@@ -183,3 +183,72 @@ fn saves_side_by_side() {
     });
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+fn some() -> Vec<(String, Array)> {
+    vec![("values".to_owned(), Array::new(vec![1.0, 2.0], &[2]).unwrap())]
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<PathBuf> = entries.collect();
+    names.sort();
+    names
+}
+
+/// A link stays one, and what it leads to is written.
+#[test]
+fn saves_through_links() {
+    let folder = tempfile::tempdir().unwrap();
+    let [there, here] = ["there", "here"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&there).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    let (target, link, second) =
+        (there.join("target.safetensors"), here.join("link"), here.join("second"));
+    std::fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink("../there/target.safetensors", &link).unwrap();
+    std::os::unix::fs::symlink("link", &second).unwrap();
+    checkpoint::write(&second, &some(), &HashMap::new()).unwrap();
+    assert_eq!(checkpoint::read(&target).unwrap().tensors, some());
+    assert!(link.is_symlink() && second.is_symlink());
+    assert_eq!(names(&there), std::slice::from_ref(&target));
+    assert_eq!(names(&here), [link.clone(), second]);
+    // One that leads nowhere is replaced.
+    std::fs::remove_file(&target).unwrap();
+    checkpoint::write(&link, &some(), &HashMap::new()).unwrap();
+    assert!(!link.is_symlink() && !target.exists());
+    assert_eq!(checkpoint::read(&link).unwrap().tensors, some());
+}
+
+/// Who could read a file before can read it after, and nobody else.
+#[test]
+fn saves_keep_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tensors.safetensors");
+    checkpoint::write(&path, &some(), &HashMap::new()).unwrap();
+    // Also those that a new file wouldn't get.
+    for mode in [0o600, 0o640, 0o666, 0o444] {
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        checkpoint::write(&path, &some(), &HashMap::new()).unwrap();
+        let found = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{found:o} instead of {mode:o}");
+    }
+}
+
+/// What has the name of a temporary file and is none is left alone, and not waited for; what isn't a file
+/// isn't replaced by one.
+#[test]
+fn saves_beside_what_isnt_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tensors.safetensors");
+    let pipe = folder.path().join(".tensors.safetensors.abcdef.tmp");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (sender, done) = std::sync::mpsc::channel();
+    let saved = path.clone();
+    std::thread::spawn(move || sender.send(checkpoint::write(saved, &some(), &HashMap::new())));
+    done.recv_timeout(Duration::from_secs(60)).expect("it waits for a pipe").unwrap();
+    assert_eq!(names(folder.path()), [pipe.clone(), path]);
+    let error = checkpoint::write(&pipe, &some(), &HashMap::new()).unwrap_err();
+    assert!(error.to_string().contains("regular file"), "{error}");
+    assert!(!pipe.is_file());
+}

@@ -69,6 +69,17 @@ fn mutated_tables() {
     driven(3, &files, 40_000, files::mutated_table, bodies::csv);
 }
 
+/// What bodies write is in memory: it mustn't stay there.
+#[test]
+fn folders_go_with_their_threads() {
+    let body = || {
+        assert!(bodies::checkpoint(&files::checkpoints()[0]));
+        bodies::folder()
+    };
+    let folder = std::thread::spawn(body).join().unwrap();
+    assert!(!folder.exists(), "{} is left", folder.display());
+}
+
 /// `cargo test --test hostile -- --ignored`: what `cargo fuzz` starts from.
 #[test]
 #[ignore = "writes fuzz/corpus"]

@@ -159,9 +159,10 @@ impl Trainer {
         state.place = said.place(&self.settings).map_err(refused)?;
         let find = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
         let flat = |kind: &str| {
-            let of_kind = checkpoint::with_prefix(&tensors, &format!("{kind}."));
-            let flat = network.flat(&of_kind);
-            let flat = flat.map_err(|problem| refused(format!("{kind}: {problem}")))?;
+            let flat = match network.flat(&tensors, &format!("{kind}.")) {
+                Err(Error::StateDict { problem }) => return Err(refused(problem)),
+                other => other?,
+            };
             let whole = flat.iter().all(|v| v.is_finite());
             match whole || self.settings.non_finite == NonFinite::Pass {
                 true => Ok(flat),
