@@ -18,8 +18,8 @@ use gatefold::kernels::{
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
-    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Product,
-    RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights, Strides, policy,
+    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Pool,
+    Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights, Strides, policy,
     sort_tokens, status,
 };
 
@@ -463,6 +463,22 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = kernels::copy_at_length::dispatch(way, size, slot, lengths, sequence, rows, false);
     let few = Throughput::Bytes(8 * (batch * width) as u64);
     cases.push(b.case("copy_at_length", shape.clone(), few, launch));
+
+    let elements = Throughput::Bytes(4 * (steps * batch * width) as u64);
+    let mut b = new();
+    let h = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
+    let pooled = b.buffer(2 * batch * width);
+    let (some, size, none) = ((0, steps, steps), (batch, width), Padding(None));
+    let launch = kernels::pool_over_time::dispatch(Pool::Max, some, size, none, h, pooled);
+    cases.push(b.case("pool_over_time", shape.clone(), elements.clone(), launch));
+
+    let mut b = new();
+    let (d, pooled) = (b.buffer(batch * width), b.buffer(2 * batch * width));
+    let dh = b.buffer(steps * batch * width);
+    let mean = Pool::Mean;
+    let launch =
+        kernels::pool_over_time_backward::dispatch(mean, some, size, none, (d, pooled), dh);
+    cases.push(b.case("pool_over_time_backward", shape.clone(), elements, launch));
 
     let mut b = new();
     let key = b.given(Dropout::halves([1, 2]).to_vec());

@@ -53,7 +53,7 @@ impl Work {
         } else {
             let options =
                 TrainingOptions { update: Some(optimizer().update()), ..Default::default() };
-            let model = shape.model(Head::LastHidden);
+            let model = shape.model(Head::Identity);
             let plan = |limits: &Limits| Plan::training(&model, &sequences, &options, limits);
             let mut planned = plan(&device.limits())?;
             if planned.tier == Tier::Fused && kind != Kind::Step {

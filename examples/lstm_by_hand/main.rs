@@ -32,7 +32,7 @@ const TARGET: f32 = 0.5;
 
 fn run(device: &Device) -> Result<()> {
     println!("\nOn {device}");
-    let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let shape = StackShape { bias: Bias::Single, head: Head::Identity, ..StackShape::lstm(1, 1) };
     let table = ParameterTable::new(&shape);
     let entry = |role| table.get(role).expect("a layer with one bias a gate has it");
     let mut params = vec![0.0; table.len];

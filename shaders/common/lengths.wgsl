@@ -5,3 +5,8 @@
 fn has_ended(length: f32, t: u32) -> bool {
     return trunc(length) <= f32(t);
 }
+
+// How many of `total` timesteps a row of `length` has.
+fn timesteps_of(length: f32, total: u32) -> u32 {
+    return min(u32(clamp(length, 0.0, 16777216.0)), total);
+}

@@ -3,6 +3,7 @@
 //
 // A kernel
 //   - has @workgroup_size(64) and the grid of kernels::row_grid, with LANES from kernels::row_lanes;
+//   - has rank.wgsl before it;
 //   - takes its place from row_lane(...), and the classes lane_in_row, + LANES, ... below C;
 //   - calls rows_max, rows_sum or rows_argmax from every invocation, and never in a branch that
 //     isn't the same for all: one whose row is beyond the last reads nothing, calls all the same,
@@ -24,17 +25,6 @@ var<workgroup> row_values: array<f32, ROW_INVOCATIONS>;
 fn row_lane(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> RowLane {
     let first = (group.y * groups.x + group.x) * (ROW_INVOCATIONS / LANES);
     return RowLane(first + lane / LANES, lane % LANES, lane);
-}
-
-// The place of a number among all, never 0: -inf first, both zeros alike, +inf, and after them
-// NaN. In whole numbers, since max may swallow a NaN, and a compiler may assume that there is none.
-const RANK_OF_INFINITY = 0xff800000u;
-
-fn rank(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let size = bits & 0x7fffffffu;
-    let place = select(0x80000000u + size, 0x80000000u - size, bits > 0x80000000u);
-    return select(place, 0xffffffffu, size > 0x7f800000u);
 }
 
 // The larger number; a NaN is larger than any.

@@ -109,6 +109,7 @@ pub fn row() -> Kernel {
             concat!(
                 include_str!("../../shaders/common/indices.wgsl"),
                 include_str!("../../shaders/common/lengths.wgsl"),
+                include_str!("../../shaders/common/rank.wgsl"),
                 include_str!("../../shaders/common/rows.wgsl"),
                 include_str!("../../shaders/common/argmax.wgsl"),
                 include_str!("../../shaders/accuracy.wgsl")

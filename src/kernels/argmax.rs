@@ -54,6 +54,7 @@ pub fn row() -> Kernel {
         variants: vec![variant(
             "rows",
             concat!(
+                include_str!("../../shaders/common/rank.wgsl"),
                 include_str!("../../shaders/common/rows.wgsl"),
                 include_str!("../../shaders/common/argmax.wgsl"),
                 include_str!("../../shaders/argmax.wgsl")

@@ -145,6 +145,7 @@ pub fn row() -> Kernel {
                 include_str!("../../shaders/common/indices.wgsl"),
                 include_str!("../../shaders/common/lengths.wgsl"),
                 include_str!("../../shaders/common/nan.wgsl"),
+                include_str!("../../shaders/common/rank.wgsl"),
                 include_str!("../../shaders/common/rows.wgsl"),
                 include_str!("../../shaders/common/logits.wgsl"),
                 include_str!("../../shaders/cross_entropy_loss.wgsl")

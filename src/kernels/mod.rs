@@ -26,6 +26,8 @@ pub mod matmul;
 pub mod one_hot;
 pub mod pack_panels;
 pub mod pointwise_loss;
+pub mod pool_over_time;
+pub mod pool_over_time_backward;
 pub mod reduce_sum;
 pub mod rmsprop;
 pub mod sgd;
@@ -93,6 +95,10 @@ pub const TRAINING_STEP: KernelId = KernelId(24);
 pub const LSTM_WAVEFRONT_FORWARD: KernelId = KernelId(25);
 /// `lstm_wavefront_backward` in the [`table`].
 pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(26);
+/// `pool_over_time` in the [`table`].
+pub const POOL_OVER_TIME: KernelId = KernelId(27);
+/// `pool_over_time_backward` in the [`table`].
+pub const POOL_OVER_TIME_BACKWARD: KernelId = KernelId(28);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -129,6 +135,8 @@ fn rows() -> KernelTable {
         training_step::row(),
         lstm_wavefront_forward::row(),
         lstm_wavefront_backward::row(),
+        pool_over_time::row(),
+        pool_over_time_backward::row(),
     ])
 }
 

@@ -58,6 +58,7 @@ pub fn row() -> Kernel {
             "rows",
             concat!(
                 include_str!("../../shaders/common/nan.wgsl"),
+                include_str!("../../shaders/common/rank.wgsl"),
                 include_str!("../../shaders/common/rows.wgsl"),
                 include_str!("../../shaders/common/logits.wgsl"),
                 include_str!("../../shaders/softmax.wgsl")

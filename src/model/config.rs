@@ -3,7 +3,7 @@
 use super::Init;
 use crate::error::{Error, Result};
 use crate::plan::{Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
-use crate::reference::Dropout;
+use crate::reference::{Dropout, Readout};
 
 /// The settings of a stack of LSTM layers; the defaults are those of `torch.nn.LSTM`.
 ///
@@ -30,6 +30,7 @@ pub struct LstmConfig {
     pub(crate) proj_size: usize,
     pub(crate) batch_first: bool,
     pub(crate) learned_state: bool,
+    pub(crate) readout: Readout,
     pub(crate) dropout: f64,
     pub(crate) seed: u64,
     init: Vec<(String, Init)>,
@@ -51,6 +52,7 @@ impl LstmConfig {
             proj_size: 0,
             batch_first: false,
             learned_state: false,
+            readout: Readout::default(),
             dropout: 0.0,
             seed: 0,
             init: Vec::new(),
@@ -106,6 +108,18 @@ impl LstmConfig {
         LstmConfig { learned_state, ..self }
     }
 
+    /// What the head of a model that predicts reads. Default the final states of both directions.
+    ///
+    /// ```
+    /// use gatefold::{Device, Forecaster, LstmConfig, Readout};
+    /// let config = LstmConfig::new(1, 8).bidirectional(true).readout(Readout::MeanOverTime);
+    /// let model = Forecaster::new(&Device::cpu(), config, 9)?;
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn readout(self, readout: Readout) -> Self {
+        LstmConfig { readout, ..self }
+    }
+
     /// The probability, in `[0, 1)`, with which training drops an element of the outputs of each
     /// layer but the last. Default 0.
     pub fn dropout(self, dropout: f64) -> Self {
@@ -150,6 +164,7 @@ impl LstmConfig {
             layers: self.layers,
             bias: self.bias,
             head,
+            readout: self.readout,
             bidirectional: self.bidirectional,
             projection: Some(self.proj_size).filter(|&p| p > 0),
             learned_state: self.learned_state,
@@ -164,6 +179,7 @@ impl LstmConfig {
             bidirectional: shape.bidirectional,
             proj_size: shape.projection.unwrap_or(0),
             learned_state: shape.learned_state,
+            readout: shape.readout,
             encoding: shape.encoding,
             ..LstmConfig::new(shape.input, shape.hidden)
         }

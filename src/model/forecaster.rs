@@ -7,7 +7,7 @@ use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods, time_major};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
-use crate::plan::{Answer, Head, Sequences};
+use crate::plan::{Answer, Head, Readout, Sequences};
 #[cfg(feature = "gpu")]
 use crate::record::{self, Given};
 use crate::reference::index_in;
@@ -23,9 +23,9 @@ const PREDICT_ROWS: usize = 1024;
 /// Elements (64 MiB) that the gates of those rows may take.
 const PREDICT_ELEMENTS: usize = 16 << 20;
 
-/// An LSTM and a linear layer on its outputs at the last timestep, of both directions where it has
-/// two: `fc(lstm(x)[0][:, -1])`. Its parameters are named as in the common PyTorch module,
-/// `lstm.weight_ih_l0` and `fc.weight`.
+/// An LSTM and a linear layer on what it [reads](LstmConfig::readout) of a sequence: by default the final
+/// hidden state of each direction, `fc(torch.cat([h_n[-2], h_n[-1]], 1))`, or `fc(h_n[-1])` of one. Its
+/// parameters are named as in the common PyTorch module, `lstm.weight_ih_l0` and `fc.weight`.
 ///
 /// ```
 /// use gatefold::{Array, Device, Forecaster, LstmConfig};
@@ -48,20 +48,22 @@ impl Forecaster {
         Forecaster::build(device, &config, Head::Linear(outputs))
     }
 
-    /// Without a linear layer: the last hidden state is the prediction.
+    /// Without a linear layer: what is [read](LstmConfig::readout), such as the final hidden states, is the
+    /// prediction.
     ///
     /// # Errors
     /// As [`Forecaster::new`].
     pub fn without_head(device: &Device, config: LstmConfig) -> Result<Forecaster> {
-        Forecaster::build(device, &config, Head::LastHidden)
+        Forecaster::build(device, &config, Head::Identity)
     }
 
-    /// With a linear layer of `outputs` numbers on the outputs of every timestep: `fc(lstm(x)[0])`.
+    /// With a linear layer of `outputs` numbers on the outputs of every timestep, `fc(lstm(x)[0])`:
+    /// [`Readout::EveryStep`].
     ///
     /// # Errors
     /// As [`Forecaster::new`].
     pub fn every_step(device: &Device, config: LstmConfig, outputs: usize) -> Result<Forecaster> {
-        Forecaster::build(device, &config, Head::EveryStep(outputs))
+        Forecaster::build(device, &config.readout(Readout::EveryStep), Head::Linear(outputs))
     }
 
     fn build(device: &Device, config: &LstmConfig, head: Head) -> Result<Forecaster> {
@@ -90,7 +92,7 @@ impl Forecaster {
         head: &str,
     ) -> Result<Forecaster> {
         let naming = Names::new(lstm, head);
-        let network = Network::of(device, tensors, naming, None, Head::LastHidden)?;
+        let network = Network::of(device, tensors, naming, None, Head::Identity)?;
         if network.shape.layers == 0 {
             let problem = format!("{lstm}weight_ih_l0 is missing");
             return Err(Error::StateDict { problem });
@@ -133,7 +135,7 @@ impl Forecaster {
         path: impl AsRef<Path>,
     ) -> Result<(Forecaster, HashMap<String, String>)> {
         let path = path.as_ref();
-        let (network, metadata) = Network::load(device, path, names(), Head::LastHidden)?;
+        let (network, metadata) = Network::load(device, path, names(), Head::Identity)?;
         if network.shape.outputs() == 0 || network.shape.layers == 0 {
             let problem = "it holds another kind of model".to_owned();
             return Err(Error::Checkpoint { path: path.to_owned(), problem });
@@ -146,6 +148,11 @@ impl Forecaster {
     /// Numbers in a prediction.
     pub fn outputs(&self) -> usize {
         self.network.shape.outputs()
+    }
+
+    /// What the head reads of a sequence.
+    pub fn readout(&self) -> Readout {
+        self.network.shape.readout
     }
 
     /// Predictions for `x [B, T, I]`, or `[B, T]` of tokens, from the model's own initial states, read
@@ -167,9 +174,8 @@ impl Forecaster {
         self.predict_as(x, None, Answer::Outputs, Wait::Pending).await
     }
 
-    /// As [`predict`](Self::predict), for sequences that end after so many timesteps; a prediction of a
-    /// sequence is that of its last timestep. What the predictions behind a sequence's end are says
-    /// nothing.
+    /// As [`predict`](Self::predict), for sequences that end after so many timesteps: nothing that stands
+    /// behind a sequence's end is read. What the predictions at those timesteps are says nothing.
     ///
     /// # Errors
     /// As [`predict`](Self::predict), and [`Error::Value`] for lengths that don't fit.
@@ -283,7 +289,7 @@ impl Forecaster {
             }
         }
         let mut dims = vec![batch];
-        dims.extend((each > 1 || shape.predictions(2) > 1).then_some(steps));
+        dims.extend(shape.every_step().then_some(steps));
         dims.extend((answer != Answer::Classes).then_some(width));
         Array::new(y, &dims)
     }
@@ -293,7 +299,7 @@ impl Forecaster {
     pub(crate) fn rows_at_a_time(&self, steps: usize) -> usize {
         let shape = &self.network.shape;
         let gates = 4 * shape.directions() * shape.hidden;
-        let outputs = if shape.predictions(2) > 1 { shape.outputs() } else { 0 };
+        let outputs = if shape.every_step() { shape.outputs() } else { 0 };
         let row = steps.saturating_mul(shape.input.max(gates).max(outputs));
         let elements = PREDICT_ELEMENTS.min(self.network.device.limits().max_buffer);
         (elements / row).clamp(1, PREDICT_ROWS)
@@ -360,7 +366,7 @@ impl Forecaster {
             true => (x.shape()[1], x.shape()[0]),
         };
         let outputs = shape.outputs();
-        let y = match (shape.predictions(2) > 1, batch_first) {
+        let y = match (shape.every_step(), batch_first) {
             (false, _) => Tensor::zeros(device, &[batch, outputs])?,
             (true, false) => Tensor::zeros(device, &[steps, batch, outputs])?,
             (true, true) => Tensor::zeros(device, &[batch, steps, outputs])?,

@@ -13,8 +13,8 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape,
-    norm_chunk,
+    Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Readout, Role, Sequences,
+    StackShape, norm_chunk,
 };
 use crate::tensor::Array;
 
@@ -391,9 +391,8 @@ fn room(len: usize) -> Result<Vec<f32>> {
 fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> {
     let head = match shape.head {
         Head::Sequence => "sequence".to_owned(),
-        Head::LastHidden => "last_hidden".to_owned(),
+        Head::Identity => "identity".to_owned(),
         Head::Linear(outputs) => outputs.to_string(),
-        Head::EveryStep(outputs) => format!("every step: {outputs}"),
     };
     let encoding = match shape.encoding {
         Encoding::Values => "values".to_owned(),
@@ -416,6 +415,7 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
         ("proj_size", config.proj_size.to_string()),
         ("batch_first", config.batch_first.to_string()),
         ("learned_state", shape.learned_state.to_string()),
+        ("readout", shape.readout.name().to_owned()),
         ("dropout", config.dropout.to_string()),
         ("seed", config.seed.to_string()),
     ];
@@ -457,14 +457,21 @@ fn described(
         .dropout(parsed(or_zero("dropout")).ok_or_else(|| refused("dropout"))?)
         .seed(parsed(or_zero("seed")).ok_or_else(|| refused("seed"))?);
     let outputs = |text: &str| text.parse().map_err(|_| refused("head"));
-    let head = match get("head").ok_or_else(|| refused("head"))? {
+    let text = get("head").ok_or_else(|| refused("head"))?;
+    // Files from before there was a choice say so with the head, which read the last output.
+    let every_step = text.strip_prefix("every step: ");
+    let head = match text {
         "sequence" => Head::Sequence,
-        "last_hidden" => Head::LastHidden,
-        text => match text.strip_prefix("every step: ") {
-            Some(text) => Head::EveryStep(outputs(text)?),
-            None => Head::Linear(outputs(text)?),
-        },
+        "identity" | "last_hidden" => Head::Identity,
+        text => Head::Linear(outputs(every_step.unwrap_or(text))?),
     };
+    let readout = match (get("readout"), every_step) {
+        (Some(name), _) => Readout::named(name).ok_or_else(|| refused("readout"))?,
+        (None, Some(_)) => Readout::EveryStep,
+        (None, None) if head != Head::Sequence && config.bidirectional => Readout::LastOutput,
+        (None, None) => Readout::FinalStates,
+    };
+    let config = config.readout(readout);
     let config = match get("encoding").unwrap_or("values") {
         "values" => config,
         "one_hot" => config.one_hot(),

@@ -96,22 +96,8 @@ impl Planner<'_> {
             }
             return;
         }
-        let last = self.head_backward(grads, sums);
-        if last == dh {
-            return;
-        }
-        self.push("outputs, gradient", Operation::Zero(self.whole(dh)));
-        if self.sequences.lengths {
-            let to = (Strides::time_major(batch, width), Place { buffer: dh, start: 0 });
-            let from = (width, Place { buffer: last, start: 0 });
-            let size = (-1, steps, width);
-            let label = "last output, gradient";
-            return self.copy_at_length(label, Way::Scatter, size, to, from, false);
-        }
-        let len = batch * width;
-        let to = Range { buffer: dh, start: (steps - 1) * len, len };
-        let from = self.whole(last);
-        self.push("last output, gradient", Operation::Copy { from, to });
+        let d_read = self.head_backward(grads, sums);
+        self.read_backward(d_read);
     }
 
     /// The gradients of the head's parameters; returns where that of its input is.
@@ -119,7 +105,7 @@ impl Planner<'_> {
         let (features, outputs) = (self.shape.features(), self.shape.outputs());
         let rows = self.shape.predictions(self.steps) * self.batch;
         let dy = self.named("dy");
-        if self.shape.head == Head::LastHidden {
+        if self.shape.head == Head::Identity {
             return dy;
         }
         let at_dy = Place { buffer: dy, start: 0 };
@@ -136,9 +122,9 @@ impl Planner<'_> {
             biases,
             sums,
         );
-        let d_input = match self.shape.head {
-            Head::EveryStep(_) => self.named("dh"),
-            _ => self.workspace("d_head_input", "[B, D P]", &[rows, features]),
+        let d_input = match self.shape.every_step() {
+            true => self.named("dh"),
+            false => self.workspace("d_read", "[B, D P]", &[rows, features]),
         };
         let shape = Product::dense(rows, features, outputs, false, false);
         let to = Place { buffer: d_input, start: 0 };
@@ -198,9 +184,7 @@ impl Planner<'_> {
     /// the cell state's gradient.
     fn final_states_backward(&mut self, l: usize, d: usize) {
         let label = format!("layer {l}{}, final state's gradient", said(d));
-        let (dh, dc) = (self.named("dh"), self.named("dc"));
-        let (batch, features, lengths) =
-            (self.batch, self.shape.features(), self.sequences.lengths);
+        let (dc, batch) = (self.named("dc"), self.batch);
         let (start, width) = self.state_at(State::Cell, l, d);
         let to = Range { buffer: dc, start: self.dc_at(l, d), len: self.slot() };
         let Some(dc_n) = self.program.buffer("dc_n") else {
@@ -211,19 +195,7 @@ impl Planner<'_> {
 
         let (start, width) = self.state_at(State::Hidden, l, d);
         let from = Place { buffer: self.named("dh_n"), start };
-        let time_major = Strides::time_major(batch, features);
-        let first = Place { buffer: dh, start: d * width };
-        if d == 0 && lengths {
-            let to = (time_major, first);
-            let size = (-1, self.steps, width);
-            return self.copy_at_length(&label, Way::Scatter, size, to, (width, from), true);
-        }
-        // The last timestep that the direction visits.
-        let t = if d == 0 { self.steps - 1 } else { 0 };
-        let to = Place { start: first.start + t * time_major.step, ..first };
-        let from = (Strides { step: 0, row: width }, from);
-        let mask = self.ended_by(t);
-        self.copy_sequence(&label, (1, width), from, (time_major, to), mask, true);
+        self.to_final_output(&label, d, (width, from), true);
     }
 
     /// The timestep that the backward pass of a direction visits `s`th.
@@ -412,12 +384,11 @@ impl Planner<'_> {
             let weight = self.required(self.params, Role::WeightHh(l, d));
             let shape = Product::dense(batch, width, 4 * hidden, false, true);
             self.product(&label, shape, first, weight, &[], to);
-            if let Some(dh_n) = self.program.buffer("dh_n").filter(|_| self.sequences.lengths) {
+            let last = self.final_state_gradient(l, d);
+            if let Some(from) = last.filter(|_| self.sequences.lengths) {
                 // A row without timesteps ends as it begins: of the slots, only slot 0 is there.
-                let (from, to) =
-                    (Place { buffer: dh_n, start }, (Strides { step: 0, row: width }, to));
-                let size = (0, 1, width);
-                self.copy_at_length(&label, Way::Scatter, size, to, (width, from), true);
+                let (to, size) = ((Strides { step: 0, row: width }, to), (0, 1, width));
+                self.copy_at_length(&label, Way::Scatter, size, to, from, true);
             }
             let (start, width) = self.state_at(State::Cell, l, d);
             let len = batch * width;

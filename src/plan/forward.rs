@@ -213,45 +213,9 @@ impl Planner<'_> {
         }
     }
 
-    /// What the head stands on: the outputs of every timestep or of the last one, or the input.
-    pub(super) fn head_input(&self) -> Place {
-        if let Some(last) = self.program.buffer("last") {
-            return Place { buffer: last, start: 0 };
-        }
-        match (self.shape.layers.checked_sub(1), self.shape.head) {
-            (None, _) => Place { buffer: self.x, start: 0 },
-            (_, Head::EveryStep(_)) => self.layer_input(self.shape.layers),
-            (Some(top), _) => {
-                Place { buffer: self.layer("h", top), start: self.h_at(top, 0, self.steps) }
-            }
-        }
-    }
-
-    /// Makes what the head stands on, where it isn't there: with lengths, rows end at different
-    /// timesteps.
-    fn head_input_of_lengths(&mut self) {
-        let (batch, width) = (self.batch, self.shape.features());
-        let Some(top) = self.shape.layers.checked_sub(1).filter(|_| self.sequences.lengths) else {
-            return;
-        };
-        if let Head::EveryStep(_) = self.shape.head {
-            if self.outputs_are_mixed() {
-                self.copied_outputs(top);
-            }
-            return;
-        }
-        let last = self.workspace("last", "[B, D P]", &[batch, width]);
-        self.push("last output", Operation::Zero(self.whole(last)));
-        let outputs = Place { buffer: self.layer("h", top), start: self.h_at(top, 0, 1) };
-        let from = (Strides::time_major(batch, width), outputs);
-        let to = (width, Place { buffer: last, start: 0 });
-        let size = (-1, self.steps, width);
-        self.copy_at_length("last output", Way::Gather, size, from, to, false);
-    }
-
     /// Whether `h` holds more than a layer's outputs between slots 1 and T: with lengths, the
     /// reverse direction's initial state stands where a row ends.
-    fn outputs_are_mixed(&self) -> bool {
+    pub(super) fn outputs_are_mixed(&self) -> bool {
         let initial = self.sequences.state || self.shape.learned_state;
         self.sequences.lengths && self.shape.bidirectional && initial
     }
@@ -521,7 +485,7 @@ impl Planner<'_> {
     }
 
     /// A copy of a layer's outputs.
-    fn copied_outputs(&mut self, l: usize) -> BufferId {
+    pub(super) fn copied_outputs(&mut self, l: usize) -> BufferId {
         let width = self.shape.features();
         let y = self.workspace(&format!("y_l{l}"), "[T, B, D P]", &[self.steps, self.batch, width]);
         let label = format!("layer {l}, outputs");
@@ -565,35 +529,42 @@ impl Planner<'_> {
 
     /// The final states of all layers, in `h_n` and `c_n`.
     pub(super) fn final_states(&mut self) {
-        self.state_buffer(State::Hidden, "h_n");
-        self.state_buffer(State::Cell, "c_n");
+        let states = [(State::Hidden, "h_n"), (State::Cell, "c_n")];
+        states.into_iter().for_each(|(state, name)| self.state_buffer(state, name));
         for l in 0..self.shape.layers {
             for d in 0..self.shape.directions() {
-                self.final_state(State::Hidden, l, d);
-                self.final_state(State::Cell, l, d);
+                let label = format!("layer {l}{}, final state", said(d));
+                for (state, name) in states {
+                    let (start, width) = self.state_at(state, l, d);
+                    let to = Place { buffer: self.named(name), start };
+                    self.final_state(&label, state, (l, d), (width, to));
+                }
             }
         }
     }
 
-    fn final_state(&mut self, state: State, l: usize, d: usize) {
-        let label = format!("layer {l}{}, final state", said(d));
-        let (start, width) = self.state_at(state, l, d);
-        let (name, to_name) = match state {
-            State::Hidden => ("h", "h_n"),
-            State::Cell => ("c", "c_n"),
+    /// Copies the final state of a direction of a layer.
+    pub(super) fn final_state(
+        &mut self,
+        label: &str,
+        state: State,
+        (l, d): (usize, usize),
+        to: (usize, Place),
+    ) {
+        let (_, width) = self.state_at(state, l, d);
+        let buffer = match state {
+            State::Hidden => self.layer("h", l),
+            State::Cell => self.layer("c", l),
         };
-        let buffer = self.layer(name, l);
-        let to = Place { buffer: self.named(to_name), start };
         let slots = self.slots_of(state, l, d);
         if d == 0 && self.sequences.lengths {
             // A row's last state is in the slot of its length, the initial one where that is 0.
             let from = (slots.strides, Place { buffer, start: slots.first });
             let size = (0, self.steps + 1, width);
-            self.copy_at_length(&label, Way::Gather, size, from, (width, to), false);
-            return;
+            return self.copy_at_length(label, Way::Gather, size, from, to, false);
         }
         let from = Place { buffer, start: slots.start(slots.last) };
-        self.copy_state(&label, width, (slots.strides.row, from), (width, to));
+        self.copy_state(label, width, (slots.strides.row, from), to);
     }
 
     /// Makes the final states the initial ones of the next run.
@@ -608,8 +579,8 @@ impl Planner<'_> {
     fn head_forward(&mut self) {
         let (steps, batch) = (self.steps, self.batch);
         let (features, outputs) = (self.shape.features(), self.shape.outputs());
-        self.head_input_of_lengths();
-        let every = matches!(self.shape.head, Head::EveryStep(_));
+        self.read();
+        let every = self.shape.every_step();
         let y = match every {
             true => self.workspace("y", "[T, B, O]", &[steps, batch, outputs]),
             false => self.workspace("y", "[B, O]", &[batch, outputs]),
@@ -617,15 +588,16 @@ impl Planner<'_> {
         self.output = Some(self.whole(y));
         let input = self.head_input();
         let to = Place { buffer: y, start: 0 };
-        if self.shape.head == Head::LastHidden {
-            let from = Range { buffer: input.buffer, start: input.start, len: batch * outputs };
-            return self.push("prediction", Operation::Copy { from, to: self.whole(y) });
-        }
-        let weight = self.required(self.params, Role::HeadWeight);
-        let bias = self.required(self.params, Role::HeadBias);
         let rows = self.shape.predictions(steps) * batch;
-        let shape = Product::dense(rows, outputs, features, false, true);
-        self.product("head", shape, input, weight, &[bias], to);
+        if self.shape.head == Head::Identity {
+            let from = Range { buffer: input.buffer, start: input.start, len: rows * outputs };
+            self.push("prediction", Operation::Copy { from, to: self.whole(y) });
+        } else {
+            let weight = self.required(self.params, Role::HeadWeight);
+            let bias = self.required(self.params, Role::HeadBias);
+            let shape = Product::dense(rows, outputs, features, false, true);
+            self.product("head", shape, input, weight, &[bias], to);
+        }
         if every && self.sequences.batch_first {
             let moved = self.workspace("y_batch_first", "[B, T, O]", &[batch, steps, outputs]);
             self.output = Some(self.whole(moved));

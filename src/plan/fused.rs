@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::loss::feed_slots;
 use super::tiers::LONGEST_LAUNCH;
 use super::{
-    Encoding, Head, LOSS_SLOTS, Objective, ParameterTable, Plan, Role, Rule, Sequences, StackShape,
-    TrainingOptions, norm_chunk,
+    Encoding, LOSS_SLOTS, Objective, ParameterTable, Plan, Readout, Role, Rule, Sequences,
+    StackShape, TrainingOptions, norm_chunk,
 };
 use crate::command::{
     BufferId, BufferSpec, Command, Executor, Limits, Operation, Owner, Program, Range, Tier,
@@ -73,7 +73,7 @@ fn fused(
     limits: &Limits,
 ) -> Found<Fused, String> {
     let Sequences { steps, batch, lengths, batch_first, state, resets } = *sequences;
-    let every = matches!(shape.head, Head::EveryStep(_));
+    let pooled = matches!(shape.readout, Readout::MeanOverTime | Readout::MaxOverTime);
     let (Objective::Pointwise(loss), Some(update)) = (options.objective, options.update) else {
         return Err("it is for losses of single numbers, with an optimizer step".to_owned());
     };
@@ -84,7 +84,8 @@ fn fused(
         (shape.projection.is_some(), "it has no projection"),
         (shape.learned_state || state || resets, "its states begin with zero"),
         (lengths, "its rows are as long as each other"),
-        (batch_first && every, "its predictions are time-major"),
+        (pooled, "its head reads a timestep, not all together"),
+        (batch_first && shape.every_step(), "its predictions are time-major"),
         (options.input_gradient, "it makes no gradient of the input"),
         (options.part != Default::default(), "a batch is one part"),
         (options.dropout.is_some(), "it drops nothing"),
@@ -109,7 +110,7 @@ fn fused(
         input: shape.input,
         hidden: shape.hidden,
         outputs: shape.outputs(),
-        every,
+        every: shape.every_step(),
         len: table.len,
         x: match batch_first {
             true => Strides::batch_first(steps, shape.input),

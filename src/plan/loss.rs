@@ -1,9 +1,7 @@
 //! What a training step is fed with, and the loss.
 
 use super::workspace::{Place, Planner};
-use super::{
-    Answer, Encoding, Head, LOSS_SLOTS, Objective, Sequences, StackShape, TrainingOptions,
-};
+use super::{Answer, Encoding, LOSS_SLOTS, Objective, Sequences, StackShape, TrainingOptions};
 use crate::command::{BufferId, Executor, Limits, Operation, Owner, Range};
 use crate::kernels::{
     View, accuracy, argmax, cross_entropy_loss, pointwise_loss, reduce_sum, softmax,
@@ -90,8 +88,7 @@ impl Planner<'_> {
     /// What predictions are compared with.
     pub(super) fn target(&mut self, objective: &Objective) {
         let (steps, batch, outputs) = (self.steps, self.batch, self.shape.outputs());
-        let every = matches!(self.shape.head, Head::EveryStep(_));
-        match (objective, every) {
+        match (objective, self.shape.every_step()) {
             (Objective::Pointwise(_), true) => {
                 self.workspace("target", "[T, B, O]", &[steps, batch, outputs])
             }
@@ -109,11 +106,9 @@ impl Planner<'_> {
     /// The loss and the predictions' gradient.
     pub(super) fn loss(&mut self, objective: &Objective) {
         let outputs = self.shape.outputs();
-        let dy = match self.shape.head {
-            Head::EveryStep(_) => {
-                self.workspace("dy", "[T, B, O]", &[self.steps, self.batch, outputs])
-            }
-            _ => self.workspace("dy", "[B, O]", &[self.batch, outputs]),
+        let dy = match self.shape.every_step() {
+            true => self.workspace("dy", "[T, B, O]", &[self.steps, self.batch, outputs]),
+            false => self.workspace("dy", "[B, O]", &[self.batch, outputs]),
         };
         let loss_buffer = self.add("loss", "[1]", &[1], 1, self.given_results);
         let (partials, count) = match objective {

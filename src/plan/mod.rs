@@ -26,6 +26,7 @@ mod options;
 mod packed;
 mod parameters;
 mod products;
+mod readout;
 mod shape;
 mod tiers;
 mod update;
@@ -33,6 +34,7 @@ mod walks;
 mod wavefront;
 mod workspace;
 
+pub use crate::reference::Readout;
 pub use options::{Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
 pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
@@ -74,6 +76,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `z_l{l}` | `[D, T, B, H]` | what is projected |
 /// | `y_l{l}` | `[T, B, D P]` | what the next layer gets, where it isn't `h` itself |
 /// | `h_n`, `c_n` | as `h_0`, `c_0` | the final states, without a head |
+/// | `read` | `[B, D P]`, or `[2, B, D P]` | what the head reads, where that isn't in `h` itself; of the largest outputs their timesteps as well |
 /// | `y` | `[B, O]`, or `[T, B, O]`, or `[B, T, O]` | the predictions, where there is a head |
 ///
 /// Without a head, [`Plan::output`] says where the outputs are. A training plan has also
@@ -288,6 +291,7 @@ impl Plan {
         let said = [
             (s.projection.is_some(), format!("projection to {}", s.state())),
             (s.learned_state, "learned initial states".to_owned()),
+            (s.readout != Readout::default(), format!("readout {}", s.readout.name())),
             (s.encoding != Encoding::Values, format!("{:?} input", s.encoding)),
             (call.lengths, "lengths".to_owned()),
             (call.batch_first, "batch first".to_owned()),

@@ -178,7 +178,7 @@ impl ParameterTable {
             push(Role::InitialH, vec![states, 1, state], Layout::Plain);
             push(Role::InitialC, vec![states, 1, hidden], Layout::Plain);
         }
-        if let Head::Linear(outputs) | Head::EveryStep(outputs) = shape.head {
+        if let Head::Linear(outputs) = shape.head {
             push(Role::HeadWeight, vec![outputs, shape.features()], Layout::Plain);
             push(Role::HeadBias, vec![outputs], Layout::Plain);
         }
@@ -200,7 +200,7 @@ impl ParameterTable {
             Bias::Double => 2,
         };
         let of_layer = shape.directions() * (2 + biases + usize::from(shape.projection.is_some()));
-        let head = matches!(shape.head, Head::Linear(_) | Head::EveryStep(_));
+        let head = matches!(shape.head, Head::Linear(_));
         let embedding = matches!(shape.encoding, Encoding::Embedding(_));
         let others = 2 * usize::from(shape.learned_state) + 2 * usize::from(head);
         shape.layers.saturating_mul(of_layer).saturating_add(others + usize::from(embedding))

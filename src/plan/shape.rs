@@ -2,6 +2,7 @@
 
 use crate::command::Limits;
 use crate::error::{Error, Result, elements};
+use crate::reference::Readout;
 
 /// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the
 /// host. Timesteps are therefore counted exactly in f32.
@@ -29,12 +30,10 @@ pub enum Head {
     /// Nothing: the outputs of all timesteps are the result.
     #[default]
     Sequence,
-    /// Nothing: the last hidden state is the prediction.
-    LastHidden,
-    /// A linear layer with so many outputs on the last hidden state.
+    /// Nothing, as `torch.nn.Identity`: what is read of the top layer is the prediction.
+    Identity,
+    /// A linear layer with so many outputs on what is read.
     Linear(usize),
-    /// A linear layer with so many outputs on the hidden state of every timestep.
-    EveryStep(usize),
 }
 
 /// What the input is made of.
@@ -76,6 +75,8 @@ pub struct StackShape {
     pub bias: Bias,
     /// What stands on them.
     pub head: Head,
+    /// What the head reads; the default where there is none.
+    pub readout: Readout,
     /// Whether every layer also runs from the end to the beginning.
     pub bidirectional: bool,
     /// Features `P` that hidden states are projected to, where they are.
@@ -94,6 +95,7 @@ impl StackShape {
             layers: 1,
             bias: Bias::Double,
             head: Head::Sequence,
+            readout: Readout::default(),
             bidirectional: false,
             projection: None,
             learned_state: false,
@@ -125,14 +127,19 @@ impl StackShape {
     pub fn outputs(&self) -> usize {
         match self.head {
             Head::Sequence => 0,
-            Head::LastHidden => self.features(),
-            Head::Linear(outputs) | Head::EveryStep(outputs) => outputs,
+            Head::Identity => self.features(),
+            Head::Linear(outputs) => outputs,
         }
+    }
+
+    /// Whether there is a prediction at every timestep.
+    pub fn every_step(&self) -> bool {
+        self.readout == Readout::EveryStep
     }
 
     /// Predictions that so many timesteps of a row lead to.
     pub fn predictions(&self, steps: usize) -> usize {
-        if matches!(self.head, Head::EveryStep(_)) { steps } else { 1 }
+        if self.every_step() { steps } else { 1 }
     }
 
     /// Numbers that the caller gives for a timestep of a row.
@@ -229,7 +236,15 @@ impl StackShape {
                 got: projection.to_string(),
             });
         }
-        if let Head::Linear(outputs) | Head::EveryStep(outputs) = self.head {
+        if self.head == Head::Sequence && self.readout != Readout::default() {
+            return Err(Error::Value {
+                operation,
+                name: "readout".to_owned(),
+                expected: "none, in a model without predictions".to_owned(),
+                got: self.readout.name().to_owned(),
+            });
+        }
+        if let Head::Linear(outputs) = self.head {
             elements(operation, "[outputs, hidden]", &[outputs, features])?;
             let rows = self.predictions(steps);
             elements(operation, "[timesteps, batch, outputs]", &[rows, batch, outputs])?;
@@ -259,7 +274,8 @@ impl StackShape {
             return Err(Error::Overflow { operation, what });
         }
         let of_layers = self.bidirectional || self.projection.is_some() || self.learned_state;
-        let plain = self.encoding == Encoding::Values && !of_layers;
+        let plain =
+            self.encoding == Encoding::Values && self.readout == Readout::default() && !of_layers;
         let linear = matches!(self.head, Head::Linear(_)) && steps == 1 && plain;
         if self.layers == 0 && !linear {
             return Err(Error::Value {

@@ -252,6 +252,18 @@ pub struct Trace<R> {
     layers: Vec<Vec<LayerTrace<R>>>,
 }
 
+impl<R> Trace<R> {
+    /// Directions of a layer.
+    pub fn directions(&self) -> usize {
+        self.layers.first().map_or(1, Vec::len)
+    }
+
+    /// Features of the top layer's hidden state in one direction.
+    pub fn top_state(&self, rows: usize) -> usize {
+        self.h_n.len() / (self.layers.len() * self.directions() * rows)
+    }
+}
+
 /// The gradients of a stack.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients<R> {

@@ -6,7 +6,7 @@ use super::{Loss, Reduction};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::time_major;
-use crate::plan::{Encoding, Head, Sequences, StackShape};
+use crate::plan::{Encoding, Sequences, StackShape};
 use crate::reference::{index_in, sort_tokens};
 use crate::tensor::expect_shape;
 
@@ -46,12 +46,10 @@ impl Micro<'_> {
         let y = self.data.y();
         let width: usize = y.data().len() / (self.data.len() * self.targets_of_a_row(shape));
         for &row in self.rows {
-            let (first, count) = match shape.head {
-                Head::EveryStep(_) => {
-                    (row * self.data.steps() + self.steps.start, self.length(row))
-                }
+            let (first, count) = match shape.every_step() {
+                true => (row * self.data.steps() + self.steps.start, self.length(row)),
                 // A row's only target belongs to its last timestep.
-                _ => (row, usize::from(self.ends(row))),
+                false => (row, usize::from(self.ends(row))),
             };
             each(&y.data()[first * width..][..count * width]);
         }
@@ -131,13 +129,11 @@ impl Micro<'_> {
     pub(super) fn target(&self, shape: &StackShape, out: &mut Vec<f32>) {
         let y = self.data.y().data();
         let width = y.len() / (self.data.len() * self.targets_of_a_row(shape));
-        match shape.head {
-            Head::EveryStep(_) => self.time_major(y, width, out),
-            _ => {
-                for &row in self.rows {
-                    out.extend_from_slice(&y[row * width..][..width]);
-                }
-            }
+        if shape.every_step() {
+            return self.time_major(y, width, out);
+        }
+        for &row in self.rows {
+            out.extend_from_slice(&y[row * width..][..width]);
         }
     }
 
@@ -161,7 +157,7 @@ pub(super) fn expect(
     let x = [("N", None), ("T", None), input];
     let x = &x[..if tokens.is_some() { 2 } else { 3 }];
     expect_shape(operation, &format!("x of {name}"), data.x().shape(), x)?;
-    let every = matches!(shape.head, Head::EveryStep(_));
+    let every = shape.every_step();
     let y = match (every, loss.is_of_classes()) {
         (false, false) => vec![n, outputs],
         (false, true) => vec![n],

@@ -7,8 +7,8 @@ use crate::command::{Executor, Limits};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{
-    Answer, Bias, Encoding, Head, Objective, Part, Plan, Rule, Sequences, StackShape, Tier,
-    TrainingOptions, Update,
+    Answer, Bias, Encoding, Head, Objective, Part, Plan, Readout, Rule, Sequences, StackShape,
+    Tier, TrainingOptions, Update,
 };
 use crate::reference::{CrossEntropy, Dropout, Pointwise};
 
@@ -95,7 +95,7 @@ impl std::fmt::Display for Case {
         if let Some(projection) = s.projection {
             write!(f, " P{projection}")?;
         }
-        if s.outputs() > 0 && s.head != Head::LastHidden {
+        if s.outputs() > 0 && s.head != Head::Identity {
             write!(f, " O{}", s.outputs())?;
         }
         Ok(())
@@ -135,9 +135,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(layers());
     cases.extend(training_steps());
     cases.extend(classes());
+    cases.extend(readouts());
     // Streams of which some begin anew.
     let mut streams = Case::new([1, 21, 20, 24], Run::Prediction(Answer::Outputs));
-    streams.shape.head = Head::LastHidden;
+    streams.shape.head = Head::Identity;
     streams.sequences = Sequences { state: true, resets: true, ..streams.sequences };
     cases.push(streams);
     cases.extend(linear_layers());
@@ -173,6 +174,22 @@ fn layers() -> Vec<Case> {
     cases
 }
 
+/// What heads may read of both directions.
+fn readouts() -> Vec<Case> {
+    let options = training(Objective::default(), Rule::Adam, true);
+    let of = |readout: Readout, lengths: bool| {
+        let mut case = Case::new([7, 6, 20, 20], Run::Training(options));
+        let (bidirectional, head) = (true, Head::Linear(8));
+        case.shape = StackShape { bidirectional, head, readout, ..case.shape };
+        case.sequences.lengths = lengths;
+        case
+    };
+    let single = [Readout::FinalStates, Readout::LastOutput, Readout::MeanOverTime];
+    let mut cases: Vec<Case> = single.map(|readout| of(readout, true)).into();
+    cases.extend([false, true].map(|lengths| of(Readout::MaxOverTime, lengths)));
+    cases
+}
+
 fn training(objective: Objective, rule: Rule, norm: bool) -> TrainingOptions {
     let update = Some(Update { rule, groups: 1, norm });
     TrainingOptions { objective, update, ..TrainingOptions::default() }
@@ -191,7 +208,8 @@ fn training_steps() -> Vec<Case> {
     for (part, lengths, batch) in [(Part::Whole, true, 6), (Part::Last, false, 21)] {
         let options = TrainingOptions { part, ..whole };
         let mut case = Case::new([8, batch, 20, 20], Run::Training(options));
-        case.shape = StackShape { layers: 2, head: Head::EveryStep(8), ..case.shape };
+        let (head, readout) = (Head::Linear(8), Readout::EveryStep);
+        case.shape = StackShape { layers: 2, head, readout, ..case.shape };
         case.sequences = Sequences { state: true, lengths, ..case.sequences };
         cases.push(case);
     }
@@ -204,9 +222,11 @@ fn classes() -> Vec<Case> {
     let objective = Objective::CrossEntropy { settings, weighted: true };
     let options = training(objective, Rule::Sgd { momentum: true }, true);
     let options = TrainingOptions { dropout: Some(Dropout::new(0.3)), ..options };
-    let of = |encoding: Encoding, layers: usize, head: Head, run: Run| {
+    let of = |encoding: Encoding, layers: usize, outputs: usize, run: Run| {
         let mut case = Case::new([7, 6, 20, 20], run);
-        case.shape = StackShape { layers, encoding, head, ..case.shape };
+        let readout = if layers > 1 { Readout::EveryStep } else { Readout::FinalStates };
+        let head = Head::Linear(outputs);
+        case.shape = StackShape { layers, encoding, head, readout, ..case.shape };
         case.sequences.lengths = encoding != Encoding::OneHot;
         case
     };
@@ -216,10 +236,10 @@ fn classes() -> Vec<Case> {
         Run::Prediction(Answer::Probabilities),
         Run::Prediction(Answer::Classes),
     ] {
-        cases.push(of(Encoding::OneHot, 1, Head::Linear(70), run));
-        cases.push(of(Encoding::Embedding(11), 2, Head::EveryStep(8), run));
+        cases.push(of(Encoding::OneHot, 1, 70, run));
+        cases.push(of(Encoding::Embedding(11), 2, 8, run));
     }
-    cases.push(of(Encoding::Embedding(11), 2, Head::EveryStep(8), Run::Training(options)));
+    cases.push(of(Encoding::Embedding(11), 2, 8, Run::Training(options)));
     cases
 }
 

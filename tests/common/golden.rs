@@ -270,7 +270,7 @@ pub fn toy(device: &Device) {
 /// The worked cell: six stages, the loss, twelve gradients, twelve updated weights.
 pub fn cell(device: &Device) {
     let golden = Golden::read("cell");
-    let shape = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let shape = StackShape { bias: Bias::Single, head: Head::Identity, ..StackShape::lstm(1, 1) };
     let adam = Optimizer::from(Adam::new(0.001));
     let options = TrainingOptions { update: Some(adam.update()), ..Default::default() };
     let limits = device.limits();

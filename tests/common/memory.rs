@@ -66,7 +66,7 @@ pub fn of_plans(device: &Device) {
     for [steps, batch, input, hidden] in SHAPES {
         let bytes = |elements: usize| 4 * elements as u64;
         let sequences = Sequences::new(steps, batch);
-        let shape = StackShape { head: Head::LastHidden, ..StackShape::lstm(input, hidden) };
+        let shape = StackShape { head: Head::Identity, ..StackShape::lstm(input, hidden) };
         let params = 4 * hidden * (input + hidden + 2);
         let x = steps * batch * input;
         let y = steps * batch * hidden;

@@ -13,6 +13,7 @@ pub mod models;
 pub mod non_finite;
 pub mod optimizers;
 pub mod random;
+pub mod readouts;
 pub mod seeds_by_hand;
 pub mod seeds_classes;
 pub mod streams;
@@ -83,6 +84,11 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("optimizer::bad_gradients_under_each_policy", optimizers::bad_gradients_under_each_policy),
     ("kernel::copy_sequence", kernels::copy_sequence),
     ("kernel::copy_at_length", kernels::copy_at_length),
+    ("kernel::pool_over_time", readouts::pool_over_time),
+    ("kernel::pool_over_time_backward", readouts::pool_over_time_backward),
+    ("readout::of_both_directions", readouts::of_both_directions),
+    ("readout::older_files_keep_their_meaning", readouts::older_files_keep_their_meaning),
+    ("readout::long_sequences_are_pooled_in_pieces", readouts::long_sequences_are_pooled_in_pieces),
     ("kernel::dropout", kernels::dropout),
     ("kernel::embedding", classes::embedding),
     ("kernel::embedding_backward", classes::embedding_backward),

@@ -9,7 +9,8 @@ use gatefold::reference::Tolerance;
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerGradients, LayerWeights};
 use gatefold::train::{Adam, Loss, Optimizer, Trainer, gradients};
 use gatefold::{
-    Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Tensor,
+    Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Readout,
+    Tensor,
 };
 
 use super::random::normal;
@@ -144,24 +145,25 @@ fn expected(
     let rows = Batch { masks, ..Batch::of(batch) };
     let trace = sequence::forward(&weights, &rows, &time_major, &h_0, &c_0);
 
-    let mut dy = vec![0.0; trace.y.len()];
-    let last = (steps - 1) * batch * features;
+    let read = Readout::FinalStates.read(&trace, &rows);
+    let mut d_read = vec![0.0; read.len()];
     let (mut loss, mut weight, mut bias) = (0.0, vec![0.0; w.len()], vec![0.0; outputs]);
     for row in 0..batch {
-        let at = last + row * features;
+        let at = row * features;
         for o in 0..outputs {
-            let sum: f64 = (0..features).map(|k| trace.y[at + k] * w[o * features + k]).sum();
+            let sum: f64 = (0..features).map(|k| read[at + k] * w[o * features + k]).sum();
             let error = b[o] + sum - f64::from(target[row * outputs + o]);
             loss += error * error / (batch * outputs) as f64;
             let d = 2.0 * error / (batch * outputs) as f64;
             bias[o] += d;
             for k in 0..features {
-                weight[o * features + k] += d * trace.y[at + k];
-                dy[at + k] += d * w[o * features + k];
+                weight[o * features + k] += d * read[at + k];
+                d_read[at + k] += d * w[o * features + k];
             }
         }
     }
-    let [dh_n, dc_n] = [vec![0.0; h_0.len()], vec![0.0; c_0.len()]];
+    let (dy, dh_n) = Readout::FinalStates.backward(&trace, &rows, &d_read);
+    let dc_n = vec![0.0; c_0.len()];
     let lstm = sequence::backward(&weights, &rows, &trace, &dy, &dh_n, &dc_n);
     Expected { loss, weight, bias, lstm }
 }

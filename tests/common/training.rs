@@ -7,7 +7,7 @@ use gatefold::data::Batch;
 use gatefold::reference::sequence::{self, LayerWeights};
 use gatefold::reference::{Tolerance, sigmoid};
 use gatefold::train::{Adam, Loss, Sgd, Trainer, gradients};
-use gatefold::{Array, Dataset, Device, Forecaster, Init, LstmConfig};
+use gatefold::{Array, Dataset, Device, Forecaster, Init, LstmConfig, Readout};
 
 use super::models::{gradient_of, stack};
 use super::random::{Random, normal};
@@ -96,7 +96,7 @@ fn find<'a>(dict: &'a Dict, name: &str) -> Option<&'a Array> {
 /// What is known of a model beside its parameters.
 #[derive(Clone, Debug)]
 struct Kind {
-    every_step: bool,
+    readout: Readout,
     one_hot: bool,
     loss: Plain,
 }
@@ -166,32 +166,31 @@ fn pass(dict: &Dict, kind: &Kind, data: &Dataset, steps: Range<usize>, from: &St
         c_n: trace.c_n.clone(),
     };
     let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; outputs]);
-    let mut dy = vec![0.0; trace.y.len()];
+    let (every_step, read) =
+        (kind.readout == Readout::EveryStep, kind.readout.read(&trace, &batch));
+    let mut d_read = vec![0.0; read.len()];
     for (b, &length) in lengths.iter().enumerate() {
-        let predicted = match kind.every_step {
-            true => 0..length,
-            false => length - 1..length,
-        };
-        for t in predicted {
+        for t in 0..if every_step { length } else { 1 } {
             let at = (t * rows + b) * features;
             let answer: Vec<f64> = (0..outputs)
-                .map(|o| (0..features).map(|k| trace.y[at + k] * w[o * features + k]).sum::<f64>())
+                .map(|o| (0..features).map(|k| read[at + k] * w[o * features + k]).sum::<f64>())
                 .zip(&bias)
                 .map(|(sum, bias)| sum + bias)
                 .collect();
-            let first = if kind.every_step { b * all + steps.start + t } else { b };
+            let first = if every_step { b * all + steps.start + t } else { b };
             let (loss, weight, d) = kind.loss.of(&answer, &y[first * width..][..width]);
             (out.loss, out.weight) = (out.loss + loss, out.weight + weight);
             for o in 0..outputs {
                 db[o] += d[o];
                 for k in 0..features {
-                    dw[o * features + k] += d[o] * trace.y[at + k];
-                    dy[at + k] += d[o] * w[o * features + k];
+                    dw[o * features + k] += d[o] * read[at + k];
+                    d_read[at + k] += d[o] * w[o * features + k];
                 }
             }
         }
     }
-    let [dh, dc] = [vec![0.0; from.0.len()], vec![0.0; from.1.len()]];
+    let (dy, dh) = kind.readout.backward(&trace, &batch, &d_read);
+    let dc = vec![0.0; from.1.len()];
     let back = sequence::backward(&weights, &batch, &trace, &dy, &dh, &dc);
     let over_rows = |states: &[f64], width: usize| -> Vec<f64> {
         let each = states.chunks(rows * width);
@@ -236,7 +235,7 @@ fn values(shape: &[usize], std: f32, seed: u64) -> Array {
 
 /// Targets of a loss for so many outputs.
 fn targets(kind: &Kind, rows: usize, steps: usize, outputs: usize, seed: u64) -> Array {
-    let mut shape = if kind.every_step { vec![rows, steps] } else { vec![rows] };
+    let mut shape = if kind.readout == Readout::EveryStep { vec![rows, steps] } else { vec![rows] };
     match &kind.loss {
         Plain::Classes { ignored, .. } => classes(&shape, outputs, Some(*ignored), seed),
         loss => {
@@ -253,8 +252,8 @@ fn targets(kind: &Kind, rows: usize, steps: usize, outputs: usize, seed: u64) ->
     }
 }
 
-/// Heads, lengths, directions, projections, learned states, encodings: all combinations, with losses by
-/// turns.
+/// What heads read, lengths, directions, projections, learned states: all combinations, with encodings and
+/// losses by turns.
 pub fn every_combination_equals_the_reference(device: &Device) {
     let weights = vec![0.5, 1.0, 2.5];
     let losses = [
@@ -269,15 +268,15 @@ pub fn every_combination_equals_the_reference(device: &Device) {
     ];
     let (rows, steps, input, outputs) = (4, 5, 3, 3);
     for i in 0..96usize {
-        let [every_step, lengths, both, projected, learned] = [1, 2, 4, 8, 16].map(|f| i & f > 0);
-        let encoding = i / 32;
-        let kind =
-            Kind { every_step, one_hot: encoding == 1, loss: losses[(i + i / 8) % 8].clone() };
+        let [lengths, both, projected, learned] = [1, 2, 4, 8].map(|f| i & f > 0);
+        let (encoding, readout) = (i % 3, Readout::ALL[(i + i / 16) % 5]);
+        let kind = Kind { readout, one_hot: encoding == 1, loss: losses[(i + i / 8) % 8].clone() };
         let config = LstmConfig::new(input, 4)
-            .layers(1 + i % 3 / 2)
+            .layers(1 + i % 7 / 4)
             .bidirectional(both)
             .proj_size(if projected { 2 } else { 0 })
             .learned_state(learned)
+            .readout(readout)
             .seed(i as u64)
             .init("lstm", Init::Normal { mean: 0.0, std: 0.7 });
         let vocabulary = [0, input, 6][encoding];
@@ -286,11 +285,7 @@ pub fn every_combination_equals_the_reference(device: &Device) {
             1 => config.one_hot(),
             _ => config.embedding(vocabulary),
         };
-        let model = match every_step {
-            true => Forecaster::every_step(device, config, outputs),
-            false => Forecaster::new(device, config, outputs),
-        }
-        .unwrap();
+        let model = Forecaster::new(device, config, outputs).unwrap();
         let x = match encoding {
             0 => values(&[rows, steps, input], 1.0, 1),
             _ => classes(&[rows, steps], vocabulary, None, 1),
@@ -335,7 +330,7 @@ fn same_weights(model: &Forecaster, want: &Dict) {
 pub fn truncation_detaches_states(device: &Device) {
     let (rows, steps, rate) = (4, 11, 0.5);
     for (learned, layers, lengths) in [(false, 1, false), (true, 2, true)] {
-        let kind = Kind { every_step: true, one_hot: false, loss: Plain::Squared };
+        let kind = Kind { readout: Readout::EveryStep, one_hot: false, loss: Plain::Squared };
         let config = LstmConfig::new(3, 5).layers(layers).learned_state(learned);
         let config = config.init("lstm", Init::Normal { mean: 0.0, std: 0.6 });
         let model = Forecaster::every_step(device, config, 2).unwrap();
@@ -376,7 +371,7 @@ pub fn streams_detach_states(device: &Device) {
     let goes_on =
         [[false; 3], [true, false, true], [true, true, false], [false; 3], [true, true, true]];
     for learned in [false, true] {
-        let kind = Kind { every_step: true, one_hot: false, loss: Plain::Squared };
+        let kind = Kind { readout: Readout::EveryStep, one_hot: false, loss: Plain::Squared };
         let config = LstmConfig::new(2, 5).learned_state(learned);
         let config = config.init("lstm", Init::Normal { mean: 0.0, std: 0.6 });
         let model = Forecaster::every_step(device, config, 2).unwrap();
@@ -444,7 +439,8 @@ pub fn accumulation_is_one_batch(device: &Device) {
     for (every_step, loss) in
         [(true, classes.clone()), (false, classes), (true, Plain::Squared), (false, Plain::Binary)]
     {
-        let kind = Kind { every_step, one_hot: false, loss };
+        let readout = if every_step { Readout::EveryStep } else { Readout::FinalStates };
+        let kind = Kind { readout, one_hot: false, loss };
         let mut y = targets(&kind, rows, steps, 3, 3);
         if kind.loss.of_classes() {
             // Rows 3 to 5, the second part, are ignored.
@@ -495,7 +491,7 @@ pub fn evaluation_takes_pieces(device: &Device) {
     let (steps, outputs) = (7, 3);
     let weights = Some(vec![0.5, 1.0, 2.0]);
     for loss in [Plain::Squared, Plain::Classes { weights, smoothing: 0.1, ignored: 2.0 }] {
-        let kind = Kind { every_step: true, one_hot: false, loss };
+        let kind = Kind { readout: Readout::EveryStep, one_hot: false, loss };
         for rows in [5, 1030] {
             let config = LstmConfig::new(2, 3).init("lstm", Init::Uniform { bound: 1.0 });
             let model = Forecaster::every_step(device, config, outputs).unwrap();
@@ -544,14 +540,11 @@ pub fn predictions_of_lengths(device: &Device) {
     let (rows, steps, outputs) = (5, 6, 4);
     let lengths = [6, 1, 4, 2, 5];
     let x = values(&[rows, steps, 2], 1.0, 1);
-    for (every_step, both) in [(false, false), (false, true), (true, false), (true, true)] {
-        let config = LstmConfig::new(2, 5).bidirectional(both);
+    for (readout, both) in Readout::ALL.into_iter().flat_map(|r| [(r, false), (r, true)]) {
+        let config = LstmConfig::new(2, 5).bidirectional(both).readout(readout);
         let config = config.init("fc", Init::Uniform { bound: 2.0 });
-        let model = match every_step {
-            true => Forecaster::every_step(device, config, outputs),
-            false => Forecaster::new(device, config, outputs),
-        }
-        .unwrap();
+        let model = Forecaster::new(device, config, outputs).unwrap();
+        let every_step = readout == Readout::EveryStep;
         let y = model.predict_lengths(&x, &lengths).unwrap();
         let probabilities = model.probabilities(&x, Some(&lengths)).unwrap();
         let classes = model.classes(&x, Some(&lengths)).unwrap();

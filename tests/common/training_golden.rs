@@ -9,7 +9,7 @@ use gatefold::train::{
     Adam, AdamW, Loss, Optimizer, ParameterGroup, Progress, RmsProp, Schedule, Scheduler, Sgd,
     Trainer, gradients,
 };
-use gatefold::{Array, Bias, Dataset, Device, Forecaster, Init, LstmConfig};
+use gatefold::{Array, Bias, Dataset, Device, Forecaster, Init, LstmConfig, Readout};
 
 use super::golden::{Golden, optimizer_steps, rows};
 use super::kernels::Launch;
@@ -357,7 +357,9 @@ pub fn values_of_every_step(device: &Device) {
 
 pub fn binary_with_lengths(device: &Device) {
     let model = |device: &Device| {
-        Forecaster::new(device, LstmConfig::new(2, 6).bidirectional(true), 1).unwrap()
+        // The script reads the output at a row's last timestep, of both directions.
+        let config = LstmConfig::new(2, 6).bidirectional(true).readout(Readout::LastOutput);
+        Forecaster::new(device, config, 1).unwrap()
     };
     run(device, "binary_last_lengths", model, |model, _| {
         Trainer::new(model, Loss::bce_with_logits(), Adam::new(0.01)).batch_size(5)

@@ -4,7 +4,8 @@ use gatefold::command::{Dispatch, Executor, Limits, Tier};
 use gatefold::kernels::training_step::{LANES, Operands, Shape, dispatch, iterations};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{
-    Bias, Head, Objective, ParameterTable, Plan, Sequences, StackShape, TrainingOptions, Update,
+    Bias, Head, Objective, ParameterTable, Plan, Readout, Sequences, StackShape, TrainingOptions,
+    Update,
 };
 use gatefold::reference::{
     AdamSettings, CommonSettings, Pointwise, Strides, Tolerance, kind, policy, scalars, status,
@@ -226,12 +227,16 @@ fn names_what_is_bad(device: &Device, variant: usize) {
 /// A training step in one launch ends with what the usual launches end with, and each of its commands is
 /// right; where plans are for the CPU, it is refused.
 pub fn one_launch_equals_many(device: &Device) {
-    let heads = [Head::LastHidden, Head::Linear(3), Head::EveryStep(2)];
+    let heads = [
+        (Head::Identity, Readout::FinalStates),
+        (Head::Linear(3), Readout::LastOutput),
+        (Head::Linear(2), Readout::EveryStep),
+    ];
     for (i, bias) in [Bias::None, Bias::Single, Bias::Double].into_iter().enumerate() {
-        for (j, head) in heads.into_iter().enumerate() {
+        for (j, (head, readout)) in heads.into_iter().enumerate() {
             let (steps, batch, hidden) = (2 + i, 1 + 2 * j, 5 - i);
-            let shape = StackShape { bias, head, ..StackShape::lstm(3, hidden) };
-            let every = matches!(head, Head::EveryStep(_));
+            let shape = StackShape { bias, head, readout, ..StackShape::lstm(3, hidden) };
+            let every = shape.every_step();
             let call = Sequences { batch_first: i == 1 && !every, ..Sequences::new(steps, batch) };
             let adam = Optimizer::from(Adam::new(0.01));
             let update = Update { norm: (i + j) % 3 > 0, ..adam.update() };

@@ -6,7 +6,7 @@ use gatefold::kernels::lstm_wavefront_forward::Front;
 use gatefold::kernels::{lstm_wavefront_backward, lstm_wavefront_forward};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{
-    Bias, Head, ParameterTable, Plan, Sequences, StackShape, Tier, TrainingOptions,
+    Bias, Head, ParameterTable, Plan, Readout, Sequences, StackShape, Tier, TrainingOptions,
 };
 use gatefold::reference::{StackWeights, Tolerance};
 
@@ -168,12 +168,13 @@ fn has_wavefronts(device: &Device) -> bool {
 type Inputs = Vec<(&'static str, Vec<f32>)>;
 
 /// A training step without an update, and what it is fed with.
-fn training(case: &Case, head: Head, limits: &Limits) -> (Plan, Inputs) {
+fn training(case: &Case, (head, readout): (Head, Readout), limits: &Limits) -> (Plan, Inputs) {
     let shape = StackShape {
         layers: case.layers,
         bias: case.bias,
         learned_state: case.learned_state,
         head,
+        readout,
         ..StackShape::lstm(case.input, case.hidden)
     };
     let (steps, batch) = (case.steps, case.batch);
@@ -257,7 +258,8 @@ pub fn training_steps(device: &Device) {
     }
     for i in 0..24 {
         let case = stack(i);
-        let head = [Head::Linear(3), Head::EveryStep(2), Head::LastHidden][i as usize % 3];
+        let heads = [Head::Linear(3), Head::Linear(2), Head::Identity];
+        let head = (heads[i as usize % 3], Readout::ALL[i as usize % 5]);
         let names = ["grads", "dx_0", "dh_0", "dc_0", "loss"];
         let plan = agrees(device, &case, &names, |limits| training(&case, head, limits));
         assert_eq!(count(&plan, "lstm_wavefront_backward"), case.steps + case.layers - 1);

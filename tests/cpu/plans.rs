@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatefold::command::{Access, Limits, Operation, Range};
 use gatefold::kernels::{self, Tile};
-use gatefold::plan::{Head, Plan, Sequences, StackShape, Tier, TrainingOptions, Update};
+use gatefold::plan::{Head, Plan, Readout, Sequences, StackShape, Tier, TrainingOptions, Update};
 use gatefold::train::{Adam, Optimizer};
 
 use crate::common::models::count;
@@ -47,7 +47,7 @@ fn a_small_training_step_is_one_launch() {
     let options = TrainingOptions { update, ..Default::default() };
     let call = Sequences::new(4, 1);
     let llvmpipe = Limits { software: true, loop_budget: Some(65_000), ..Limits::WEBGPU };
-    let toy = StackShape { bias: Bias::Single, head: Head::LastHidden, ..StackShape::lstm(1, 1) };
+    let toy = StackShape { bias: Bias::Single, head: Head::Identity, ..StackShape::lstm(1, 1) };
     let forced = Limits { tier: Some(Tier::Fused), ..llvmpipe };
     let asked = "fused (as asked for)";
     let cases = [
@@ -216,7 +216,7 @@ fn training_plans_of_every_kind() {
     use gatefold::reference::{CrossEntropy, Pointwise};
 
     let settings = CrossEntropy { ignore_index: -100.0, label_smoothing: 0.1 };
-    let heads = [Head::LastHidden, Head::Linear(5), Head::EveryStep(5)];
+    let heads = [Head::Identity, Head::Linear(5)];
     let encodings = [Encoding::Values, Encoding::OneHot, Encoding::Embedding(11)];
     let parts = [Part::Whole, Part::First, Part::Middle, Part::Last];
     let rules = [
@@ -235,7 +235,8 @@ fn training_plans_of_every_kind() {
             bidirectional,
             learned_state,
             projection: projected.then_some(5),
-            head: heads[i % 3],
+            head: heads[i % 3 / 2],
+            readout: Readout::ALL[i / 5 % 5],
             encoding: encodings[i / 3 % 3],
             ..stack(2)
         };
@@ -434,7 +435,7 @@ fn the_loop_budget_cuts_long_sums() {
     let budget = 65_000;
     let limits = Limits { loop_budget: Some(budget), ..Limits::WEBGPU };
     let software = Limits { software: true, subgroup: Some(8), ..limits };
-    let shape = StackShape { hidden: 1, head: Head::LastHidden, ..stack(1) };
+    let shape = StackShape { hidden: 1, head: Head::Identity, ..stack(1) };
     let (rows, features) = ((131_072, 2), (2, 131_072));
     let planned = |(rows, input): (usize, usize), limits: &Limits| {
         training(&StackShape { input, ..shape }, 1, rows, limits)
@@ -465,7 +466,7 @@ fn the_loop_budget_cuts_long_sums() {
         }
     }
     // Walks of many timesteps.
-    let shape = StackShape { head: Head::LastHidden, ..StackShape::lstm(2, 50) };
+    let shape = StackShape { head: Head::Identity, ..StackShape::lstm(2, 50) };
     for limits in [limits, software] {
         let plan = training(&shape, 20_000, 2, &limits);
         let (mut forward, mut backward) = (0, 0);

@@ -27,7 +27,7 @@ fn every_kernel_has_its_three_files() {
     assert_eq!(stems("shaders", "wgsl", &["common"]), table, "shaders/");
     assert_eq!(stems("src/kernels", "rs", &["mod"]), table, "src/kernels/");
     assert_eq!(
-        stems("src/reference", "rs", &["mod", "compare", "optimizer", "sequence"]),
+        stems("src/reference", "rs", &["mod", "compare", "optimizer", "readout", "sequence"]),
         table,
         "src/reference/"
     );
@@ -69,6 +69,8 @@ fn ids_are_positions() {
         (kernels::TRAINING_STEP, "training_step"),
         (kernels::LSTM_WAVEFRONT_FORWARD, "lstm_wavefront_forward"),
         (kernels::LSTM_WAVEFRONT_BACKWARD, "lstm_wavefront_backward"),
+        (kernels::POOL_OVER_TIME, "pool_over_time"),
+        (kernels::POOL_OVER_TIME_BACKWARD, "pool_over_time_backward"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

@@ -131,7 +131,10 @@ impl Settings {
                 operation,
                 name: "truncate".to_owned(),
                 expected: "used with predictions at every timestep, in one direction".to_owned(),
-                got: format!("{:?}", network.shape.head),
+                got: match network.shape.bidirectional {
+                    true => "two directions".to_owned(),
+                    false => format!("the readout {}", network.shape.readout.name()),
+                },
             });
         }
         Ok(())
