@@ -1,10 +1,12 @@
 //! Where a model lives: one of wgpu's adapters, or the CPU.
 
 mod buffer;
+mod idle;
 mod recorder;
 mod session;
 
 pub(crate) use buffer::Buffer;
+pub(crate) use idle::IdleMemory;
 pub(crate) use recorder::Recorder;
 pub use session::Session;
 
@@ -49,6 +51,7 @@ pub struct Device {
     kind: Kind,
     table: Arc<KernelTable>,
     tier: Option<Tier>,
+    idle: Arc<idle::Registry>,
 }
 
 #[derive(Clone)]
@@ -149,13 +152,17 @@ impl Device {
     /// A CPU executor with settings of its own.
     #[cfg(feature = "cpu")]
     pub fn from_cpu(cpu: Cpu) -> Device {
-        Device { kind: Kind::Cpu(Arc::new(cpu)), table: Arc::new(kernels::table()), tier: None }
+        Device::of(Kind::Cpu(Arc::new(cpu)))
     }
 
     /// A GPU that was opened by hand.
     #[cfg(feature = "gpu")]
     pub fn from_gpu(gpu: Gpu) -> Device {
-        Device { kind: Kind::Gpu(Arc::new(gpu)), table: Arc::new(kernels::table()), tier: None }
+        Device::of(Kind::Gpu(Arc::new(gpu)))
+    }
+
+    fn of(kind: Kind) -> Device {
+        Device { kind, table: Arc::new(kernels::table()), tier: None, idle: Arc::default() }
     }
 
     /// The GPU behind the device, where it is one.
@@ -226,8 +233,8 @@ impl Device {
 
     /// Bytes that buffers on the device may take from now on, those of this crate alone: for a device
     /// that others use as well. `None` is as many as there are. It holds for all clones. What they have
-    /// already stays; a call that would take more fails with [`Error::OutOfMemory`] and gives back
-    /// what it has taken. On a GPU, reading wants room for a copy of what is read, of 64 KiB at least.
+    /// already stays, but for what models keep for their next calls: that is given up where it is in the
+    /// way. A call that would take more fails with [`Error::OutOfMemory`] and gives back what it has taken. On a GPU, reading wants room for a copy of what is read, of 64 KiB at least.
     ///
     /// ```
     /// use gatefold::{Device, Error, Forecaster, LstmConfig};
@@ -319,12 +326,12 @@ impl Device {
 
     /// A buffer of `len` zeros.
     pub(crate) fn create_buffer(&self, name: &str, len: usize) -> Result<Buffer> {
-        match &self.kind {
+        self.with_room(|| match &self.kind {
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => Ok(Buffer::Gpu(gpu.create_buffer(name, len)?)),
             #[cfg(feature = "cpu")]
             Kind::Cpu(cpu) => Ok(Buffer::Cpu(cpu.create_buffer(name, len)?)),
-        }
+        })
     }
 
     pub(crate) fn write(&self, buffer: &Buffer, start: usize, values: &[f32]) -> Result<()> {
@@ -344,7 +351,9 @@ impl Device {
     pub(crate) fn read(&self, buffer: &Buffer, start: usize, len: usize) -> Result<Vec<f32>> {
         match (&self.kind, buffer) {
             #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => gpu.read(buffer, start, len),
+            (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => {
+                self.with_room(|| gpu.read(buffer, start, len))
+            }
             #[cfg(feature = "cpu")]
             (Kind::Cpu(_), Buffer::Cpu(buffer)) => Ok(buffer.read()[start..start + len].to_vec()),
             #[cfg(all(feature = "cpu", feature = "gpu"))]
@@ -361,7 +370,12 @@ impl Device {
         #[cfg(feature = "gpu")]
         #[allow(irrefutable_let_patterns, reason = "refutable with the feature `cpu`")]
         if let (Kind::Gpu(gpu), Buffer::Gpu(buffer)) = (&self.kind, buffer) {
-            return gpu.read_async(buffer, start, len).await;
+            return match gpu.read_async(buffer, start, len).await {
+                Err(Error::OutOfMemory { .. }) if self.give_up_idle() => {
+                    gpu.read_async(buffer, start, len).await
+                }
+                read => read,
+            };
         }
         self.read(buffer, start, len)
     }
@@ -394,13 +408,15 @@ impl Device {
             Kind::Gpu(gpu) => {
                 let caller: Vec<_> =
                     ids.filter_map(|(id, b)| b.into_gpu().map(|b| (id, b))).collect();
-                SessionKind::Gpu(gpu::Session::new(gpu, &self.table, program.clone(), &caller)?)
+                let new = || gpu::Session::new(gpu, &self.table, program.clone(), &caller);
+                SessionKind::Gpu(self.with_room(new)?)
             }
             #[cfg(feature = "cpu")]
             Kind::Cpu(cpu) => {
                 let caller: Vec<_> =
                     ids.filter_map(|(id, b)| b.into_cpu().map(|b| (id, b))).collect();
-                SessionKind::Cpu(cpu.session(self.table.clone(), program.clone(), &caller)?)
+                let new = || cpu.session(self.table.clone(), program.clone(), &caller);
+                SessionKind::Cpu(self.with_room(new)?)
             }
         };
         Ok(Session { device: self.clone(), program: program.clone(), kind })

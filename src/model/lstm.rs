@@ -79,7 +79,11 @@ struct Sizes {
 /// lstm.reset(&mut state, &[1])?; // row 1 starts anew
 /// # Ok::<(), gatefold::Error>(())
 /// ```
-/// Its clones are the same model: they share its parameters.
+/// Its clones are the same model: they share its parameters. Where one replaces them
+/// ([`load_state_dict`](Self::load_state_dict)) while others compute, each call computes with the old ones or
+/// with the new: a step of a stream or of a [`StreamPool`](crate::StreamPool) with those that are there when
+/// it is called, from states that the old ones may have left; what was
+/// [recorded](Self::record) with those that are there when it is submitted.
 #[derive(Clone)]
 pub struct Lstm {
     pub(super) network: Arc<Network>,
@@ -202,6 +206,10 @@ impl Lstm {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
+    ///
+    /// # Long sequences
+    /// Where a device or a plan can't hold all timesteps at once, they are run in pieces, with the same
+    /// results. In two directions each piece is run twice, once from either end.
     pub fn forward(&self, x: &Tensor, state: Option<&LstmState>) -> Result<(Tensor, LstmState)> {
         self.forward_padded(x, None, state)
     }
@@ -223,7 +231,15 @@ impl Lstm {
         state: Option<&LstmState>,
     ) -> Result<(Tensor, LstmState)> {
         let sizes = self.expect("Lstm::forward", x, lengths, state)?;
-        let mut ready = self.network.forward_session(&sizes.sequences)?;
+        let _parameters = self.network.parameters();
+        let mut ready = match self.network.forward_session(&sizes.sequences) {
+            Err(error @ Error::Limit { .. }) => {
+                let results = self.results(sizes)?;
+                self.network.forward_long(&sizes.sequences, x, lengths, state, &results, error)?;
+                return Ok(results);
+            }
+            ready => ready?,
+        };
         let mut recorder = self.start(&ready.session, (x, true), lengths, state)?;
         let device = &self.network.device;
         if !device.is_cpu() {
@@ -259,6 +275,7 @@ impl Lstm {
         x_t.expect(operation, "x_t", device, &[("B", None), ("I", Some(shape.input))])?;
         let batch = x_t.shape()[0];
         self.expect_own(operation, batch, state)?;
+        let _parameters = self.network.parameters();
         let ready = self.network.forward_session(&Sequences::new(1, batch).with_state())?;
         let session = &ready.session;
         let y = Tensor::zeros(device, &[batch, shape.features()])?;
@@ -430,6 +447,7 @@ impl Lstm {
             });
         }
         let network = &self.network;
+        let _parameters = network.parameters();
         let mut recorder = network.device.recorder();
         for (tensor, role) in [(&state.h, Role::InitialH), (&state.c, Role::InitialC)] {
             let width = tensor.shape()[2];
@@ -479,6 +497,7 @@ impl Lstm {
         let sizes = self.expect("Lstm::forward_training", x, lengths, state)?;
         let sequences = sizes.sequences;
         let network = &self.network;
+        let parameters = network.parameters();
         let drop = network.config.drops();
         let plan = || Plan::gradient(&network.shape, &sequences, drop, &network.device.limits());
         let caller = [("params", &network.params)];
@@ -493,8 +512,8 @@ impl Lstm {
         recorder.run_commands(&ready.session, 0..ready.plan.backward_from, 0);
         finish(&mut recorder, &ready.session, &ready.plan, &results);
         recorder.submit()?;
-        let x = x.shape().to_vec();
-        Ok(TrainingPass { lstm: self.clone(), ready, x, output: results.0, state: results.1 })
+        let (x, (output, state)) = (x.shape().to_vec(), results);
+        Ok(TrainingPass { lstm: self.clone(), ready, x, output, state, parameters: *parameters })
     }
 
     /// Checks a call's input.

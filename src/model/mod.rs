@@ -5,6 +5,7 @@ mod forecaster;
 mod found;
 mod init;
 mod linear;
+mod long;
 mod lstm;
 mod lstm_cell;
 mod network;
@@ -56,7 +57,15 @@ macro_rules! parameter_methods {
             self.network.state_dict(crate::device::Wait::Pending).await
         }
 
-        /// Replaces all parameters. A model with one bias a gate also takes two and adds them.
+        /// Lets go of the memory that direct calls keep for the next one, such as after a long sequence;
+        /// the next call takes it anew. Without it, a device that has too little memory takes it.
+        pub fn release(&self) {
+            self.network.sessions.release();
+        }
+
+        /// Replaces all parameters, between calls: one that another thread has begun, of a clone, say,
+        /// computes with the old ones alone, a later one with the new. A model with one bias a gate also
+        /// takes two and adds them.
         ///
         /// # Errors
         /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-#[cfg(feature = "gpu")]
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use super::LstmConfig;
 use super::sessions::{InUse, SessionCache};
@@ -77,6 +76,9 @@ pub(crate) struct Network {
     pub(crate) names: Vec<String>,
     naming: Names,
     pub(crate) params: Buffer,
+    /// How often all parameters were replaced. Calls hold it while they compute, so that all of one is
+    /// computed with the same ones.
+    replaced: Arc<RwLock<u64>>,
     pub(crate) sessions: SessionCache,
     #[cfg(feature = "gpu")]
     pub(crate) recorded: RecordedSessions,
@@ -116,7 +118,8 @@ impl Network {
             names,
             naming,
             params,
-            sessions: SessionCache::default(),
+            replaced: Arc::default(),
+            sessions: SessionCache::new(device),
             #[cfg(feature = "gpu")]
             recorded: RecordedSessions::default(),
         })
@@ -132,10 +135,36 @@ impl Network {
             names: self.names.clone(),
             naming: self.naming.clone(),
             params: self.params.clone(),
-            sessions: SessionCache::default(),
+            replaced: self.replaced.clone(),
+            sessions: SessionCache::new(&self.device),
             #[cfg(feature = "gpu")]
             recorded: RecordedSessions::default(),
         }
+    }
+
+    /// Keeps the parameters from being replaced; how often they were.
+    pub(super) fn parameters(&self) -> RwLockReadGuard<'_, u64> {
+        self.replaced.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A model of layer `l` alone, without a head, with a copy of its parameters.
+    pub(super) fn layer(&self, l: usize) -> Result<Network> {
+        let shape = StackShape {
+            bias: self.shape.bias,
+            bidirectional: self.shape.bidirectional,
+            projection: self.shape.projection,
+            ..StackShape::lstm(self.shape.layer_input(l), self.shape.hidden)
+        };
+        let config = LstmConfig::of(&shape);
+        let layer = Network::zeros(&self.device, &config, Head::Sequence, self.naming.clone())?;
+        let mut recorder = self.device.recorder();
+        for entry in &layer.table.entries {
+            let of_stack = self.table.get(entry.role.of_layer(l));
+            let from = of_stack.unwrap_or_else(|| unreachable!("a layer's own parameters")).start;
+            recorder.copy((&self.params, from), (&layer.params, entry.start), entry.len);
+        }
+        recorder.submit()?;
+        Ok(layer)
     }
 
     /// The inference session of a call, for this caller alone.
@@ -181,7 +210,16 @@ impl Network {
     }
 
     pub(crate) async fn state_dict(&self, wait: Wait) -> Result<Vec<(String, Array)>> {
-        self.named(&self.device.read_as(&self.params, 0, self.table.len, wait).await?)
+        let len = self.table.len;
+        let flat = match self.device.is_cpu() {
+            true => {
+                let _parameters = self.parameters();
+                self.device.read(&self.params, 0, len)?
+            }
+            // One copy, in its place among what is submitted.
+            false => self.device.read_as(&self.params, 0, len, wait).await?,
+        };
+        self.named(&flat)
     }
 
     pub(crate) fn load_state_dict(&self, tensors: &[(String, Array)]) -> Result<()> {
@@ -224,9 +262,37 @@ impl Network {
         self.write_tensors(&found)
     }
 
+    /// Replaces all parameters, between calls. On a GPU parts are put together elsewhere and copied at once,
+    /// so that what the caller submits meanwhile sees the old ones or the new.
+    fn write_tensors(&self, tensors: &[(&Parameter, &Array, Option<&Array>)]) -> Result<()> {
+        let whole = self.device.is_cpu() || self.table.len <= PART;
+        let elsewhere = match whole {
+            true => None,
+            false => Some(self.device.create_buffer("new parameters", self.table.len)?),
+        };
+        if let Some(to) = &elsewhere {
+            self.write_parts(tensors, to)?;
+        }
+        let mut replaced = self.replaced.write().unwrap_or_else(|e| e.into_inner());
+        match &elsewhere {
+            None => self.write_parts(tensors, &self.params)?,
+            Some(from) => {
+                let mut recorder = self.device.recorder();
+                recorder.copy((from, 0), (&self.params, 0), self.table.len);
+                recorder.submit()?;
+            }
+        }
+        *replaced += 1;
+        Ok(())
+    }
+
     /// Writes all parameters, in their order in the flat buffer: in parts, since a whole one more on the
     /// host would be as large as the model.
-    fn write_tensors(&self, tensors: &[(&Parameter, &Array, Option<&Array>)]) -> Result<()> {
+    fn write_parts(
+        &self,
+        tensors: &[(&Parameter, &Array, Option<&Array>)],
+        to: &Buffer,
+    ) -> Result<()> {
         // All the memory that it takes: nothing is written where that isn't there.
         let largest = tensors.iter().map(|(entry, ..)| entry.len).max().unwrap_or(0);
         let most = largest.max(PART.min(self.table.len));
@@ -235,7 +301,7 @@ impl Network {
             // Between the last one and this there are zeros.
             let mut at = entry.start - start;
             if at + entry.len > most {
-                self.device.write(&self.params, start, &part)?;
+                self.device.write(to, start, &part)?;
                 part.clear();
                 (start, at) = (entry.start, 0);
             }
@@ -246,7 +312,7 @@ impl Network {
                 entry.reorder(|from, to| values[to] += second.data()[from]);
             }
         }
-        self.device.write(&self.params, start, &part)
+        self.device.write(to, start, &part)
     }
 
     /// What its files say of it.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::device::{Buffer, Device, Session};
+use crate::device::{Buffer, Device, IdleMemory, Session};
 use crate::error::Result;
 use crate::plan::{Plan, Sequences};
 
@@ -94,6 +94,22 @@ impl Workspace {
 /// Bytes that the commands of a trainer's sessions may take: it needs those of a few shapes in turn.
 const TRAINING_COMMANDS: u64 = 32 << 20;
 
+/// Workspaces that nobody uses: the device takes them where its memory is short.
+#[derive(Default)]
+struct Idle(Mutex<Vec<Workspace>>);
+
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, Vec<Workspace>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl IdleMemory for Idle {
+    fn give_up(&self) -> u64 {
+        std::mem::take(&mut *self.lock()).iter().map(Workspace::bytes).sum()
+    }
+}
+
 /// The workspaces of a model that nobody uses.
 ///
 /// A session that runs is out of the cache with its workspace: nothing is locked meanwhile, and a
@@ -101,20 +117,30 @@ const TRAINING_COMMANDS: u64 = 32 << 20;
 /// Clones are the same cache.
 #[derive(Clone)]
 pub(crate) struct SessionCache {
-    idle: Arc<Mutex<Vec<Workspace>>>,
+    idle: Arc<Idle>,
     commands: u64,
 }
 
-impl Default for SessionCache {
-    fn default() -> Self {
-        SessionCache { idle: Arc::default(), commands: KEPT_COMMANDS }
-    }
-}
-
 impl SessionCache {
+    pub(crate) fn new(device: &Device) -> SessionCache {
+        SessionCache::keeping(device, KEPT_COMMANDS)
+    }
+
     /// A trainer's.
-    pub(crate) fn of_training() -> SessionCache {
-        SessionCache { commands: TRAINING_COMMANDS, ..SessionCache::default() }
+    pub(crate) fn of_training(device: &Device) -> SessionCache {
+        SessionCache::keeping(device, TRAINING_COMMANDS)
+    }
+
+    fn keeping(device: &Device, commands: u64) -> SessionCache {
+        let idle = Arc::new(Idle::default());
+        let known: Arc<dyn IdleMemory> = idle.clone();
+        device.knows_idle(Arc::downgrade(&known));
+        SessionCache { idle, commands }
+    }
+
+    /// Lets all of them go.
+    pub(crate) fn release(&self) {
+        self.idle.give_up();
     }
 
     /// The session of a key, planned by `plan` where none is kept.
@@ -125,7 +151,7 @@ impl SessionCache {
         plan: impl FnOnce() -> Result<Plan>,
         caller: &[(&str, &Buffer)],
     ) -> Result<InUse> {
-        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let mut idle = self.idle.lock();
         let knows =
             |workspace: &Workspace| workspace.sessions.iter().any(|(known, _)| *known == key);
         let known = idle.iter().rposition(knows);
@@ -144,7 +170,7 @@ impl SessionCache {
     }
 
     fn put_back(&self, workspace: Workspace) {
-        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let mut idle = self.idle.lock();
         idle.push(workspace);
         while idle.len() > 1 && idle.iter().map(Workspace::bytes).sum::<u64>() > KEPT_BYTES {
             idle.remove(0);

@@ -259,6 +259,7 @@ impl StreamPool {
         let (device, capacity) = (&network.device, self.capacity());
         let sequences =
             Sequences { resets: true, ..Sequences::new(1, capacity).with_lengths().with_state() };
+        let _parameters = network.parameters();
         let plan = || Plan::forward(&network.shape, &sequences, &device.limits());
         let caller = [("params", &network.params)];
         let ready = network.sessions.take((sequences, "streams"), device, plan, &caller)?;

@@ -2,7 +2,7 @@
 
 use super::sessions::InUse;
 use super::{Lstm, LstmState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{Array, Tensor};
 
 /// A forward pass in training, with everything that its backward pass needs.
@@ -13,6 +13,8 @@ pub struct TrainingPass {
     pub(super) x: Vec<usize>,
     pub(super) output: Tensor,
     pub(super) state: LstmState,
+    /// How often the model's parameters had been replaced.
+    pub(super) parameters: u64,
 }
 
 impl TrainingPass {
@@ -33,7 +35,8 @@ impl TrainingPass {
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) where a gradient isn't of its value's shape, [`Error::OtherDevice`](crate::Error::OtherDevice),
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); [`Error::Value`](crate::Error::Value) where the
+    /// model's parameters have been replaced since, which PyTorch refuses likewise.
     pub fn backward(
         self,
         dy: Option<&Tensor>,
@@ -41,6 +44,15 @@ impl TrainingPass {
     ) -> Result<LstmGradients> {
         let operation = "TrainingPass::backward";
         let (network, session) = (&self.lstm.network, &self.ready.session);
+        let parameters = network.parameters();
+        if *parameters != self.parameters {
+            return Err(Error::Value {
+                operation,
+                name: "parameters".to_owned(),
+                expected: "those that the forward pass has run with".to_owned(),
+                got: "others, which load_state_dict has put in their place since".to_owned(),
+            });
+        }
         let device = &network.device;
         let [h, c] = [dstate.map(|state| &state.h), dstate.map(|state| &state.c)];
         let parts =

@@ -145,6 +145,14 @@ impl Plan {
         planner.finish()
     }
 
+    /// Checks that inference of a shape can be planned for a device, without planning it.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`].
+    pub fn fits(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<()> {
+        Planner::new("Plan::fits", shape, sequences, None, false, limits).map(drop)
+    }
+
     /// Inference with an answer in some form, `[B]` or `[B, O]`, time-major where there is a prediction
     /// at every timestep.
     ///

@@ -33,6 +33,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// The same of another layer, for what is a layer's.
+    pub(crate) fn of_layer(self, l: usize) -> Role {
+        match self {
+            Role::WeightIh(_, d) => Role::WeightIh(l, d),
+            Role::WeightHh(_, d) => Role::WeightHh(l, d),
+            Role::BiasIh(_, d) => Role::BiasIh(l, d),
+            Role::BiasHh(_, d) => Role::BiasHh(l, d),
+            Role::WeightHr(_, d) => Role::WeightHr(l, d),
+            other => other,
+        }
+    }
+
     /// Its place among the tensors of the flat buffers: the two directions of a kind are
     /// neighbours, so that one binding shows both.
     fn place(&self) -> (usize, usize, usize) {

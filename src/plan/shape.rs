@@ -4,10 +4,6 @@ use crate::command::Limits;
 use crate::error::{Error, Result, elements};
 use crate::reference::Readout;
 
-/// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the
-/// host. Timesteps are therefore counted exactly in f32.
-const MAX_LAUNCHES: usize = 1 << 23;
-
 /// Whole numbers up to this one are exact in f32.
 const MAX_WHOLE: usize = 1 << 24;
 
@@ -186,9 +182,6 @@ impl StackShape {
         let parameters = self.parameters().unwrap_or(usize::MAX);
         let units = if self.layers == 0 { 0 } else { self.directions() * 4 };
         let gates = rows.saturating_mul(units).saturating_mul(self.hidden);
-        // Launches that a plan may have for a timestep of a layer, both passes together.
-        let launches = 2 * self.directions() * (1 + usize::from(self.projection.is_some()));
-        let launches = steps.saturating_mul(self.layers).saturating_mul(launches);
         let needs = [
             ("the parameters", parameters, LARGEST, limits.max_buffer),
             ("the input", rows.saturating_mul(self.input), LARGEST, limits.max_buffer),
@@ -199,7 +192,8 @@ impl StackShape {
                 LARGEST,
                 limits.max_buffer,
             ),
-            ("its launches", launches, "longest plan", MAX_LAUNCHES),
+            // Lengths are whole numbers in f32.
+            ("a sequence", steps, "most timesteps of a plan", MAX_WHOLE),
         ];
         match needs.into_iter().find(|(_, needed, _, available)| needed > available) {
             None => Ok(()),

@@ -30,6 +30,9 @@ const LARGE_TILES: usize = 128;
 /// than twice.
 const FEW_ROWS: usize = 8;
 
+/// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the host.
+const MAX_LAUNCHES: usize = 1 << 23;
+
 /// How the timesteps of a pass are cut into launches.
 #[derive(Clone, Debug)]
 pub(super) struct Cut {
@@ -84,10 +87,34 @@ impl Planner<'_> {
     /// [`Error::Value`] where the limits ask for a tier that doesn't run here.
     pub(super) fn cut(&mut self, operation: &'static str) -> Result<()> {
         self.forward_cut = self.cut_of(operation, Pass::Forward)?;
+        let mut launches = self.launches(&self.forward_cut);
         if self.keep {
             self.backward_cut = self.cut_of(operation, Pass::Backward)?;
+            launches = launches.saturating_add(self.launches(&self.backward_cut));
         }
-        Ok(())
+        match launches > MAX_LAUNCHES {
+            false => Ok(()),
+            true => Err(Error::Limit {
+                operation,
+                what: "a launch a timestep".to_owned(),
+                needed: launches as u64,
+                limit: "longest plan, in launches",
+                available: MAX_LAUNCHES as u64,
+            }),
+        }
+    }
+
+    /// Launches that a pass has for its timesteps, about.
+    fn launches(&self, cut: &Cut) -> usize {
+        let each = match (cut.tier, cut.walker) {
+            (Tier::Sequence, None) | (Tier::Fused, _) => 1,
+            (Tier::Sequence, Some(walker)) => self.steps.div_ceil(self.walk_steps(walker)),
+            (Tier::Step | Tier::Wavefront, _) => {
+                let projected = usize::from(self.shape.projection.is_some());
+                self.steps.saturating_mul(self.shape.directions() * (1 + projected))
+            }
+        };
+        each.saturating_mul(self.shape.layers)
     }
 
     fn cut_of(&self, operation: &'static str, pass: Pass) -> Result<Cut> {

@@ -1,5 +1,7 @@
 //! Everything that `torch.nn.LSTM` does, against the f64 reference.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape, Tier};
@@ -911,4 +913,54 @@ pub fn calls_in_parallel(device: &Device) {
     for (i, result) in together.iter().enumerate() {
         assert_eq!(*result, alone[i % 4]);
     }
+}
+
+/// Calls beside a clone that replaces all parameters compute with the old ones or with the new, and so does
+/// what reads them.
+pub fn calls_beside_replaced_parameters(device: &Device) {
+    let (steps, batch, hidden) = (6, 2, 256);
+    let model =
+        |seed: u64| Lstm::new(device, LstmConfig::new(8, hidden).layers(2).seed(seed)).unwrap();
+    let dicts = [1, 2].map(|seed| model(seed).state_dict().unwrap());
+    let lstm = model(1);
+    let x = tensor(device, &normal(steps * batch * 8, 1.0, 1), &[steps, batch, 8]);
+    let outputs = |lstm: &Lstm| lstm.forward(&x, None).unwrap().0.to_vec().unwrap();
+    let want = [outputs(&lstm), outputs(&model(2))];
+    assert_ne!(want[0], want[1]);
+    // A pass back needs the parameters of its pass forward.
+    let pass = lstm.forward_training(&x, None, None, 1).unwrap();
+    let mut clone = lstm.clone();
+    clone.load_state_dict(&dicts[0]).unwrap();
+    let refused = pass.backward(None, None).unwrap_err().to_string();
+    assert!(refused.contains("load_state_dict"), "{refused}");
+
+    let ended = AtomicBool::new(false);
+    let rounds = if device.limits().executor == Executor::Cpu { 300 } else { 30 };
+    let seen = std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            let mut seen = [0, 0];
+            for round in 0..rounds {
+                let y = outputs(&lstm);
+                let found = want.iter().position(|want| *want == y);
+                seen[found.unwrap_or_else(|| panic!("round {round}: of neither model"))] += 1;
+            }
+            ended.store(true, Ordering::Relaxed);
+            seen
+        });
+        let reads = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let dict = lstm.state_dict().unwrap();
+                assert!(dicts.contains(&dict), "parameters of neither model");
+            }
+        });
+        let mut other = 0;
+        while !calls.is_finished() {
+            other = 1 - other;
+            clone.load_state_dict(&dicts[other]).unwrap();
+        }
+        reads.join().unwrap();
+        calls.join().unwrap()
+    });
+    assert_eq!(seen[0] + seen[1], rounds);
+    assert!(device.limits().executor != Executor::Cpu || (seen[0] > 0 && seen[1] > 0), "{seen:?}");
 }

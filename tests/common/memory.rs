@@ -1,9 +1,9 @@
 //! What plans hold in memory, and what a device then allocates.
 
-use gatefold::Device;
 use gatefold::command::Executor;
 use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::train::{Adam, Optimizer};
+use gatefold::{Array, Device, Forecaster, Lstm, LstmConfig, Tensor};
 
 /// T, B, I, H of the shapes that `cargo bench` times.
 const SHAPES: [[usize; 4]; 12] = [
@@ -96,4 +96,29 @@ pub fn of_plans(device: &Device) {
         let most = gates + 2 * bytes(params.max(64 * (input + hidden + 1)));
         assert!(copies <= most, "{copies} bytes of copies, {most} allowed: {plan}");
     }
+}
+
+/// What models keep for their next calls isn't in the way of others: it goes where they say so, and where a
+/// budget is short.
+pub fn idle_workspaces_are_given_up(device: &Device) {
+    let config = || LstmConfig::new(4, 16);
+    let (long, other) = (Lstm::new(device, config()).unwrap(), config());
+    let x = Tensor::zeros(device, &[20_000, 1, 4]).unwrap();
+    let before = device.allocated_bytes();
+    drop(long.forward(&x, None).unwrap());
+    let kept = device.allocated_bytes() - before;
+    assert!(kept > 2 << 20, "{kept} bytes");
+    long.release();
+    // On a GPU, a buffer for small reads stays.
+    assert!(device.allocated_bytes() <= before + (64 << 10));
+
+    drop(long.forward(&x, None).unwrap());
+    device.set_memory_budget(Some(device.allocated_bytes() + (1 << 16)));
+    let second = Forecaster::new(device, other, 2).unwrap();
+    let input = Array::new(vec![0.5; 20_000 * 4], &[1, 20_000, 4]).unwrap();
+    let predicted = second.predict(&input);
+    // Without what the first one keeps there is room for the second.
+    predicted.unwrap();
+    drop(long.forward(&x, None).unwrap());
+    device.set_memory_budget(None);
 }

@@ -130,6 +130,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("wavefront::training_steps", wavefront::training_steps),
     ("wavefront::stacks_equal_the_reference", wavefront::stacks_equal_the_reference),
     ("memory::of_plans", memory::of_plans),
+    ("memory::idle_workspaces_are_given_up", memory::idle_workspaces_are_given_up),
+    ("lstm::calls_beside_replaced_parameters", lstm::calls_beside_replaced_parameters),
     ("lstm::workspaces_hold_nothing_over", lstm::workspaces_hold_nothing_over),
     ("lstm::unbatched", lstm::unbatched),
     ("lstm::cells_equal_the_reference", lstm::cells_equal_the_reference),

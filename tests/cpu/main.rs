@@ -63,6 +63,8 @@ on_the_cpu! {
     kernel_lstm_step_backward: "kernel::lstm_step_backward",
     kernel_lstm_wavefront_forward: "kernel::lstm_wavefront_forward",
     kernel_lstm_wavefront_backward: "kernel::lstm_wavefront_backward",
+    idle_workspaces_are_given_up: "memory::idle_workspaces_are_given_up",
+    calls_beside_replaced_parameters: "lstm::calls_beside_replaced_parameters",
     wavefront_training_steps: "wavefront::training_steps",
     wavefront_stacks_equal_the_reference: "wavefront::stacks_equal_the_reference",
     kernel_column_sum: "kernel::column_sum",

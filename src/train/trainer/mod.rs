@@ -136,11 +136,12 @@ pub struct Trainer {
 impl Trainer {
     /// With batches of 32 in the order of the data, for 100 epochs.
     pub fn new(model: Forecaster, loss: Loss, optimizer: impl Into<Optimizer>) -> Trainer {
+        let evaluation = SessionCache::of_training(model.device());
         Trainer {
             model,
             settings: Settings::new(loss, optimizer.into()),
             state: None,
-            evaluation: SessionCache::of_training(),
+            evaluation,
             stop: StopHandle::default(),
         }
     }
@@ -153,6 +154,15 @@ impl Trainer {
     /// The model.
     pub fn model(&self) -> &Forecaster {
         &self.model
+    }
+
+    /// Lets go of the memory that training and evaluation keep for their next call; that call takes it anew.
+    pub fn release(&mut self) {
+        self.evaluation.release();
+        if let Some(state) = &mut self.state {
+            state.device.release();
+        }
+        self.model.release();
     }
 
     /// The model, without its trainer.

@@ -160,7 +160,7 @@ impl State {
             carried_rows: 0,
             before_step: None,
             in_step: false,
-            sessions: SessionCache::of_training(),
+            sessions: SessionCache::of_training(&network.device),
             #[cfg(feature = "gpu")]
             coming: None,
             #[cfg(feature = "gpu")]
@@ -188,7 +188,7 @@ impl State {
         // Plans know how many groups there are, and whether the norm is taken.
         let planned = self.applied.as_ref().map(Settings::update);
         if planned != Some(settings.update()) {
-            state.sessions = SessionCache::of_training();
+            state.sessions.release();
             #[cfg(feature = "gpu")]
             state.recorded.release();
         }
@@ -271,7 +271,7 @@ impl DeviceState {
             recorder.submit()?;
         }
         // Those that are kept know the smaller buffers.
-        self.sessions = SessionCache::of_training();
+        self.sessions.release();
         (self.carried, self.carried_rows) = (Some(carried), rows);
         self.before_step = None;
         Ok(())
@@ -279,7 +279,7 @@ impl DeviceState {
 
     /// Lets go of the memory that sessions take.
     pub(super) fn release(&mut self) {
-        self.sessions = SessionCache::of_training();
+        self.sessions.release();
     }
 
     /// Puts the carried states aside, before a step of several pieces.
