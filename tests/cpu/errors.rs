@@ -3,7 +3,7 @@
 use std::fs;
 
 use gatefold::command::Limits;
-use gatefold::plan::{Plan, Sequences, StackShape};
+use gatefold::plan::{Plan, Sequences, StackShape, Tier};
 use gatefold::train::{Adam, Loss, Trainer};
 use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, LstmState, Tensor};
 
@@ -75,11 +75,17 @@ fn sizes_beyond_a_device_are_refused_at_once() {
         Lstm::new(&device, LstmConfig::new(1, 8).layers(usize::MAX)),
         Err(Error::Overflow { .. })
     ));
-    for (steps, batch) in [(1 << 40, 1), (10_000_000, 1), (1, 1 << 40)] {
-        let plan =
-            Plan::forward(&StackShape::lstm(4, 64), &Sequences::new(steps, batch), &Limits::CPU);
+    let plan = |steps: usize, batch: usize, limits: &Limits| {
+        Plan::forward(&StackShape::lstm(4, 64), &Sequences::new(steps, batch), limits)
+    };
+    for (steps, batch) in [(1 << 40, 1), (17_000_000, 1), (1, 1 << 40)] {
+        let plan = plan(steps, batch, &Limits::CPU);
         assert!(matches!(plan, Err(Error::Limit { .. })), "{steps} x {batch}");
     }
+    // A walk is one launch; a launch a timestep is too many.
+    assert!(plan(10_000_000, 1, &Limits::CPU).is_ok());
+    let steps = plan(10_000_000, 1, &Limits { tier: Some(Tier::Step), ..Limits::CPU });
+    assert!(message(steps).contains("longest plan"));
     assert!(Forecaster::new(&device, LstmConfig::new(3, 4).layers(0), 2).is_err());
 }
 

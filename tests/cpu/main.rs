@@ -11,6 +11,7 @@ mod compare;
 mod docs;
 mod errors;
 mod init;
+mod long;
 mod plans;
 mod prepared;
 mod programs;
