@@ -1,7 +1,5 @@
 //! Everything that `torch.nn.LSTM` does, against the f64 reference.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape, Tier};
@@ -934,7 +932,6 @@ pub fn calls_beside_replaced_parameters(device: &Device) {
     let refused = pass.backward(None, None).unwrap_err().to_string();
     assert!(refused.contains("load_state_dict"), "{refused}");
 
-    let ended = AtomicBool::new(false);
     let rounds = if device.limits().executor == Executor::Cpu { 300 } else { 30 };
     let seen = std::thread::scope(|scope| {
         let calls = scope.spawn(|| {
@@ -944,17 +941,16 @@ pub fn calls_beside_replaced_parameters(device: &Device) {
                 let found = want.iter().position(|want| *want == y);
                 seen[found.unwrap_or_else(|| panic!("round {round}: of neither model"))] += 1;
             }
-            ended.store(true, Ordering::Relaxed);
             seen
         });
         let reads = scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) {
+            for _ in 0..rounds {
                 let dict = lstm.state_dict().unwrap();
                 assert!(dicts.contains(&dict), "parameters of neither model");
             }
         });
         let mut other = 0;
-        while !calls.is_finished() {
+        while !calls.is_finished() || !reads.is_finished() {
             other = 1 - other;
             clone.load_state_dict(&dicts[other]).unwrap();
         }
