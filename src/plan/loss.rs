@@ -6,8 +6,8 @@ use super::{
 };
 use crate::command::{BufferId, Executor, Limits, Operation, Owner, Range};
 use crate::kernels::{
-    View, accuracy, argmax, binary_accuracy, cross_entropy_loss, pointwise_loss, reduce_sum,
-    sigmoid, softmax,
+    Padding, View, accuracy, argmax, binary_accuracy, cross_entropy_loss, pointwise_loss,
+    reduce_sum, sigmoid, softmax,
 };
 use crate::reference::{CrossEntropy, Pointwise, SETTINGS};
 
@@ -144,6 +144,11 @@ impl Planner<'_> {
         self.sum("sum of the loss", (partials, count), loss_buffer, self.accumulate);
     }
 
+    /// Which predictions stand behind a row's end, where there is one at every timestep.
+    fn padding_of_predictions(&self) -> Padding {
+        if self.shape.every_step() { self.padding() } else { Padding(None) }
+    }
+
     /// The weights of `rows` predictions from `first` on, where predictions have any.
     fn weights(&self, first: usize, rows: usize) -> Option<View> {
         let weights = self.program.buffer("weights")?;
@@ -172,7 +177,7 @@ impl Planner<'_> {
             let operands = pointwise_loss::Operands {
                 y: view(y),
                 target: view(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
                 weights: self.weights_of(first, count),
                 scale: View::of(self.whole(self.named("loss_scale"))),
                 dy: view(dy),
@@ -209,7 +214,7 @@ impl Planner<'_> {
             let operands = cross_entropy_loss::Operands {
                 logits: logits(y),
                 target: row(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
                 weights: weights.map(|weights| View::of(self.whole(weights))),
                 row_weights: self.weights(first, count),
                 scale: View::of(self.whole(self.named("loss_scale"))),
@@ -277,7 +282,7 @@ impl Planner<'_> {
             let operands = binary_accuracy::Operands {
                 logits: elements(y),
                 targets: elements(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
                 weights: self.weights(first, count),
                 correct: elements(right),
             };
@@ -300,7 +305,7 @@ impl Planner<'_> {
             let operands = accuracy::Operands {
                 logits: self.window(logits, count * classes),
                 targets: row(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
                 weights: self.weights(first, count),
                 correct: row(right),
             };

@@ -190,6 +190,8 @@ pub const CHECKS: &[(&str, Check)] = &[
         training::every_combination_equals_the_reference,
     ),
     ("training::truncation_detaches_states", training::truncation_detaches_states),
+    ("training::gaps_and_empty_rows_in_every_tier", training::gaps_and_empty_rows_in_every_tier),
+    ("training::empty_rows_are_their_initial_state", training::empty_rows_are_their_initial_state),
     ("training::streams_detach_states", training::streams_detach_states),
     ("training::accumulation_is_one_batch", training::accumulation_is_one_batch),
     ("training::evaluation_takes_pieces", training::evaluation_takes_pieces),

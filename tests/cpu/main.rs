@@ -179,6 +179,8 @@ on_the_cpu! {
     training_bad_settings_are_named: "training::bad_settings_are_named",
     training_bad_files_are_refused: "training::bad_files_are_refused",
     training_every_combination_equals_the_reference: "training::every_combination_equals_the_reference",
+    training_gaps_and_empty_rows_in_every_tier: "training::gaps_and_empty_rows_in_every_tier",
+    training_empty_rows_are_their_initial_state: "training::empty_rows_are_their_initial_state",
     training_truncation_detaches_states: "training::truncation_detaches_states",
     training_streams_detach_states: "training::streams_detach_states",
     training_accumulation_is_one_batch: "training::accumulation_is_one_batch",
