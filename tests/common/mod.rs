@@ -17,6 +17,7 @@ pub mod readouts;
 pub mod seeds_by_hand;
 pub mod seeds_classes;
 pub mod streams;
+pub mod targets;
 pub mod timing;
 pub mod training;
 pub mod training_faults;
@@ -196,6 +197,14 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("training::accumulation_is_one_batch", training::accumulation_is_one_batch),
     ("training::evaluation_takes_pieces", training::evaluation_takes_pieces),
     ("training::predictions_of_lengths", training::predictions_of_lengths),
+    ("targets::gaps_reach_nothing", targets::gaps_reach_nothing),
+    ("targets::weights_of_one_are_none", targets::weights_of_one_are_none),
+    ("targets::weights_are_repetitions", targets::weights_are_repetitions),
+    ("targets::weights_come_by_every_way", targets::weights_come_by_every_way),
+    ("targets::bad_weights_and_targets_are_named", targets::bad_weights_and_targets_are_named),
+    ("targets::nothing_counts", targets::nothing_counts),
+    ("targets::one_logit", targets::one_logit),
+    ("targets::several_questions", targets::several_questions),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),
