@@ -2,6 +2,7 @@
 
 pub mod asynchronous;
 pub mod classes;
+pub mod endings;
 pub mod examples;
 pub mod faults;
 pub mod golden;
@@ -205,6 +206,13 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("targets::nothing_counts", targets::nothing_counts),
     ("targets::one_logit", targets::one_logit),
     ("targets::several_questions", targets::several_questions),
+    ("endings::the_best_is_left", endings::the_best_is_left),
+    (
+        "endings::another_run_begins_with_what_is_left",
+        endings::another_run_begins_with_what_is_left,
+    ),
+    ("endings::nan_is_never_best", endings::nan_is_never_best),
+    ("endings::the_last_step_is_the_end", endings::the_last_step_is_the_end),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),
