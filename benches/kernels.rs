@@ -288,7 +288,9 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (y, target, dy) = (b.buffer(len), b.buffer(len), b.buffer(len));
     let partials = b.buffer(len / kernels::pointwise_loss::CHUNK);
     let (scale, padding) = (b.given(vec![1e-6]), Padding(None));
-    let operands = kernels::pointwise_loss::Operands { y, target, padding, scale, dy, partials };
+    let weights = None;
+    let operands =
+        kernels::pointwise_loss::Operands { y, target, padding, weights, scale, dy, partials };
     let launch =
         kernels::pointwise_loss::dispatch(Pointwise::Squared, (0, len), (len, 1), &operands);
     let moved = Throughput::Bytes(12 * len as u64);
@@ -304,6 +306,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         target,
         padding,
         weights: None,
+        row_weights: None,
         scale,
         dy,
         losses,
@@ -537,9 +540,28 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (logits, targets) = (b.buffer(rows * classes), b.given(classes_of_rows()));
     let correct = b.buffer(rows);
     let padding = Padding(None);
-    let operands = kernels::accuracy::Operands { logits, targets, padding, correct };
+    let operands = kernels::accuracy::Operands { logits, targets, padding, weights: None, correct };
     let launch = kernels::accuracy::dispatch((0, rows), (32, classes), -100.0, &operands);
-    cases.push(b.case("accuracy", shape, bytes, launch));
+    cases.push(b.case("accuracy", shape.clone(), bytes, launch));
+
+    let mut b = new();
+    let (logits, out) = (b.buffer(rows * classes), b.buffer(rows * classes));
+    let launch = kernels::sigmoid::dispatch(rows * classes, false, logits, out);
+    let both = Throughput::Bytes(8 * (rows * classes) as u64);
+    cases.push(b.case("sigmoid", shape.clone(), both, launch));
+
+    let mut b = new();
+    let operands = kernels::binary_accuracy::Operands {
+        logits: b.buffer(rows * classes),
+        targets: b.buffer(rows * classes),
+        padding,
+        weights: None,
+        correct: b.buffer(rows * classes),
+    };
+    let (all, size) = ((0, rows * classes), (32, classes));
+    let launch = kernels::binary_accuracy::dispatch(all, size, &operands);
+    let all = Throughput::Bytes(12 * (rows * classes) as u64);
+    cases.push(b.case("binary_accuracy", shape, all, launch));
     cases
 }
 

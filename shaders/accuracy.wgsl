@@ -1,6 +1,6 @@
 // accuracy: which rows have their target as the class with the largest logit.
 //
-//   correct[r] = argmax(logits[r]) == targets[r] ? 1 : 0
+//   correct[r] = argmax(logits[r]) == targets[r] ? w[r] : 0        w[r] = 1 unless WEIGHTS
 //
 // | binding | name    | shape                | access     | may alias |
 // |---------|---------|----------------------|------------|-----------|
@@ -8,7 +8,8 @@
 // | 1       | logits  | [R, C]               | read       | read ones |
 // | 2       | targets | [R]                  | read       | read ones |
 // | 3       | lengths | [B], where LENGTHS   | read       | read ones |
-// | 4       | correct | [R]                  | read_write | nothing   |
+// | 4       | weights | [R], where WEIGHTS   | read       | read ones |
+// | 5       | correct | [R]                  | read_write | nothing   |
 //
 // Rows are time-major: row r is timestep t + r / B of row r % B of the batch. One that has ended is
 // 0, and so is one whose target is ignore_index or no class.
@@ -16,6 +17,7 @@
 // Twin: reference::accuracy.
 
 override LENGTHS: bool = false;
+override WEIGHTS: bool = false;
 
 struct Params {
     rows: u32,
@@ -26,6 +28,7 @@ struct Params {
     logits_start: u32,
     targets_start: u32,
     lengths_start: u32,
+    weights_start: u32,
     correct_start: u32,
 }
 
@@ -33,7 +36,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> logits: array<f32>;         // [R, C]
 @group(0) @binding(2) var<storage, read> targets: array<f32>;        // [R]
 @group(0) @binding(3) var<storage, read> lengths: array<f32>;        // [B]
-@group(0) @binding(4) var<storage, read_write> correct: array<f32>;  // [R]
+@group(0) @binding(4) var<storage, read> weights: array<f32>;        // [R]
+@group(0) @binding(5) var<storage, read_write> correct: array<f32>;  // [R]
 
 @compute @workgroup_size(64)
 fn main(
@@ -53,6 +57,10 @@ fn main(
             counts = counts && !has_ended(length, row / params.batch);
         }
         let right = index_in(target_class, params.classes) == best;
-        correct[params.correct_start + at.row] = select(0.0, 1.0, counts && right);
+        var weight = 1.0;
+        if WEIGHTS {
+            weight = weights[params.weights_start + at.row];
+        }
+        correct[params.correct_start + at.row] = select(0.0, weight, counts && right);
     }
 }

@@ -2,12 +2,13 @@
 //
 //   p[c]      = exp(x[r][c] - m) / S          m = max_i x[r][i],  S = sum_i exp(x[r][i] - m)
 //   q[c]      = (1 - e) w[t] (c == t) + e / C w[c]
-//   losses[r] = scale[0] * sum_c q[c] (log S + m - x[r][c])
-//   dx[r][c]  = scale[0] * (p[c] sum_i q[i] - q[c])
+//   losses[r] = scale[0] * v[r] * sum_c q[c] (log S + m - x[r][c])
+//   dx[r][c]  = scale[0] * v[r] * (p[c] sum_i q[i] - q[c])
 //
-// for the logits x, the target t, the class weights w (1 unless WEIGHTS) and the label smoothing e. A row that has
-// ended, or whose target is ignored, has loss 0 and gradient 0, whatever stands there. One whose
-// target is no class, or with a logit that is NaN or +inf, becomes NaN.
+// for the logits x, the target t, the class weights w (1 unless WEIGHTS), the row weights v (1 unless
+// ROW_WEIGHTS) and the label smoothing e. A row that has ended, whose target is ignored, or whose weight is 0
+// has loss 0 and gradient 0, whatever stands there. Another one whose target is no class, or with a logit
+// that is NaN or +inf, becomes NaN.
 //
 // | binding | name    | shape              | access     | may alias |
 // |---------|---------|--------------------|------------|-----------|
@@ -16,9 +17,10 @@
 // | 2       | targets | [T, B]             | read       | the other inputs |
 // | 3       | lengths | [B], where LENGTHS | read       | the other inputs |
 // | 4       | weights | [C], where WEIGHTS | read       | the other inputs |
-// | 5       | scale   | [1]                | read       | the other inputs |
-// | 6       | dy      | [T, B, C]          | read_write | nothing   |
-// | 7       | losses  | [T, B]             | read_write | nothing   |
+// | 5       | row_weights | [T, B], where ROW_WEIGHTS | read | the other inputs |
+// | 6       | scale   | [1]                | read       | the other inputs |
+// | 7       | dy      | [T, B, C]          | read_write | nothing   |
+// | 8       | losses  | [T, B]             | read_write | nothing   |
 //
 // R rows of T B, from the `first` on. Grid: ceil(R / (64 / LANES)) over x and y. Workgroup: 64
 // invocations, 256 B.
@@ -28,6 +30,7 @@
 
 override LENGTHS: bool = false;
 override WEIGHTS: bool = false;
+override ROW_WEIGHTS: bool = false;
 
 struct Params {
     rows: u32,
@@ -38,6 +41,7 @@ struct Params {
     target_start: u32,
     lengths_start: u32,
     weights_start: u32,
+    row_weights_start: u32,
     scale_start: u32,
     dy_start: u32,
     loss_start: u32,
@@ -50,9 +54,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> targets: array<f32>;         // [T, B]
 @group(0) @binding(3) var<storage, read> lengths: array<f32>;         // [B]
 @group(0) @binding(4) var<storage, read> weights: array<f32>;         // [C]
-@group(0) @binding(5) var<storage, read> scale: array<f32>;           // [1]
-@group(0) @binding(6) var<storage, read_write> dy: array<f32>;        // [T, B, C]
-@group(0) @binding(7) var<storage, read_write> losses: array<f32>;    // [T, B]
+@group(0) @binding(5) var<storage, read> row_weights: array<f32>;     // [T, B]
+@group(0) @binding(6) var<storage, read> scale: array<f32>;           // [1]
+@group(0) @binding(7) var<storage, read_write> dy: array<f32>;        // [T, B, C]
+@group(0) @binding(8) var<storage, read_write> losses: array<f32>;    // [T, B]
 
 fn weight(c: u32) -> f32 {
     if WEIGHTS {
@@ -72,6 +77,7 @@ fn main(
     let classes = select(0u, params.classes, inside);
     var goal = params.classes;  // none
     var counts = false;
+    var by = scale[params.scale_start];
     if inside {
         let given = targets[params.target_start + at.row];
         goal = index_in(given, params.classes);
@@ -81,6 +87,11 @@ fn main(
             let row = params.first + at.row;
             let length = lengths[params.lengths_start + row % params.batch];
             counts = counts && !has_ended(length, row / params.batch);
+        }
+        if ROW_WEIGHTS {
+            let row_weight = row_weights[params.row_weights_start + at.row];
+            counts = counts && row_weight != 0.0;
+            by *= row_weight;
         }
     }
 
@@ -96,7 +107,6 @@ fn main(
         all = rows_sum(at.lane_in_row, at.slot, part);
     }
 
-    let by = scale[params.scale_start];
     let known = min(goal, params.classes - 1u);
     let own = (1.0 - params.label_smoothing) * weight(known);
     let shared_part = params.label_smoothing / f32(params.classes);

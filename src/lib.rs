@@ -39,7 +39,7 @@ pub use model::{
     Forecaster, Init, Linear, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState, Stream,
     StreamPool, TrainingPass,
 };
-pub use plan::{Bias, Readout};
+pub use plan::{Activation, Bias, Readout};
 pub use tensor::{Array, Tensor};
 pub use verify::verify;
 #[cfg(feature = "gpu")]

@@ -1,6 +1,8 @@
 //! Host side of `accuracy`.
 
-use super::{ACCURACY, Padding, View, input, output, read, row_grid, row_lanes, variant, write};
+use super::{
+    ACCURACY, Padding, View, flag, input, output, read, row_grid, row_lanes, variant, write,
+};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Lengths, Real, Tolerance};
 
@@ -23,6 +25,8 @@ params! {
         pub targets_start: u32,
         /// Where the lengths start.
         pub lengths_start: u32,
+        /// Where the weights start.
+        pub weights_start: u32,
         /// Where the result starts in its binding.
         pub correct_start: u32,
     }
@@ -37,11 +41,13 @@ pub struct Operands {
     pub targets: View,
     /// The lengths of the rows, all of them.
     pub padding: Padding,
+    /// How much each row counts, `[R]`, where they differ.
+    pub weights: Option<View>,
     /// The result, `[R]`.
     pub correct: View,
 }
 
-/// 1 where the largest logit of a row is at its target, else 0, also where the target is
+/// 1, or its weight, where the largest logit of a row is at its target, else 0, also where the target is
 /// `ignore_index` or the row has ended, over `rows` rows of a `[T, batch]`, from row `first` on.
 pub fn dispatch(
     (first, rows): (usize, usize),
@@ -58,17 +64,23 @@ pub fn dispatch(
         logits_start: at.logits.start(),
         targets_start: at.targets.start(),
         lengths_start: at.padding.start(),
+        weights_start: at.weights.map_or(0, |view| view.start()),
         correct_start: at.correct.start(),
     };
     Dispatch {
         kernel: ACCURACY,
         variant: 0,
-        constants: vec![("LANES", row_lanes(classes) as f64), ("LENGTHS", at.padding.flag())],
+        constants: vec![
+            ("LANES", row_lanes(classes) as f64),
+            ("LENGTHS", at.padding.flag()),
+            ("WEIGHTS", flag(at.weights.is_some())),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             at.logits.range,
             at.targets.range,
             at.padding.range(at.targets.range),
+            at.weights.map_or(at.targets.range, |view| view.range),
             at.correct.range,
         ],
         grid: row_grid(rows, classes),
@@ -77,8 +89,11 @@ pub fn dispatch(
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
-    let padded = call.dispatch.constant("LENGTHS") != 0.0;
-    let [logits, targets, lengths, correct] = call.args else { unreachable!("four bindings") };
+    let is = |name| call.dispatch.constant(name) != flag(false);
+    let (padded, weighted) = (is("LENGTHS"), is("WEIGHTS"));
+    let [logits, targets, lengths, weights, correct] = call.args else {
+        unreachable!("five bindings")
+    };
     let lengths = Lengths { lengths: input(lengths, p.lengths_start), t: 0 };
     reference::accuracy(
         (p.first as usize, p.batch as usize, p.classes as usize),
@@ -86,6 +101,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
         input(targets, p.targets_start),
         R::of(p.ignore_index),
         padded.then_some(lengths),
+        weighted.then(|| input(weights, p.weights_start)),
         &mut output(correct, p.correct_start)[..p.rows as usize],
     );
 }
@@ -99,6 +115,7 @@ pub fn row() -> Kernel {
                 read("logits", "[R, C]"),
                 read("targets", "[R]"),
                 read("lengths", "[B]"),
+                read("weights", "[R]"),
                 write("correct", "[R]"),
             ]
         },

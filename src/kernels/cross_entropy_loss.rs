@@ -1,8 +1,8 @@
 //! Host side of `cross_entropy_loss`.
 
 use super::{
-    CROSS_ENTROPY_LOSS, Padding, View, flag, input, output, read, row_grid, row_lanes, variant,
-    write,
+    CROSS_ENTROPY_LOSS, Padding, View, flag, input, loss_scale, output, read, row_grid, row_lanes,
+    variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, CrossEntropy, Lengths, Real, Tolerance};
@@ -26,6 +26,8 @@ params! {
         pub lengths_start: u32,
         /// Where the weights start in their binding.
         pub weights_start: u32,
+        /// Where the rows' weights start in their binding.
+        pub row_weights_start: u32,
         /// Where the scale is in its binding.
         pub scale_start: u32,
         /// Where the gradient starts in its binding.
@@ -53,6 +55,8 @@ pub struct Operands {
     pub padding: Padding,
     /// The weights of the classes, where they have any.
     pub weights: Option<View>,
+    /// How much each row counts, from the launch's first on, where they differ.
+    pub row_weights: Option<View>,
     /// What loss and gradient are multiplied by, `[1]`.
     pub scale: View,
     /// The gradient of the logits.
@@ -77,6 +81,7 @@ pub fn dispatch(
         target_start: at.target.start(),
         lengths_start: at.padding.start(),
         weights_start: at.weights.map_or(0, |view| view.start()),
+        row_weights_start: at.row_weights.map_or(0, |view| view.start()),
         scale_start: at.scale.start(),
         dy_start: at.dy.start(),
         loss_start: at.losses.start(),
@@ -85,6 +90,8 @@ pub fn dispatch(
     };
     let (logits, target, scale) = (at.logits.range, at.target.range, at.scale.range);
     let (lengths, weights) = (at.padding.range(target), at.weights.map_or(scale, |v| v.range));
+    let row_weights = at.row_weights.map_or(target, |view| view.range);
+    let (dy, losses) = (at.dy.range, at.losses.range);
     Dispatch {
         kernel: CROSS_ENTROPY_LOSS,
         variant: 0,
@@ -92,9 +99,10 @@ pub fn dispatch(
             ("LANES", row_lanes(classes) as f64),
             ("LENGTHS", at.padding.flag()),
             ("WEIGHTS", flag(at.weights.is_some())),
+            ("ROW_WEIGHTS", flag(at.row_weights.is_some())),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![logits, target, lengths, weights, scale, at.dy.range, at.losses.range],
+        bindings: vec![logits, target, lengths, weights, row_weights, scale, dy, losses],
         grid: row_grid(rows, classes),
     }
 }
@@ -102,10 +110,10 @@ pub fn dispatch(
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let is = |name| call.dispatch.constant(name) != flag(false);
-    let (padded, weighted) = (is("LENGTHS"), is("WEIGHTS"));
+    let (padded, weighted, rows_weighted) = (is("LENGTHS"), is("WEIGHTS"), is("ROW_WEIGHTS"));
     let (rows, classes) = (p.rows as usize, p.classes as usize);
-    let [logits, target, lengths, weights, scale, dy, losses] = call.args else {
-        unreachable!("seven bindings")
+    let [logits, target, lengths, weights, row_weights, scale, dy, losses] = call.args else {
+        unreachable!("eight bindings")
     };
     let lengths = Lengths { lengths: input(lengths, p.lengths_start), t: 0 };
     let settings =
@@ -116,6 +124,7 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
         input(scale, p.scale_start)[0],
         weighted.then(|| &input(weights, p.weights_start)[..classes]),
         padded.then_some(lengths),
+        rows_weighted.then(|| &input(row_weights, p.row_weights_start)[..rows]),
         (&input(logits, p.logits_start)[..rows * classes], &input(target, p.target_start)[..rows]),
         (output(dy, p.dy_start), &mut output(losses, p.loss_start)[..rows]),
     );
@@ -131,6 +140,7 @@ pub fn row() -> Kernel {
                 read("targets", "[T, B]"),
                 read("lengths", "[B]"),
                 read("weights", "[C]"),
+                read("row_weights", "[T, B]"),
                 read("scale", "[1]"),
                 write("dy", "[T, B, C]"),
                 write("losses", "[T, B]"),
@@ -158,7 +168,10 @@ pub fn row() -> Kernel {
         fast: None,
         scale: Some(|call| {
             let p: Params = call.params();
-            input(&call.args[4], p.scale_start)[0].abs()
+            let weighted = call.dispatch.constant("ROW_WEIGHTS") != flag(false);
+            let rows = p.rows as usize;
+            let weights = weighted.then(|| &input(&call.args[4], p.row_weights_start)[..rows]);
+            loss_scale(input(&call.args[5], p.scale_start)[0], weights)
         }),
         // A probability is an exponential over a sum of them; log sum exp and a logit, rounded to
         // their own size, are subtracted.

@@ -7,6 +7,7 @@
 pub mod accuracy;
 pub mod adam;
 pub mod argmax;
+pub mod binary_accuracy;
 pub mod clip_scale;
 pub mod column_sum;
 pub mod copy_at_length;
@@ -31,6 +32,7 @@ pub mod pool_over_time_backward;
 pub mod reduce_sum;
 pub mod rmsprop;
 pub mod sgd;
+pub mod sigmoid;
 pub mod softmax;
 pub mod training_step;
 
@@ -99,6 +101,10 @@ pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(26);
 pub const POOL_OVER_TIME: KernelId = KernelId(27);
 /// `pool_over_time_backward` in the [`table`].
 pub const POOL_OVER_TIME_BACKWARD: KernelId = KernelId(28);
+/// `sigmoid` in the [`table`].
+pub const SIGMOID: KernelId = KernelId(29);
+/// `binary_accuracy` in the [`table`].
+pub const BINARY_ACCURACY: KernelId = KernelId(30);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -137,6 +143,8 @@ fn rows() -> KernelTable {
         lstm_wavefront_backward::row(),
         pool_over_time::row(),
         pool_over_time_backward::row(),
+        sigmoid::row(),
+        binary_accuracy::row(),
     ])
 }
 
@@ -314,6 +322,12 @@ fn update_shares<U: Update<N>, const N: usize>((step, g, mut written): UpdateSha
         let g = &g[first..g.len().min(first + UPDATE_SHARE)];
         arch.dispatch(Share((step.from(first), g, share), std::marker::PhantomData::<U>));
     });
+}
+
+/// What the results of a loss's launch scale with: its scale, times the largest weight of its rows.
+fn loss_scale<R: Real>(scale: R, weights: Option<&[R]>) -> R {
+    let weights = weights.into_iter().flatten();
+    scale.abs() * weights.fold(R::one(), |most, &weight| most.max(weight))
 }
 
 /// The value of a pipeline constant that is a bool.

@@ -1,6 +1,8 @@
 //! Host side of `pointwise_loss`.
 
-use super::{POINTWISE_LOSS, Padding, View, flag, groups, input, output, read, variant, write};
+use super::{
+    POINTWISE_LOSS, Padding, View, flag, groups, input, loss_scale, output, read, variant, write,
+};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Lengths, Pointwise, Real, Tolerance};
 
@@ -21,6 +23,8 @@ params! {
         pub target_start: u32,
         /// Where the lengths start in their binding.
         pub lengths_start: u32,
+        /// Where the weights start in their binding.
+        pub weights_start: u32,
         /// Where the scale is in its binding.
         pub scale_start: u32,
         /// Where the gradient starts in its binding.
@@ -44,6 +48,8 @@ pub struct Operands {
     pub target: View,
     /// The lengths of the rows, all of them.
     pub padding: Padding,
+    /// How much each row of `[T, B]` counts, from that of the launch's first element on, where they differ.
+    pub weights: Option<View>,
     /// What loss and gradient are multiplied by, `[1]`.
     pub scale: View,
     /// The gradient of the predictions.
@@ -68,19 +74,24 @@ pub fn dispatch(
         y_start: at.y.start(),
         target_start: at.target.start(),
         lengths_start: at.padding.start(),
+        weights_start: at.weights.map_or(0, |view| view.start()),
         scale_start: at.scale.start(),
         dy_start: at.dy.start(),
         partial_start: at.partials.start(),
         threshold,
     };
-    let (y, target) = (at.y.range, at.target.range);
-    let lengths = at.padding.range(target);
+    let (y, target, scale) = (at.y.range, at.target.range, at.scale.range);
+    let (lengths, weights) = (at.padding.range(target), at.weights.map_or(target, |v| v.range));
     Dispatch {
         kernel: POINTWISE_LOSS,
         variant: 0,
-        constants: vec![("KIND", kind.into()), ("LENGTHS", at.padding.flag())],
+        constants: vec![
+            ("KIND", kind.into()),
+            ("LENGTHS", at.padding.flag()),
+            ("WEIGHTS", flag(at.weights.is_some())),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![y, target, lengths, at.scale.range, at.dy.range, at.partials.range],
+        bindings: vec![y, target, lengths, weights, scale, at.dy.range, at.partials.range],
         grid: [groups(len, CHUNK), 1, 1],
     }
 }
@@ -88,14 +99,18 @@ pub fn dispatch(
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let (len, constant) = (p.len as usize, |name| call.dispatch.constant(name));
-    let (kind, padded) = (constant("KIND") as u8, constant("LENGTHS") != flag(false));
-    let [y, target, lengths, scale, dy, partials] = call.args else { unreachable!("six bindings") };
+    let (kind, is) = (constant("KIND") as u8, |name| constant(name) != flag(false));
+    let (padded, weighted) = (is("LENGTHS"), is("WEIGHTS"));
+    let [y, target, lengths, weights, scale, dy, partials] = call.args else {
+        unreachable!("seven bindings")
+    };
     let lengths = Lengths { lengths: input(lengths, p.lengths_start), t: 0 };
     reference::pointwise_loss(
         Pointwise::of_code(kind, p.threshold),
         (p.first as usize, p.batch as usize, p.width as usize, CHUNK),
         input(scale, p.scale_start)[0],
         padded.then_some(lengths),
+        weighted.then(|| input(weights, p.weights_start)),
         (&input(y, p.y_start)[..len], &input(target, p.target_start)[..len]),
         (
             &mut output(dy, p.dy_start)[..len],
@@ -113,6 +128,7 @@ pub fn row() -> Kernel {
                 read("y", "[T, B, O]"),
                 read("targets", "[T, B, O]"),
                 read("lengths", "[B]"),
+                read("weights", "[T, B]"),
                 read("scale", "[1]"),
                 write("dy", "[T, B, O]"),
                 write("partials", "[ceil(N / 1024)]"),
@@ -138,7 +154,10 @@ pub fn row() -> Kernel {
         // What results scale with.
         scale: Some(|call| {
             let p: Params = call.params();
-            input(&call.args[3], p.scale_start)[0].abs()
+            let weighted = call.dispatch.constant("WEIGHTS") != flag(false);
+            let rows = (p.first % p.width + p.len).div_ceil(p.width) as usize;
+            let weights = weighted.then(|| &input(&call.args[3], p.weights_start)[..rows]);
+            loss_scale(input(&call.args[4], p.scale_start)[0], weights)
         }),
         // Sums of losses, each of a few roundings. A probability less its target has the absolute
         // error of the probability.

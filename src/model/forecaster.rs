@@ -7,7 +7,7 @@ use super::network::Names;
 use super::{LstmConfig, Network, parameter_methods, time_major};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
-use crate::plan::{Answer, Head, Readout, Sequences};
+use crate::plan::{Activation, Answer, Head, Readout, Sequences};
 #[cfg(feature = "gpu")]
 use crate::record::{self, Given};
 use crate::reference::index_in;
@@ -192,13 +192,47 @@ impl Forecaster {
         self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Pending).await
     }
 
-    /// As [`predict`](Self::predict), with the softmax over the outputs taken on the device: the
-    /// probability of each class.
+    /// What makes probabilities of the outputs: the sigmoid where there is one output, and otherwise what
+    /// [`set_activation`](Self::set_activation) has said.
+    pub fn activation(&self) -> Activation {
+        match self.outputs() {
+            1 => Activation::Sigmoid,
+            _ => self.network.activation,
+        }
+    }
+
+    /// Says what several outputs are about, for [`probabilities`](Self::probabilities) and
+    /// [`classes`](Self::classes): one of several classes, which is the default, or a question each. A
+    /// [`Trainer`](crate::train::Trainer) with a binary cross-entropy does so, and files keep it. One output
+    /// is always a question.
+    pub fn set_activation(&mut self, activation: Activation) {
+        self.network.activation = activation;
+    }
+
+    /// As [`predict`](Self::predict), with the [activation](Self::activation) of the outputs taken on the
+    /// device: the probability of each class, by the softmax, or that of yes for each output, by the
+    /// sigmoid.
+    ///
+    /// ```
+    /// use gatefold::{Array, Device, Forecaster, LstmConfig};
+    /// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 1)?;
+    /// let x = Array::new(vec![0.5; 6], &[2, 3, 1])?;
+    /// let logits = model.predict(&x)?; // [2, 1]
+    /// let p = model.probabilities(&x, None)?; // [2, 1], their sigmoids
+    /// assert!((p.data()[0] - 1.0 / (1.0 + (-logits.data()[0]).exp())).abs() < 1e-6);
+    /// assert_eq!(model.classes(&x, None)?.shape(), [2]);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn probabilities(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        pollster::block_on(self.predict_as(x, lengths, Answer::Probabilities, Wait::Blocking))
+        pollster::block_on(self.predict_as(
+            x,
+            lengths,
+            Answer::Probabilities(self.activation()),
+            Wait::Blocking,
+        ))
     }
 
     /// The asynchronous form of [`probabilities`](Self::probabilities), as [`predict_async`](Self::predict_async) is
@@ -207,15 +241,22 @@ impl Forecaster {
     /// # Errors
     /// As [`probabilities`](Self::probabilities).
     pub async fn probabilities_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        self.predict_as(x, lengths, Answer::Probabilities, Wait::Pending).await
+        self.predict_as(x, lengths, Answer::Probabilities(self.activation()), Wait::Pending).await
     }
 
-    /// The output with the largest value, found on the device: `[B]`, or `[B, T]`.
+    /// The output with the largest value, found on the device: `[B]`, or `[B, T]`. Where outputs are
+    /// questions, 1 for each logit above 0, whose probability is above 1/2, and 0 for the others:
+    /// `[B, O]`, or `[B, T, O]`, without the last dimension where there is one output.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn classes(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        pollster::block_on(self.predict_as(x, lengths, Answer::Classes, Wait::Blocking))
+        pollster::block_on(self.predict_as(
+            x,
+            lengths,
+            Answer::Classes(self.activation()),
+            Wait::Blocking,
+        ))
     }
 
     /// The asynchronous form of [`classes`](Self::classes), as [`predict_async`](Self::predict_async) is
@@ -224,7 +265,7 @@ impl Forecaster {
     /// # Errors
     /// As [`classes`](Self::classes).
     pub async fn classes_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        self.predict_as(x, lengths, Answer::Classes, Wait::Pending).await
+        self.predict_as(x, lengths, Answer::Classes(self.activation()), Wait::Pending).await
     }
 
     async fn predict_as(
@@ -236,8 +277,8 @@ impl Forecaster {
     ) -> Result<Array> {
         let operation = match answer {
             Answer::Outputs => "Forecaster::predict",
-            Answer::Probabilities => "Forecaster::probabilities",
-            Answer::Classes => "Forecaster::classes",
+            Answer::Probabilities(_) => "Forecaster::probabilities",
+            Answer::Classes(_) => "Forecaster::classes",
         };
         let (device, shape) = (&self.network.device, &self.network.shape);
         let tokens = shape.encoding.tokens(shape.input);
@@ -260,7 +301,7 @@ impl Forecaster {
             }
         }
         let each = shape.predictions(steps);
-        let width = if answer == Answer::Classes { 1 } else { shape.outputs() };
+        let width = answer.width(shape.outputs());
         let mut y = vec![0.0; batch * each * width];
         let all: Vec<usize> = (0..batch).collect();
         for rows in all.chunks(self.rows_at_a_time(steps)) {
@@ -290,7 +331,8 @@ impl Forecaster {
         }
         let mut dims = vec![batch];
         dims.extend(shape.every_step().then_some(steps));
-        dims.extend((answer != Answer::Classes).then_some(width));
+        let of_classes = matches!(answer, Answer::Classes(_));
+        dims.extend((!of_classes || width > 1).then_some(width));
         Array::new(y, &dims)
     }
 
@@ -392,14 +434,14 @@ fn expect_lengths(
     steps: usize,
 ) -> Result<()> {
     let Some(lengths) = lengths else { return Ok(()) };
-    let inside = |&length: &usize| (1..=steps).contains(&length);
+    let inside = |&length: &usize| length <= steps;
     if lengths.len() == batch && lengths.iter().all(inside) {
         return Ok(());
     }
     Err(Error::Value {
         operation,
         name: "lengths".to_owned(),
-        expected: format!("{batch} of them, from 1 to {steps}"),
+        expected: format!("{batch} of them, from 0 to {steps}"),
         got: format!("{lengths:?}"),
     })
 }

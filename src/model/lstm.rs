@@ -328,12 +328,10 @@ impl Lstm {
         record::expect("Lstm::record", &self.network.device, &read, &outputs, &[])?;
 
         let sequences = Sequences {
-            steps,
-            batch,
             lengths: bindings.lengths.is_some(),
             batch_first: self.network.config.batch_first,
             state: bindings.state.is_some(),
-            resets: false,
+            ..Sequences::new(steps, batch)
         };
         let ready = self.network.recorded_session(&sequences)?;
         let session = &ready.session;
@@ -557,13 +555,11 @@ impl Lstm {
             self.expect_state(operation, batched.then_some(batch), state)?;
         }
         let sequences = Sequences {
-            steps,
-            batch,
             lengths: lengths.is_some(),
             // Without a batch there is one layout, which needs no turning.
             batch_first: batched && config.batch_first,
             state: state.is_some(),
-            resets: false,
+            ..Sequences::new(steps, batch)
         };
         Ok(Sizes { sequences, batched })
     }

@@ -12,8 +12,8 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Readout, Role, Sequences,
-    StackShape, norm_chunk,
+    Activation, Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Readout, Role,
+    Sequences, StackShape, norm_chunk,
 };
 use crate::tensor::Array;
 
@@ -75,6 +75,8 @@ pub(crate) struct Network {
     /// The names of the table's entries.
     pub(crate) names: Vec<String>,
     naming: Names,
+    /// What makes probabilities of several outputs.
+    pub(crate) activation: Activation,
     pub(crate) params: Buffer,
     /// How often all parameters were replaced. Calls hold it while they compute, so that all of one is
     /// computed with the same ones.
@@ -117,6 +119,7 @@ impl Network {
             table,
             names,
             naming,
+            activation: Activation::default(),
             params,
             replaced: Arc::default(),
             sessions: SessionCache::new(device),
@@ -134,6 +137,7 @@ impl Network {
             table: self.table.clone(),
             names: self.names.clone(),
             naming: self.naming.clone(),
+            activation: self.activation,
             params: self.params.clone(),
             replaced: self.replaced.clone(),
             sessions: SessionCache::new(&self.device),
@@ -167,6 +171,16 @@ impl Network {
         Ok(layer)
     }
 
+    /// The same model with a copy of these parameters.
+    pub(crate) fn with_parameters(&self, params: &Buffer) -> Result<Network> {
+        let copy = self.device.create_buffer("parameters", params.len())?;
+        let mut recorder = self.device.recorder();
+        recorder.copy((params, 0), (&copy, 0), params.len());
+        recorder.submit()?;
+        let network = self.with_batch_first(self.config.batch_first);
+        Ok(Network { params: copy, replaced: Arc::default(), ..network })
+    }
+
     /// The inference session of a call, for this caller alone.
     pub(crate) fn forward_session(&self, sequences: &Sequences) -> Result<InUse> {
         let plan = || Plan::forward(&self.shape, sequences, &self.device.limits());
@@ -182,8 +196,10 @@ impl Network {
     ) -> Result<InUse> {
         let name = match answer {
             Answer::Outputs => return self.forward_session(sequences),
-            Answer::Probabilities => "probabilities",
-            Answer::Classes => "classes",
+            Answer::Probabilities(Activation::Softmax) => "probabilities",
+            Answer::Probabilities(Activation::Sigmoid) => "probabilities of yes",
+            Answer::Classes(Activation::Softmax) => "classes",
+            Answer::Classes(Activation::Sigmoid) => "yes or no",
         };
         let plan = || Plan::prediction(&self.shape, sequences, answer, &self.device.limits());
         let caller = [("params", &self.params)];
@@ -351,7 +367,27 @@ impl Network {
         entries: &HashMap<String, String>,
         wait: Wait,
     ) -> Result<()> {
-        let mut tensors = self.state_dict(wait).await?;
+        self.write(self.state_dict(wait).await?, path, entries)
+    }
+
+    /// Saves the model with other parameters.
+    pub(crate) async fn save_parameters(
+        &self,
+        params: &Buffer,
+        path: &Path,
+        entries: &HashMap<String, String>,
+        wait: Wait,
+    ) -> Result<()> {
+        let flat = self.device.read_as(params, 0, self.table.len, wait).await?;
+        self.write(self.named(&flat)?, path, entries)
+    }
+
+    fn write(
+        &self,
+        mut tensors: Vec<(String, Array)>,
+        path: &Path,
+        entries: &HashMap<String, String>,
+    ) -> Result<()> {
         if self.shape.bias == Bias::Single {
             // PyTorch has two biases or none.
             let rows = 4 * self.shape.hidden;
@@ -364,6 +400,7 @@ impl Network {
         }
         let mut all = entries.clone();
         all.extend(metadata(&self.shape, &self.config));
+        all.extend(self.activation.entry());
         checkpoint::write(path, &tensors, &all)
     }
 
@@ -389,8 +426,10 @@ impl Network {
         default_head: Head,
     ) -> Result<Network> {
         let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
+        let activation = Activation::described(metadata).map_err(refused)?;
         let described = described(metadata).map_err(refused)?;
         match Network::of(device, tensors, naming, described, default_head) {
+            Ok(network) => Ok(Network { activation, ..network }),
             Err(Error::StateDict { problem }) => Err(refused(problem)),
             // Sizes that no model has are the file's.
             Err(e @ (Error::Value { .. } | Error::Overflow { .. })) => Err(refused(e.to_string())),
@@ -431,6 +470,23 @@ impl Network {
         let network = Network::zeros(device, &config, head, naming)?;
         network.load_state_dict(tensors)?;
         Ok(network)
+    }
+}
+
+impl Activation {
+    const KEY: &'static str = "gatefold.activation";
+
+    /// What a file says of it: nothing for the softmax, as in files that are older than the choice.
+    fn entry(self) -> Option<(String, String)> {
+        (self == Activation::Sigmoid).then(|| (Activation::KEY.to_owned(), "sigmoid".to_owned()))
+    }
+
+    fn described(metadata: &HashMap<String, String>) -> std::result::Result<Activation, String> {
+        match metadata.get(Activation::KEY).map(String::as_str) {
+            None | Some("softmax") => Ok(Activation::Softmax),
+            Some("sigmoid") => Ok(Activation::Sigmoid),
+            Some(other) => Err(format!("{} is {other:?}", Activation::KEY)),
+        }
     }
 }
 

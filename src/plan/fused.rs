@@ -72,7 +72,7 @@ fn fused(
     options: &TrainingOptions,
     limits: &Limits,
 ) -> Found<Fused, String> {
-    let Sequences { steps, batch, lengths, batch_first, state, resets } = *sequences;
+    let Sequences { steps, batch, lengths, batch_first, state, resets, weights } = *sequences;
     let pooled = matches!(shape.readout, Readout::MeanOverTime | Readout::MaxOverTime);
     let (Objective::Pointwise(loss), Some(update)) = (options.objective, options.update) else {
         return Err("it is for losses of single numbers, with an optimizer step".to_owned());
@@ -84,6 +84,7 @@ fn fused(
         (shape.projection.is_some(), "it has no projection"),
         (shape.learned_state || state || resets, "its states begin with zero"),
         (lengths, "its rows are as long as each other"),
+        (weights, "its targets count as much as each other"),
         (pooled, "its head reads a timestep, not all together"),
         (batch_first && shape.every_step(), "its predictions are time-major"),
         (options.input_gradient, "it makes no gradient of the input"),

@@ -1,10 +1,13 @@
 //! What a training step is fed with, and the loss.
 
 use super::workspace::{Place, Planner};
-use super::{Answer, Encoding, LOSS_SLOTS, Objective, Sequences, StackShape, TrainingOptions};
+use super::{
+    Activation, Answer, Encoding, LOSS_SLOTS, Objective, Sequences, StackShape, TrainingOptions,
+};
 use crate::command::{BufferId, Executor, Limits, Operation, Owner, Range};
 use crate::kernels::{
-    View, accuracy, argmax, cross_entropy_loss, pointwise_loss, reduce_sum, softmax,
+    Padding, View, accuracy, argmax, binary_accuracy, cross_entropy_loss, pointwise_loss,
+    reduce_sum, sigmoid, softmax,
 };
 use crate::reference::{CrossEntropy, Pointwise, SETTINGS};
 
@@ -60,6 +63,7 @@ impl Planner<'_> {
             "keep",
             "fresh",
             "target",
+            "weights",
             "loss_scale",
             "token_order",
             "token_offsets",
@@ -85,7 +89,7 @@ impl Planner<'_> {
         self.shape.predictions(self.steps) * self.batch
     }
 
-    /// What predictions are compared with.
+    /// What predictions are compared with, and how much each counts.
     pub(super) fn target(&mut self, objective: &Objective) {
         let (steps, batch, outputs) = (self.steps, self.batch, self.shape.outputs());
         match (objective, self.shape.every_step()) {
@@ -100,6 +104,12 @@ impl Planner<'_> {
             }
             (Objective::CrossEntropy { .. }, false) => self.workspace("target", "[B]", &[batch]),
         };
+        if self.sequences.weights {
+            match self.shape.every_step() {
+                true => self.workspace("weights", "[T, B]", &[steps, batch]),
+                false => self.workspace("weights", "[B]", &[batch]),
+            };
+        }
         self.workspace("loss_scale", "[1]", &[1]);
     }
 
@@ -134,6 +144,24 @@ impl Planner<'_> {
         self.sum("sum of the loss", (partials, count), loss_buffer, self.accumulate);
     }
 
+    /// Which predictions stand behind a row's end, where there is one at every timestep.
+    fn padding_of_predictions(&self) -> Padding {
+        if self.shape.every_step() { self.padding() } else { Padding(None) }
+    }
+
+    /// The weights of `rows` predictions from `first` on, where predictions have any.
+    fn weights(&self, first: usize, rows: usize) -> Option<View> {
+        let weights = self.program.buffer("weights")?;
+        Some(self.window(Place { buffer: weights, start: first }, rows))
+    }
+
+    /// The same of the predictions that so many elements, from one on, belong to.
+    fn weights_of(&self, first: usize, len: usize) -> Option<View> {
+        let outputs = self.shape.outputs();
+        let row = first / outputs;
+        self.weights(row, (first + len).div_ceil(outputs) - row)
+    }
+
     fn pointwise_loss(&mut self, loss: Pointwise, dy: BufferId, partials: BufferId) {
         let (y, target, outputs) = (self.named("y"), self.named("target"), self.shape.outputs());
         let len = self.predictions() * outputs;
@@ -149,7 +177,8 @@ impl Planner<'_> {
             let operands = pointwise_loss::Operands {
                 y: view(y),
                 target: view(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
+                weights: self.weights_of(first, count),
                 scale: View::of(self.whole(self.named("loss_scale"))),
                 dy: view(dy),
                 partials: self.window(sums, count.div_ceil(chunk)),
@@ -185,8 +214,9 @@ impl Planner<'_> {
             let operands = cross_entropy_loss::Operands {
                 logits: logits(y),
                 target: row(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
                 weights: weights.map(|weights| View::of(self.whole(weights))),
+                row_weights: self.weights(first, count),
                 scale: View::of(self.whole(self.named("loss_scale"))),
                 dy: logits(dy),
                 losses: row(losses),
@@ -200,31 +230,71 @@ impl Planner<'_> {
     /// The probabilities or the classes of the predictions.
     pub(super) fn answer(&mut self, answer: Answer) {
         let (y, classes) = (self.named("y"), self.shape.outputs());
-        let (rows, some) = (self.predictions(), self.rows_of_logits());
+        let (rows, some, width) =
+            (self.predictions(), self.rows_of_logits(), answer.width(classes));
         let out = match answer {
             Answer::Outputs => return,
-            Answer::Probabilities => self.workspace("probabilities", "[T B, O]", &[rows, classes]),
-            Answer::Classes => self.workspace("classes", "[T B]", &[rows]),
+            Answer::Probabilities(_) => self.workspace("probabilities", "[T B, O]", &[rows, width]),
+            Answer::Classes(_) => self.workspace("classes", "[T B, 1 or O]", &[rows, width]),
         };
         self.output = Some(self.whole(out));
         for first in (0..rows).step_by(some) {
             let count = some.min(rows - first);
-            let logits =
-                |buffer| self.window(Place { buffer, start: first * classes }, count * classes);
+            let logits = Place { buffer: y, start: first * classes };
+            let logits = self.window(logits, count * classes);
+            let out = self.window(Place { buffer: out, start: first * width }, count * width);
             let dispatch = match answer {
-                Answer::Classes => {
-                    let out = self.window(Place { buffer: out, start: first }, count);
-                    argmax::dispatch((count, classes), logits(y), out)
+                Answer::Classes(Activation::Softmax) => {
+                    argmax::dispatch((count, classes), logits, out)
                 }
-                _ => softmax::dispatch((count, classes), logits(y), logits(out)),
+                Answer::Classes(Activation::Sigmoid) => {
+                    sigmoid::dispatch(count * classes, true, logits, out)
+                }
+                Answer::Probabilities(Activation::Sigmoid) => {
+                    sigmoid::dispatch(count * classes, false, logits, out)
+                }
+                _ => softmax::dispatch((count, classes), logits, out),
             };
             self.launch("answer", dispatch);
         }
     }
 
-    /// How many classes are predicted right, where they are classes.
+    /// How many targets are predicted right, where they are classes or yes and no.
     pub(super) fn correct(&mut self, objective: &Objective) {
-        let Objective::CrossEntropy { settings, .. } = objective else { return };
+        let (right, len) = match objective {
+            Objective::CrossEntropy { settings, .. } => self.right_classes(settings.ignore_index),
+            Objective::Pointwise(Pointwise::BinaryLogits) => self.right_sides(),
+            Objective::Pointwise(_) => return,
+        };
+        let correct = self.workspace("correct", "[1]", &[1]);
+        self.sum("right predictions", (right, len), correct, false);
+    }
+
+    /// Which answers by yes or no are right, and how many there are.
+    fn right_sides(&mut self) -> (BufferId, usize) {
+        let (y, target, outputs) = (self.named("y"), self.named("target"), self.shape.outputs());
+        let (rows, some) = (self.predictions(), self.rows_of_logits());
+        let right = self.workspace("right", "[T B, O]", &[rows, outputs]);
+        for first in (0..rows).step_by(some) {
+            let count = some.min(rows - first);
+            let elements =
+                |buffer| self.window(Place { buffer, start: first * outputs }, count * outputs);
+            let operands = binary_accuracy::Operands {
+                logits: elements(y),
+                targets: elements(target),
+                padding: self.padding_of_predictions(),
+                weights: self.weights(first, count),
+                correct: elements(right),
+            };
+            let (part, size) = ((first * outputs, count * outputs), (self.batch, outputs));
+            let dispatch = binary_accuracy::dispatch(part, size, &operands);
+            self.launch("right predictions", dispatch);
+        }
+        (right, rows * outputs)
+    }
+
+    /// Which classes are predicted right, and how many there are.
+    fn right_classes(&mut self, ignored: f32) -> (BufferId, usize) {
         let (y, target, classes) = (self.named("y"), self.named("target"), self.shape.outputs());
         let (rows, some) = (self.predictions(), self.rows_of_logits());
         let right = self.workspace("right", "[T B]", &[rows]);
@@ -235,16 +305,15 @@ impl Planner<'_> {
             let operands = accuracy::Operands {
                 logits: self.window(logits, count * classes),
                 targets: row(target),
-                padding: self.padding(),
+                padding: self.padding_of_predictions(),
+                weights: self.weights(first, count),
                 correct: row(right),
             };
             let size = (self.batch, classes);
-            let ignored = settings.ignore_index;
             let dispatch = accuracy::dispatch((first, count), size, ignored, &operands);
             self.launch("right predictions", dispatch);
         }
-        let correct = self.workspace("correct", "[1]", &[1]);
-        self.sum("right predictions", (right, rows), correct, false);
+        (right, rows)
     }
 
     /// The sum of the elements of a buffer: sums of sums, until one is left.

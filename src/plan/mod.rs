@@ -35,7 +35,7 @@ mod wavefront;
 mod workspace;
 
 pub use crate::reference::Readout;
-pub use options::{Answer, Objective, Part, TrainingOptions};
+pub use options::{Activation, Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
 pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
 pub use tiers::{product_tile, tile, walkers};
@@ -85,6 +85,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// |---|---|---|
 /// | `feed` | those below, in this order, as far as a plan has them | what the host writes for a run; a ring |
 /// | `target` | as `y`, without the last dimension where it is classes | what `y` should be |
+/// | `weights` | `[T, B]`, or `[B]` | how much each prediction counts, with [`Sequences::weights`] |
 /// | `loss_scale` | `[1]` | what the sum of the loss is multiplied by, such as 1 / N for a mean |
 /// | `token_order`, `token_offsets` | `[T B]`, `[V + 1]` | positions sorted by token, see [`sort_tokens`](crate::reference::sort_tokens) |
 /// | `scalars`, `settings` | `[4]`, `[G, 16]` | what clipping and the optimizer take, see [`Update`] |
@@ -95,7 +96,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `status` | `[16]` | what became of the steps so far, see [`clip_scale`](crate::reference::clip_scale); the caller's |
 /// | `loss` | `[1]` | the loss; the caller's |
 /// | `losses` | `[1]` | the losses of the last [`LOSS_SLOTS`] runs; a ring, the caller's |
-/// | `correct` | `[1]` | with [`Plan::evaluation`] of classes, how many are right |
+/// | `correct` | `[1]` | with [`Plan::evaluation`] of classes and of yes or no, how many are right |
 /// | `dx_0`, `dh_0`, `dc_0` | as `x`, `h_0`, `c_0` | with [`TrainingOptions::input_gradient`] |
 ///
 /// where a launch runs a whole training step ([`Tier::Fused`]) only those that are the caller's, but for
@@ -166,7 +167,12 @@ impl Plan {
     ) -> Result<Plan> {
         let operation = "Plan::prediction";
         expect_prediction(operation, shape)?;
-        let passes = if answer == Answer::Outputs { 0 } else { kernels::softmax::PASSES };
+        let passes = match answer {
+            Answer::Probabilities(Activation::Softmax) | Answer::Classes(Activation::Softmax) => {
+                kernels::softmax::PASSES
+            }
+            _ => 0,
+        };
         expect_classes(operation, shape, passes, limits)?;
         let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
         planner.prepare();
@@ -241,8 +247,9 @@ impl Plan {
         planner.finish()
     }
 
-    /// A forward pass and its loss, and for classes how many are right; also `h_n` and `c_n` where
-    /// `final_states` are wanted. It has `target`, `loss_scale` and `class_weights` of a training plan,
+    /// A forward pass and its loss, and for classes, or yes and no, how many are right; also `h_n` and `c_n`
+    /// where `final_states` are wanted. It has `target`, `weights`, `loss_scale` and `class_weights` of a
+    /// training plan,
     /// and no feed; nothing is the caller's but the parameters.
     ///
     /// # Errors
@@ -305,6 +312,7 @@ impl Plan {
             (call.batch_first, "batch first".to_owned()),
             (call.state, "given initial states".to_owned()),
             (call.resets, "rows that begin anew".to_owned()),
+            (call.weights, "weights of predictions".to_owned()),
         ];
         let said: Vec<String> =
             said.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();

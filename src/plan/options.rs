@@ -23,16 +23,37 @@ impl Default for Objective {
     }
 }
 
+/// What turns outputs into probabilities, and so what they are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// One of several classes: the probabilities of a prediction sum to 1.
+    #[default]
+    Softmax,
+    /// Each output is a question of its own, answered by yes or no.
+    Sigmoid,
+}
+
 /// What is made of a prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Nothing.
     #[default]
     Outputs,
-    /// The softmax of the outputs.
-    Probabilities,
-    /// The output with the largest value.
-    Classes,
+    /// The probabilities that the outputs stand for.
+    Probabilities(Activation),
+    /// The output with the largest value or, where each is a question of its own, 1 for those whose
+    /// probability is above 1/2 and 0 for the others.
+    Classes(Activation),
+}
+
+impl Answer {
+    /// Numbers in an answer, for so many outputs.
+    pub fn width(self, outputs: usize) -> usize {
+        match self {
+            Answer::Classes(Activation::Softmax) => 1,
+            _ => outputs,
+        }
+    }
 }
 
 /// Which part of a batch a run is, where gradients are accumulated over several runs.

@@ -298,12 +298,22 @@ pub struct Sequences {
     pub state: bool,
     /// Whether single rows may begin anew in spite of the given states.
     pub resets: bool,
+    /// Whether predictions have weights of their own in the loss.
+    pub weights: bool,
 }
 
 impl Sequences {
     /// `steps` timesteps of `batch` rows, time-major, from the model's own initial states.
     pub fn new(steps: usize, batch: usize) -> Sequences {
-        Sequences { steps, batch, lengths: false, batch_first: false, state: false, resets: false }
+        Sequences {
+            steps,
+            batch,
+            lengths: false,
+            batch_first: false,
+            state: false,
+            resets: false,
+            weights: false,
+        }
     }
 
     /// With a length for every row.
@@ -319,5 +329,10 @@ impl Sequences {
     /// With given initial states.
     pub fn with_state(self) -> Self {
         Sequences { state: true, ..self }
+    }
+
+    /// With a weight for every prediction.
+    pub fn with_weights(self) -> Self {
+        Sequences { weights: true, ..self }
     }
 }

@@ -17,22 +17,25 @@ pub struct CrossEntropy {
 ///
 /// ```text
 /// q[c]     = (1 - e) w[t] (c = t) + e / C w[c]
-/// loss     = sum over c of q[c] (log sum exp(y[r]) - y[r][c])
-/// dy[r][c] = scale (p[c] sum(q) - q[c])
+/// loss     = v[r] sum over c of q[c] (log sum exp(y[r]) - y[r][c])
+/// dy[r][c] = scale v[r] (p[c] sum(q) - q[c])
 /// ```
 ///
-/// Rows that have ended, and those whose target is the ignored class, count nothing. Any other
-/// target that isn't a class makes its row NaN.
+/// where `v` are the rows' weights, 1 without. Rows that have ended, those whose target is the ignored class
+/// and those of weight 0 count nothing, whatever stands there. Any other target that isn't a class makes
+/// its row NaN.
 ///
 /// # Shapes
-/// `y`, `dy` `[R, C]`; `target`, `losses` `[R]`, the latter times `scale`; `weights [C]`; row `r` is
-/// row `first + r` of `[T, B]`; `lengths` count from timestep 0 on.
+/// `y`, `dy` `[R, C]`; `target`, `losses` `[R]`, the latter times `scale`; `weights [C]`;
+/// `row_weights [R]`; row `r` is row `first + r` of `[T, B]`; `lengths` count from timestep 0 on.
+#[expect(clippy::too_many_arguments, reason = "what nn.CrossEntropyLoss has, and what counts")]
 pub fn cross_entropy_loss<R: Real>(
     settings: CrossEntropy,
     (first, batch, classes): (usize, usize, usize),
     scale: R,
     weights: Option<&[R]>,
     lengths: Option<Lengths<'_, R>>,
+    row_weights: Option<&[R]>,
     (y, target): (&[R], &[R]),
     (dy, losses): (&mut [R], &mut [R]),
 ) {
@@ -44,7 +47,8 @@ pub fn cross_entropy_loss<R: Real>(
         let (y, dy) = (&y[r * classes..][..classes], &mut dy[r * classes..][..classes]);
         let row = first + r;
         let ended = lengths.is_some_and(|lengths| lengths.after(row / batch).ended(row % batch));
-        if ended || target == R::of(settings.ignore_index) {
+        let row_weight = row_weights.map_or(R::one(), |weights| weights[r]);
+        if ended || target == R::of(settings.ignore_index) || row_weight == R::zero() {
             dy.fill(R::zero());
             losses[r] = R::zero();
             continue;
@@ -65,11 +69,11 @@ pub fn cross_entropy_loss<R: Real>(
         for c in 0..classes {
             let probability = (y[c] - largest).exp() / sum;
             let own = if c == class { (R::one() - smoothing) * weight(c) } else { R::zero() };
-            dy[c] = scale * (probability * mass - own - shared * weight(c));
+            dy[c] = scale * row_weight * (probability * mass - own - shared * weight(c));
             if smoothing > R::zero() {
                 loss += shared * weight(c) * far(c);
             }
         }
-        losses[r] = scale * loss;
+        losses[r] = scale * row_weight * loss;
     }
 }

@@ -11,6 +11,7 @@
 mod accuracy;
 mod adam;
 mod argmax;
+mod binary_accuracy;
 mod clip_scale;
 mod column_sum;
 mod compare;
@@ -39,12 +40,14 @@ mod reduce_sum;
 mod rmsprop;
 pub mod sequence;
 mod sgd;
+mod sigmoid;
 mod softmax;
 mod training_step;
 
 pub use accuracy::accuracy;
 pub use adam::{AdamSettings, adam};
 pub use argmax::argmax;
+pub use binary_accuracy::binary_accuracy;
 pub use clip_scale::{clip_scale, kind, policy, scalars, status};
 pub use column_sum::column_sum;
 pub(crate) use compare::compare_above;
@@ -74,6 +77,7 @@ pub use readout::Readout;
 pub use reduce_sum::reduce_sum;
 pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
 pub use sgd::{SgdSettings, sgd};
+pub use sigmoid::sigmoids;
 pub use softmax::softmax;
 pub use training_step::{TrainingBuffers, TrainingStep, training_step};
 

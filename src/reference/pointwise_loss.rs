@@ -79,31 +79,36 @@ impl Pointwise {
     }
 }
 
-/// A pointwise loss over `[T, B, O]`, or over the elements from `first` on: `dy[n] = scale f'(y[n],
-/// target[n])`, and `partials[p]`, `scale` times the sum of `f` over each `chunk` elements. Rows that
-/// have ended count nothing.
+/// A pointwise loss over `[T, B, O]`, or over the elements from `first` on: `dy[n] = scale w f'(y[n],
+/// target[n])`, and `partials[p]`, `scale` times the sum of `w f` over each `chunk` elements, with the
+/// weight `w` of the element's row, 1 without. Rows that have ended and those of weight 0 count nothing,
+/// whatever stands there.
 ///
 /// # Shapes
 /// `y`, `target`, `dy` `[N]`, element `n` being `first + n` of `[T, B, width]`;
-/// `partials [ceil(N / chunk)]`; `lengths` count from timestep 0 on.
+/// `partials [ceil(N / chunk)]`; `lengths` count from timestep 0 on; `weights` of the rows of `[T, B]`, from
+/// that of element `first` on.
 pub fn pointwise_loss<R: Real>(
     loss: Pointwise,
     (first, batch, width, chunk): (usize, usize, usize, usize),
     scale: R,
     lengths: Option<Lengths<'_, R>>,
+    weights: Option<&[R]>,
     (y, target): (&[R], &[R]),
     (dy, partials): (&mut [R], &mut [R]),
 ) {
     partials.fill(R::zero());
     for (n, (&y, &target)) in y.iter().zip(target).enumerate() {
         let row = (first + n) / width;
-        if lengths.is_some_and(|lengths| lengths.after(row / batch).ended(row % batch)) {
+        let weight = weights.map_or(R::one(), |weights| weights[row - first / width]);
+        let ended = lengths.is_some_and(|lengths| lengths.after(row / batch).ended(row % batch));
+        if ended || weight == R::zero() {
             dy[n] = R::zero();
             continue;
         }
         let (value, slope) = loss.at(y, target);
-        dy[n] = scale * slope;
-        partials[n / chunk] += value;
+        dy[n] = scale * weight * slope;
+        partials[n / chunk] += weight * value;
     }
     partials.iter_mut().for_each(|sum| *sum = scale * *sum);
 }

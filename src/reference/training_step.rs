@@ -170,7 +170,7 @@ pub fn training_step<R: Real>(
     let sizes = (0, batch, outputs, count);
     let target = &fed[target..][..count];
     let results = (&mut dy[..], &mut loss[..1]);
-    pointwise_loss(step.loss, sizes, fed[scale], None, (&y, target), results);
+    pointwise_loss(step.loss, sizes, fed[scale], None, None, (&y, target), results);
     let mut dh = vec![R::zero(); steps * slot];
     let d_top = &mut dh[if step.every { 0 } else { (steps - 1) * slot }..];
     match step.head {

@@ -12,7 +12,7 @@ use crate::tensor::Array;
 /// A loss and every gradient of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// The loss.
+    /// The loss; NaN for a mean where nothing counts, whose gradients are 0.
     pub loss: f32,
     /// Of each parameter, under its name and in PyTorch's layout.
     pub parameters: Vec<(String, Array)>,
@@ -81,13 +81,14 @@ async fn gradients_as(
     ];
     let session = device.bind(&plan.program, &caller)?;
     let mut feed = Vec::new();
-    whole.feed(shape, loss.scale(whole.weight(shape, loss)), &mut feed);
+    let weight = whole.weight(shape, loss);
+    whole.feed(shape, loss.scale(weight), &mut feed);
     session.write("feed", &feed)?;
     session.run_as(wait).await?;
     let (rows, steps, states) = (batch.len(), batch.steps(), shape.layers * shape.directions());
     let named = device.read_as(&grads, 0, network.table.len, wait).await?;
     Ok(Gradients {
-        loss: session.read_as("loss", wait).await?[0],
+        loss: loss.told(session.read_as("loss", wait).await?[0], weight),
         parameters: network.named(&named)?,
         x: read(&session, "dx_0", &[steps, rows, shape.input], wait).await?,
         h_0: read(&session, "dh_0", &[states, rows, shape.state()], wait).await?,

@@ -1,7 +1,7 @@
 //! What is minimised.
 
 use crate::error::{Error, Result};
-use crate::plan::Objective;
+use crate::plan::{Activation, Objective};
 use crate::reference::{CrossEntropy, Pointwise};
 
 /// How the losses of single predictions become one number.
@@ -16,8 +16,9 @@ pub enum Reduction {
 
 /// What is minimised: by PyTorch's names and formulas, computed with its gradient on the device.
 ///
-/// What lies behind a sequence's end counts nothing. A batch in which nothing counts has the loss 0
-/// and no gradient.
+/// What lies behind a sequence's end counts nothing, and neither does what has the
+/// [weight](crate::Dataset::weights) 0. Where nothing counts at all, a mean is NaN, as in PyTorch, and a sum
+/// is 0; gradients are 0, and not NaN as in PyTorch.
 ///
 /// ```
 /// use gatefold::train::Loss;
@@ -124,6 +125,19 @@ impl Loss {
         self
     }
 
+    /// Whether targets answer by yes or no.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.kind == Kind::Pointwise(Pointwise::BinaryLogits)
+    }
+
+    /// What turns outputs into probabilities, where the loss says so.
+    pub(crate) fn activation(&self) -> Option<Activation> {
+        match self.is_of_classes() {
+            true => Some(Activation::Softmax),
+            false => self.is_binary().then_some(Activation::Sigmoid),
+        }
+    }
+
     /// Whether targets are classes.
     pub fn is_of_classes(&self) -> bool {
         matches!(self.kind, Kind::CrossEntropy { .. })
@@ -173,6 +187,31 @@ impl Loss {
         }
     }
 
+    /// What a sum over targets that count so much together comes to.
+    pub(crate) fn reduced(&self, sum: f64, counted: f64) -> f64 {
+        match self.reduction {
+            Reduction::Sum => sum,
+            Reduction::Mean if counted > 0.0 => sum / counted,
+            Reduction::Mean => f64::NAN,
+        }
+    }
+
+    /// What a device's loss over targets that count so much together is to a caller.
+    pub(crate) fn told(&self, loss: f32, counted: f64) -> f32 {
+        match self.reduction {
+            Reduction::Mean if counted == 0.0 => f32::NAN,
+            _ => loss,
+        }
+    }
+
+    /// How much a batch counts in the mean over batches: sums count alike.
+    pub(crate) fn share(&self, counted: f64) -> f32 {
+        match self.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean => counted as f32,
+        }
+    }
+
     pub(crate) fn check(&self, operation: &'static str, outputs: usize) -> Result<()> {
         let refused = |name: &str, expected: String, got: String| {
             Err(Error::Value { operation, name: name.to_owned(), expected, got })
@@ -198,11 +237,21 @@ impl Loss {
                 if !(0.0..=1.0).contains(&share) {
                     return refused("label_smoothing", "in [0, 1]".to_owned(), share.to_string());
                 }
-                let Some(weights) = weights else { return Ok(()) };
                 let valid = |w: &f32| w.is_finite() && *w >= 0.0;
-                if weights.len() != outputs || !weights.iter().all(valid) {
+                if let Some(weights) = weights
+                    && (weights.len() != outputs || !weights.iter().all(valid))
+                {
                     let expected = format!("{outputs} finite numbers, none negative");
                     return refused("class_weights", expected, format!("{weights:?}"));
+                }
+                if outputs < 2 {
+                    let expected = "at least 2 for a cross-entropy, since of one class every prediction \
+                                    is right; for yes or no there is bce_with_logits";
+                    return refused(
+                        "the model's outputs",
+                        expected.to_owned(),
+                        outputs.to_string(),
+                    );
                 }
                 Ok(())
             }

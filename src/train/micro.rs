@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Loss, Reduction};
+use super::Loss;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::model::time_major;
@@ -27,6 +27,7 @@ impl Micro<'_> {
             lengths: self.data.has_lengths(),
             state: self.keep.is_some(),
             resets: self.keep.is_some(),
+            weights: self.data.has_weights(),
             ..Sequences::new(self.steps.len(), self.rows.len())
         }
     }
@@ -36,54 +37,69 @@ impl Micro<'_> {
         self.data.length(row).clamp(self.steps.start, self.steps.end) - self.steps.start
     }
 
-    /// Whether every row has ended before.
-    pub(super) fn is_over(&self) -> bool {
-        self.rows.iter().all(|&row| self.length(row) == 0)
+    /// Whether no row has a timestep or a target in it.
+    pub(super) fn is_over(&self, shape: &StackShape) -> bool {
+        shape.every_step() && self.rows.iter().all(|&row| self.length(row) == 0)
     }
 
-    /// Calls with the targets of each row and timestep that counts, as ranges of `y`, or of each row.
-    fn counted(&self, shape: &StackShape, mut each: impl FnMut(&[f32])) {
-        let y = self.data.y();
-        let width: usize = y.data().len() / (self.data.len() * self.targets_of_a_row(shape));
+    /// Calls with targets that count and how much: those of a row, or of a timestep where they have weights.
+    fn counted(&self, shape: &StackShape, mut each: impl FnMut(&[f32], f64)) {
+        let (data, start) = (self.data, self.steps.start);
+        let width: usize = data.y().data().len() / (data.len() * self.targets_of_a_row(shape));
+        let targets =
+            |first: usize, count: usize| &data.y().data()[first * width..][..count * width];
         for &row in self.rows {
-            let (first, count) = match shape.every_step() {
-                true => (row * self.data.steps() + self.steps.start, self.length(row)),
+            let length = self.length(row);
+            match (shape.every_step(), data.has_weights()) {
+                (true, false) => each(targets(row * data.steps() + start, length), 1.0),
+                (true, true) => (start..start + length).for_each(|t| {
+                    let weight = data.weight(row, t);
+                    if weight > 0.0 {
+                        each(targets(row * data.steps() + t, 1), weight.into());
+                    }
+                }),
                 // A row's only target belongs to its last timestep.
-                false => (row, usize::from(self.ends(row))),
-            };
-            each(&y.data()[first * width..][..count * width]);
+                (false, _) => {
+                    let weight = data.weight(row, 0);
+                    if self.ends(row) && weight > 0.0 {
+                        each(targets(row, 1), weight.into());
+                    }
+                }
+            }
         }
     }
 
-    /// Whether a row's last timestep is inside the run.
+    /// Whether a row's last timestep is inside the run; a row without timesteps ends where all begin.
     fn ends(&self, row: usize) -> bool {
-        self.steps.contains(&(self.data.length(row) - 1))
+        let last = self.data.length(row).saturating_sub(1);
+        self.steps.contains(&last)
     }
 
     fn targets_of_a_row(&self, shape: &StackShape) -> usize {
         shape.predictions(self.data.steps())
     }
 
-    /// How much the targets count together, where the loss is a mean.
+    /// How much the targets count together.
     pub(super) fn weight(&self, shape: &StackShape, loss: &Loss) -> f64 {
-        if loss.reduction() == Reduction::Sum {
-            return 1.0;
-        }
-        let mut weight = 0.0;
-        self.counted(shape, |targets| match loss.is_of_classes() {
-            true => weight += targets.iter().map(|&class| loss.counts(class)).sum::<f64>(),
-            false => weight += targets.len() as f64,
+        let mut sum = 0.0;
+        self.counted(shape, |targets, weight| {
+            sum += weight
+                * match loss.is_of_classes() {
+                    true => targets.iter().map(|&class| loss.counts(class)).sum::<f64>(),
+                    false => targets.len() as f64,
+                };
         });
-        weight
+        sum
     }
 
-    /// How many targets count.
-    pub(super) fn counted_targets(&self, shape: &StackShape, loss: &Loss) -> f64 {
-        let mut count = 0;
-        self.counted(shape, |targets| {
-            count += targets.iter().filter(|&&target| Some(target) != loss.ignored()).count();
+    /// The same without what classes count.
+    pub(super) fn weight_of_targets(&self, shape: &StackShape, loss: &Loss) -> f64 {
+        let mut sum = 0.0;
+        self.counted(shape, |targets, weight| {
+            let counts = |target: &&f32| Some(**target) != loss.ignored();
+            sum += weight * targets.iter().filter(counts).count() as f64;
         });
-        count as f64
+        sum
     }
 
     /// What a plan is fed with, up to the scale of the loss: the order is that of the plan's feed.
@@ -100,6 +116,7 @@ impl Micro<'_> {
             }
         }
         self.target(shape, out);
+        self.weights(shape, out);
         out.push(scale);
         if let Encoding::Embedding(tokens) = shape.encoding {
             let x = self.data.x().data();
@@ -137,10 +154,43 @@ impl Micro<'_> {
         }
     }
 
+    /// How much each prediction counts, time-major, where that differs.
+    pub(super) fn weights(&self, shape: &StackShape, out: &mut Vec<f32>) {
+        if !self.data.has_weights() {
+            return;
+        }
+        let steps = if shape.every_step() { self.steps.clone() } else { 0..1 };
+        for t in steps {
+            out.extend(self.rows.iter().map(|&row| self.data.weight(row, t)));
+        }
+    }
+
     fn time_major(&self, values: &[f32], width: usize, out: &mut Vec<f32>) {
         let size = (self.data.steps(), width);
         time_major(values, size, self.steps.clone(), self.rows, out);
     }
+}
+
+/// Checks that something in a data set counts.
+pub(super) fn expect_something(
+    data: &Dataset,
+    operation: &'static str,
+    name: &str,
+    shape: &StackShape,
+    loss: &Loss,
+) -> Result<()> {
+    let rows: Vec<usize> = (0..data.len()).collect();
+    let whole = Micro { data, rows: &rows, steps: 0..data.steps(), keep: None };
+    if whole.weight(shape, loss) > 0.0 {
+        return Ok(());
+    }
+    Err(Error::Value {
+        operation,
+        name: name.to_owned(),
+        expected: "at least one target that counts".to_owned(),
+        got: "none: all are ignored, have the weight 0, or stand behind their sequence's end"
+            .to_owned(),
+    })
 }
 
 /// Checks that a model can learn from a data set, or be measured by it.
@@ -166,37 +216,79 @@ pub(super) fn expect(
     };
     expect_shape(operation, &format!("y of {name}"), data.y().shape(), &y)?;
 
-    let classes = loss.is_of_classes().then(|| shape.outputs());
-    let checks =
-        [("x", data.x(), tokens, None, true), ("y", data.y(), classes, loss.ignored(), every)];
-    for (part, array, count, ignored, timed) in checks {
+    if let Some(weights) = data.given_weights()
+        && !(every && weights.shape().len() == 2)
+    {
+        expect_shape(operation, &format!("weights of {name}"), weights.shape(), &[n])?;
+    }
+
+    let input = tokens.map_or(Numbers::Finite, Numbers::Tokens);
+    let targets = match (loss.ignored(), loss.is_binary()) {
+        (Some(ignored), _) => Numbers::Classes { count: shape.outputs(), ignored },
+        (None, true) => Numbers::Shares,
+        (None, false) => Numbers::Finite,
+    };
+    let checks = [("x", data.x(), input, true), ("y", data.y(), targets, every)];
+    for (part, array, numbers, timed) in checks {
         let row = array.data().len() / data.len();
         let width = row / if timed { data.steps() } else { 1 };
         for (r, values) in array.data().chunks_exact(row).enumerate() {
             let end = if timed { data.length(r) * width } else { row };
-            let valid = |v: f32| match count {
-                None => v.is_finite(),
-                Some(count) => Some(v) == ignored || index_in(v, count).is_some(),
+            // Whatever stands in a gap reaches nothing.
+            let gap = |at: usize| {
+                part == "y" && data.weight(r, if timed { at / width } else { 0 }) == 0.0
             };
-            let Some(at) = values[..end].iter().position(|&v| !valid(v)) else { continue };
+            let bad = |&(at, v): &(usize, &f32)| !numbers.holds(*v) && !gap(at);
+            let Some((at, got)) = values[..end].iter().enumerate().find(bad) else { continue };
             let place = match timed {
                 true => format!("timestep {}, element {}", at / width, at % width),
                 false => format!("element {at}"),
             };
-            let expected = match (count, ignored) {
-                (None, _) => "finite".to_owned(),
-                (Some(count), Some(ignored)) => {
-                    format!("a class from 0 to {}, or the ignored {ignored}", count - 1)
-                }
-                (Some(count), None) => format!("a token from 0 to {}", count - 1),
-            };
             return Err(Error::Value {
                 operation,
                 name: format!("{part} of {name}, sequence {r}, {place}"),
-                expected,
-                got: values[at].to_string(),
+                expected: numbers.to_string(),
+                got: got.to_string(),
             });
         }
     }
     Ok(())
+}
+
+/// What the numbers of an input or a target may be.
+#[derive(Clone, Copy)]
+enum Numbers {
+    Finite,
+    /// Targets of yes or no, and anything between.
+    Shares,
+    /// Tokens below so many.
+    Tokens(usize),
+    Classes {
+        count: usize,
+        ignored: f32,
+    },
+}
+
+impl Numbers {
+    fn holds(self, v: f32) -> bool {
+        match self {
+            Numbers::Finite => v.is_finite(),
+            Numbers::Shares => (0.0..=1.0).contains(&v),
+            Numbers::Tokens(count) => index_in(v, count).is_some(),
+            Numbers::Classes { count, ignored } => v == ignored || index_in(v, count).is_some(),
+        }
+    }
+}
+
+impl std::fmt::Display for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Numbers::Finite => f.write_str("finite"),
+            Numbers::Shares => f.write_str("from 0 to 1, as a binary cross-entropy takes them"),
+            Numbers::Tokens(count) => write!(f, "a token from 0 to {}", count - 1),
+            Numbers::Classes { count, ignored } => {
+                write!(f, "a class from 0 to {}, or the ignored {ignored}", count - 1)
+            }
+        }
+    }
 }

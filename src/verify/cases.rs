@@ -7,8 +7,8 @@ use crate::command::{Executor, Limits};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{
-    Answer, Bias, Encoding, Head, Objective, Part, Plan, Readout, Rule, Sequences, StackShape,
-    Tier, TrainingOptions, Update,
+    Activation, Answer, Bias, Encoding, Head, Objective, Part, Plan, Readout, Rule, Sequences,
+    StackShape, Tier, TrainingOptions, Update,
 };
 use crate::reference::{CrossEntropy, Dropout, Pointwise};
 
@@ -228,18 +228,29 @@ fn classes() -> Vec<Case> {
         let head = Head::Linear(outputs);
         case.shape = StackShape { layers, encoding, head, readout, ..case.shape };
         case.sequences.lengths = encoding != Encoding::OneHot;
+        case.sequences.weights = case.sequences.lengths;
         case
     };
     let mut cases = Vec::new();
     for run in [
         Run::Evaluation(objective),
-        Run::Prediction(Answer::Probabilities),
-        Run::Prediction(Answer::Classes),
+        Run::Prediction(Answer::Probabilities(Activation::Softmax)),
+        Run::Prediction(Answer::Classes(Activation::Softmax)),
     ] {
         cases.push(of(Encoding::OneHot, 1, 70, run));
         cases.push(of(Encoding::Embedding(11), 2, 8, run));
     }
     cases.push(of(Encoding::Embedding(11), 2, 8, Run::Training(options)));
+    // Yes or no, with gaps.
+    let objective = Objective::Pointwise(Pointwise::BinaryLogits);
+    for run in [
+        Run::Evaluation(objective),
+        Run::Prediction(Answer::Probabilities(Activation::Sigmoid)),
+        Run::Prediction(Answer::Classes(Activation::Sigmoid)),
+        Run::Training(TrainingOptions { objective, ..options }),
+    ] {
+        cases.push(of(Encoding::Embedding(11), 2, 8, run));
+    }
     cases
 }
 

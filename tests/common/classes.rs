@@ -298,8 +298,8 @@ pub fn accuracy(device: &Device) {
         let logits = awkward_logits(rows, classes);
         let mut best = vec![0.0f32; rows];
         reference::argmax(classes, &logits, &mut best);
-        for flags in 0..4 {
-            let (padded, ignores_a_class) = (flags & 1 == 1, flags & 2 == 2);
+        for flags in 0..8 {
+            let [padded, ignores_a_class, weighted] = [1, 2, 4].map(|f| flags & f > 0);
             let ignored = if ignores_a_class { best[0] } else { -100.0 };
             // Right ones, wrong ones, and some that are no class.
             let target = |r: usize| match r % 5 {
@@ -314,9 +314,12 @@ pub fn accuracy(device: &Device) {
             let logits = launch.buffer(after(3, logits.clone()), 3);
             let targets = launch.buffer(after(1, targets), 1);
             let lengths = launch.buffer(after(2, lengths), 2);
+            let weights = (0..rows).map(|r| [0.3, 0.0, 1.5][r % 3]).collect();
+            let weights = weighted.then(|| launch.buffer(after(3, weights), 3));
             let correct = launch.buffer(vec![POISON; 5 + rows + 1], 5);
             let padding = Padding(padded.then_some(lengths));
-            let operands = kernels::accuracy::Operands { logits, targets, padding, correct };
+            let operands =
+                kernels::accuracy::Operands { logits, targets, padding, weights, correct };
             let first = 2 * batch + i % batch;
             let size = (batch, classes);
             let dispatch = kernels::accuracy::dispatch((first, rows), size, ignored, &operands);
@@ -324,4 +327,89 @@ pub fn accuracy(device: &Device) {
             launch.check(device, dispatch, what);
         }
     }
+}
+
+/// Logits of yes or no: usual ones, level ones, far out, NaN.
+fn logits_of_sides(len: usize) -> Vec<f32> {
+    let mut logits = normal(len, 4.0, 1);
+    let put = [0.0, -0.0, f32::NAN, 1e4, -1e4, f32::INFINITY, f32::NEG_INFINITY, 1e-30, -f32::NAN];
+    for (i, logit) in logits.iter_mut().enumerate().skip(2).step_by(5) {
+        *logit = put[i / 5 % put.len()];
+    }
+    logits
+}
+
+pub fn sigmoid(device: &Device) {
+    // The last has more workgroups than a grid has in one dimension here.
+    for len in SIZES.into_iter().chain([1000, 256 * 32_768 + 65]) {
+        let logits = logits_of_sides(len);
+        for decide in [true, false] {
+            let mut launch = Launch::new();
+            let given = launch.buffer(after(3, logits.clone()), 3);
+            let out = launch.buffer(vec![POISON; 5 + len + 1], 5);
+            let dispatch = kernels::sigmoid::dispatch(len, decide, given, out);
+            if decide {
+                launch.check(device, dispatch, format!("N = {len}, decided"));
+                continue;
+            }
+            let got = launch.run(device, dispatch, 1);
+            assert!(got[..5].iter().chain(&got[5 + len..]).all(|&v| v == POISON), "N = {len}");
+            let mut want = vec![0.0; len];
+            reference::sigmoids(false, &wide(&logits), &mut want);
+            assert_same(&format!("N = {len}"), &got[5..][..len], &want, Tolerance::PROBABILITY);
+        }
+    }
+    // Said once without the twin.
+    let run = |decide: bool| {
+        let mut launch = Launch::new();
+        let logits = launch.buffer(vec![7.31, -8.23, 0.0, f32::NAN], 0);
+        let out = launch.poisoned(4);
+        launch.run(device, kernels::sigmoid::dispatch(4, decide, logits, out), 1)
+    };
+    assert_eq!(run(true), [1.0, 0.0, 0.0, 0.0]);
+    let shares = run(false);
+    let want = [0.999_331_6, 0.000_266_456, 0.5];
+    assert_close("shares", &shares[..3], &want, Tolerance::Mixed { absolute: 0.0, relative: 1e-4 });
+    assert!(shares[3].is_nan());
+}
+
+pub fn binary_accuracy(device: &Device) {
+    for (i, len) in SIZES.into_iter().chain([1000]).enumerate() {
+        let (batch, width, first) = (1 + i % 5, 1 + i % 3, i % 7);
+        let steps = (first + len).div_ceil(batch * width);
+        for flags in 0..4 {
+            let [padded, weighted] = [1, 2].map(|f| flags & f > 0);
+            let targets = [0.0, 1.0, 0.5, 0.7, 1.0, f32::NAN, 0.2];
+            let targets = (0..len).map(|n| targets[n % targets.len()]).collect();
+            let mut launch = Launch::new();
+            let logits = launch.buffer(after(3, logits_of_sides(len)), 3);
+            let targets = launch.buffer(after(1, targets), 1);
+            let lengths = (0..batch).map(|b| (b * 7 % (steps + 3)) as f32 + 0.5).collect();
+            let lengths = launch.buffer(after(2, lengths), 2);
+            let rows = (first % width + len).div_ceil(width);
+            let weights = (0..rows).map(|r| [0.3, 0.0, 1.5][r % 3]).collect();
+            let weights = launch.buffer(after(4, weights), 4);
+            let operands = kernels::binary_accuracy::Operands {
+                logits,
+                targets,
+                padding: Padding(padded.then_some(lengths)),
+                weights: weighted.then_some(weights),
+                correct: launch.buffer(vec![POISON; 5 + len + 1], 5),
+            };
+            let (part, size) = ((first, len), (batch, width));
+            let dispatch = kernels::binary_accuracy::dispatch(part, size, &operands);
+            launch.check(device, dispatch, format!("N = {len}, flags {flags}"));
+        }
+    }
+    // Said once without the twin.
+    let mut launch = Launch::new();
+    let operands = kernels::binary_accuracy::Operands {
+        logits: launch.buffer(vec![2.0, -2.0, 2.0, -2.0, 0.0, f32::NAN], 0),
+        targets: launch.buffer(vec![1.0, 1.0, 0.0, 0.0, 0.5, 0.0], 0),
+        padding: Padding(None),
+        weights: None,
+        correct: launch.poisoned(6),
+    };
+    let dispatch = kernels::binary_accuracy::dispatch((0, 6), (6, 1), &operands);
+    assert_eq!(launch.run(device, dispatch, 2), [1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
 }

@@ -13,18 +13,25 @@ fn lengths(launch: &mut Launch, batch: usize, steps: usize) -> View {
     launch.buffer([vec![POISON; 2], values].concat(), 2)
 }
 
+/// Weights of rows, some of which count nothing.
+fn row_weights(rows: usize) -> Vec<f32> {
+    (0..rows).map(|r| [1.0, 0.4, 0.0, 2.5][r % 4]).collect()
+}
+
+const POINTWISE: [Pointwise; 6] = [
+    Pointwise::Squared,
+    Pointwise::Absolute,
+    Pointwise::Huber { delta: 0.7 },
+    Pointwise::SmoothAbsolute { beta: 0.3 },
+    Pointwise::SmoothAbsolute { beta: 0.0 },
+    Pointwise::BinaryLogits,
+];
+
 pub fn pointwise_loss(device: &Device) {
-    let losses = [
-        Pointwise::Squared,
-        Pointwise::Absolute,
-        Pointwise::Huber { delta: 0.7 },
-        Pointwise::SmoothAbsolute { beta: 0.3 },
-        Pointwise::SmoothAbsolute { beta: 0.0 },
-        Pointwise::BinaryLogits,
-    ];
     for (i, len) in SIZES.into_iter().chain([1023, 1024, 1025, 5000]).enumerate() {
-        for loss in losses {
-            for padded in [false, true] {
+        for loss in POINTWISE {
+            for flags in 0..4 {
+                let [padded, weighted] = [1, 2].map(|f| flags & f > 0);
                 let (batch, width, first) = (1 + i % 5, 1 + i % 3, i % 7);
                 let steps = (first + len).div_ceil(batch * width);
                 let mut launch = Launch::new();
@@ -37,17 +44,34 @@ pub fn pointwise_loss(device: &Device) {
                     y.iter_mut().skip(4).step_by(3).for_each(|v| *v *= 20.0);
                     y.iter_mut().skip(5).step_by(11).for_each(|v| *v *= 1e4);
                 }
+                // Where nothing counts, nothing is right.
+                let rows = (first % width + len).div_ceil(width);
+                let weights = row_weights(rows);
+                for (n, goal) in goals.iter_mut().skip(1).enumerate().filter(|_| weighted) {
+                    if weights[(first % width + n) / width] == 0.0 {
+                        *goal = f32::NAN;
+                    }
+                }
                 let (y, target) = (launch.buffer(y, 4), launch.buffer(goals, 1));
+                let weights = launch.buffer([vec![POISON; 3], weights].concat(), 3);
                 let lengths = lengths(&mut launch, batch, steps);
                 let scale = launch.buffer(vec![POISON, 0.37], 1);
                 let (dy, partials) = (launch.poisoned(len), launch.poisoned(len.div_ceil(1024)));
                 let padding = Padding(padded.then_some(lengths));
-                let operands =
-                    kernels::pointwise_loss::Operands { y, target, padding, scale, dy, partials };
+                let operands = kernels::pointwise_loss::Operands {
+                    y,
+                    target,
+                    padding,
+                    weights: weighted.then_some(weights),
+                    scale,
+                    dy,
+                    partials,
+                };
                 let size = (batch, width);
                 let dispatch =
                     kernels::pointwise_loss::dispatch(loss, (first, len), size, &operands);
-                launch.check(device, dispatch, format!("{loss:?}, N = {len}, padded {padded}"));
+                let what = format!("{loss:?}, N = {len}, flags {flags}");
+                launch.check(device, dispatch, what);
             }
         }
     }
@@ -60,6 +84,7 @@ struct Case {
     classes: usize,
     weighted: bool,
     padded: bool,
+    row_weights: Option<Vec<f32>>,
 }
 
 impl Case {
@@ -74,11 +99,14 @@ impl Case {
         let weights = launch.buffer(weights, 0);
         let scale = launch.buffer(vec![0.37], 0);
         let (dy, losses) = (launch.poisoned(rows * classes), launch.poisoned(rows));
+        let row_weights = self.row_weights.as_ref();
+        let row_weights = row_weights.map(|own| launch.buffer([&[POISON; 2][..], own].concat(), 2));
         let operands = kernels::cross_entropy_loss::Operands {
             logits,
             target,
             padding: Padding(self.padded.then_some(lengths)),
             weights: self.weighted.then_some(weights),
+            row_weights,
             scale,
             dy,
             losses,
@@ -93,19 +121,23 @@ impl Case {
 pub fn cross_entropy_loss(device: &Device) {
     let sizes = [(1, 1), (7, 2), (65, 33), (130, 5), (3, 300), (64, 65), (2, 5000), (40_000, 2)];
     for (rows, classes) in sizes {
-        for flags in 0..16 {
-            let [weighted, padded, smooth, large] = [1, 2, 4, 8].map(|f| flags & f > 0);
+        for flags in 0..32 {
+            let [weighted, padded, smooth, large, rows_weighted] =
+                [1, 2, 4, 8, 16].map(|f| flags & f > 0);
+            let own = row_weights(rows);
             let settings = CrossEntropy {
                 ignore_index: if weighted { (classes - 1) as f32 } else { -100.0 },
                 label_smoothing: if smooth { 0.2 } else { 0.0 },
             };
-            let case = Case { settings, rows, classes, weighted, padded };
+            let row_weights = rows_weighted.then(|| own.clone());
+            let case = Case { settings, rows, classes, weighted, padded, row_weights };
             let mut logits = normal(rows * classes, if large { 1e4 } else { 2.0 }, 1);
             // A class that is masked out, in a row that doesn't aim at it.
             if classes > 2 && !smooth {
                 logits[1] = f32::NEG_INFINITY;
             }
             let targets = (0..rows).map(|r| match r % 6 {
+                _ if rows_weighted && own[r] == 0.0 => [f32::NAN, -7.0, 1e9][r % 3],
                 5 => settings.ignore_index,
                 _ if r == 0 => 0.0,
                 _ => (r * 7 % classes) as f32,
@@ -119,12 +151,61 @@ pub fn cross_entropy_loss(device: &Device) {
     bad_rows(device);
 }
 
+/// Weights of rows that are all 1 give the bits that there are without weights.
+pub fn weights_of_one_change_no_bit(device: &Device) {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+    let (rows, width) = (701, 3);
+    for loss in POINTWISE {
+        let run = |weighted: bool, buffer: u32| {
+            let mut launch = Launch::new();
+            let y = launch.buffer(normal(rows * width, 2.0, 1), 0);
+            let targets = normal(rows * width, 0.3, 2).iter().map(|v| v.clamp(0.0, 1.0)).collect();
+            let target = launch.buffer(targets, 0);
+            let weights = launch.buffer(vec![1.0; rows], 0);
+            let scale = launch.buffer(vec![1.0 / 2103.0], 0);
+            let dy = launch.poisoned(rows * width);
+            let partials = launch.poisoned((rows * width).div_ceil(1024));
+            let operands = kernels::pointwise_loss::Operands {
+                y,
+                target,
+                padding: Padding(None),
+                weights: weighted.then_some(weights),
+                scale,
+                dy,
+                partials,
+            };
+            let part = (0, rows * width);
+            let dispatch = kernels::pointwise_loss::dispatch(loss, part, (1, width), &operands);
+            bits(launch.run(device, dispatch, buffer))
+        };
+        for buffer in [4, 5] {
+            assert!(run(true, buffer) == run(false, buffer), "{loss:?}, buffer {buffer}");
+        }
+    }
+    for flags in 0..4 {
+        let [weighted, smooth] = [1, 2].map(|f| flags & f > 0);
+        let label_smoothing = if smooth { 0.2 } else { 0.0 };
+        let settings = CrossEntropy { ignore_index: -100.0, label_smoothing };
+        let run = |row_weights: Option<Vec<f32>>, buffer: u32| {
+            let case = Case { settings, rows, classes: 7, weighted, padded: true, row_weights };
+            let targets = (0..rows).map(|r| (r % 7) as f32).collect();
+            let (launch, dispatch) = case.launch(normal(rows * 7, 2.0, 1), targets);
+            bits(launch.run(device, dispatch, buffer))
+        };
+        for buffer in [5, 6] {
+            let (got, want) = (run(Some(vec![1.0; rows]), buffer), run(None, buffer));
+            assert!(got == want, "flags {flags}, buffer {buffer}");
+        }
+    }
+}
+
 /// A target that is no class and a logit that is NaN or +inf make their row NaN and no other; rows that
 /// don't count may hold anything.
 fn bad_rows(device: &Device) {
     let settings = CrossEntropy { ignore_index: 2.0, label_smoothing: 0.0 };
     for classes in [5, 300] {
-        let case = Case { settings, rows: 8, classes, weighted: false, padded: false };
+        let (weighted, padded, row_weights) = (false, false, None);
+        let case = Case { settings, rows: 8, classes, weighted, padded, row_weights };
         let mut logits = normal(8 * classes, 1.0, 1);
         for (row, value) in [(1, f32::NAN), (2, f32::INFINITY), (3, f32::NAN)] {
             logits[row * classes + classes - 1] = value;

@@ -622,12 +622,10 @@ fn shape(case: &Case) -> StackShape {
 pub fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f32>)>) {
     let shape = shape(case);
     let sequences = Sequences {
-        steps: case.steps,
-        batch: case.batch,
         lengths: case.lengths.is_some(),
         batch_first: case.batch_first,
         state: case.state,
-        resets: false,
+        ..Sequences::new(case.steps, case.batch)
     };
     let drop = (case.dropout > 0.0).then(|| Dropout::new(case.dropout));
     let plan = Plan::gradient(&shape, &sequences, drop, limits).unwrap();

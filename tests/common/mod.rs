@@ -2,6 +2,7 @@
 
 pub mod asynchronous;
 pub mod classes;
+pub mod endings;
 pub mod examples;
 pub mod faults;
 pub mod golden;
@@ -17,6 +18,7 @@ pub mod readouts;
 pub mod seeds_by_hand;
 pub mod seeds_classes;
 pub mod streams;
+pub mod targets;
 pub mod timing;
 pub mod training;
 pub mod training_faults;
@@ -96,6 +98,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::softmax", classes::softmax),
     ("kernel::argmax", classes::argmax),
     ("kernel::accuracy", classes::accuracy),
+    ("kernel::sigmoid", classes::sigmoid),
+    ("kernel::binary_accuracy", classes::binary_accuracy),
+    ("losses::weights_of_one_change_no_bit", losses::weights_of_one_change_no_bit),
     ("kernel::philox_gives_the_known_answers", kernels::philox_gives_the_known_answers),
     ("kernel::every_one_has_a_test", kernels::every_one_has_a_test),
     ("kernel::gates_are_right_far_out", kernels::gates_are_right_far_out),
@@ -187,10 +192,27 @@ pub const CHECKS: &[(&str, Check)] = &[
         training::every_combination_equals_the_reference,
     ),
     ("training::truncation_detaches_states", training::truncation_detaches_states),
+    ("training::gaps_and_empty_rows_in_every_tier", training::gaps_and_empty_rows_in_every_tier),
+    ("training::empty_rows_are_their_initial_state", training::empty_rows_are_their_initial_state),
     ("training::streams_detach_states", training::streams_detach_states),
     ("training::accumulation_is_one_batch", training::accumulation_is_one_batch),
     ("training::evaluation_takes_pieces", training::evaluation_takes_pieces),
     ("training::predictions_of_lengths", training::predictions_of_lengths),
+    ("targets::gaps_reach_nothing", targets::gaps_reach_nothing),
+    ("targets::weights_of_one_are_none", targets::weights_of_one_are_none),
+    ("targets::weights_are_repetitions", targets::weights_are_repetitions),
+    ("targets::weights_come_by_every_way", targets::weights_come_by_every_way),
+    ("targets::bad_weights_and_targets_are_named", targets::bad_weights_and_targets_are_named),
+    ("targets::nothing_counts", targets::nothing_counts),
+    ("targets::one_logit", targets::one_logit),
+    ("targets::several_questions", targets::several_questions),
+    ("endings::the_best_is_left", endings::the_best_is_left),
+    (
+        "endings::another_run_begins_with_what_is_left",
+        endings::another_run_begins_with_what_is_left,
+    ),
+    ("endings::nan_is_never_best", endings::nan_is_never_best),
+    ("endings::the_last_step_is_the_end", endings::the_last_step_is_the_end),
     ("golden::losses", training_golden::losses),
     ("golden::optimizers", training_golden::optimizers),
     ("golden::schedules", training_golden::schedules),

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use gatefold::command::Tier;
 use gatefold::data::Batch;
 use gatefold::reference::sequence::{self, LayerWeights};
 use gatefold::reference::{Tolerance, sigmoid};
 use gatefold::train::{Adam, Loss, Sgd, Trainer, gradients};
-use gatefold::{Array, Dataset, Device, Forecaster, Init, LstmConfig, Readout};
+use gatefold::{Array, Dataset, Device, Error, Forecaster, Init, LstmConfig, Readout};
 
 use super::models::{gradient_of, stack};
 use super::random::{Random, normal};
@@ -178,8 +179,13 @@ fn pass(dict: &Dict, kind: &Kind, data: &Dataset, steps: Range<usize>, from: &St
                 .map(|(sum, bias)| sum + bias)
                 .collect();
             let first = if every_step { b * all + steps.start + t } else { b };
-            let (loss, weight, d) = kind.loss.of(&answer, &y[first * width..][..width]);
-            (out.loss, out.weight) = (out.loss + loss, out.weight + weight);
+            let own = f64::from(data.weight(b, if every_step { steps.start + t } else { 0 }));
+            if own == 0.0 {
+                continue;
+            }
+            let (loss, weight, mut d) = kind.loss.of(&answer, &y[first * width..][..width]);
+            (out.loss, out.weight) = (out.loss + own * loss, out.weight + own * weight);
+            d.iter_mut().for_each(|d| *d *= own);
             for o in 0..outputs {
                 db[o] += d[o];
                 for k in 0..features {
@@ -252,8 +258,24 @@ fn targets(kind: &Kind, rows: usize, steps: usize, outputs: usize, seed: u64) ->
     }
 }
 
-/// What heads read, lengths, directions, projections, learned states: all combinations, with encodings and
-/// losses by turns.
+/// Weights of sequences, or of timesteps, some of which are gaps; what stands there is no target.
+fn with_gaps(data: Dataset, of_steps: bool, seed: usize) -> Dataset {
+    let (rows, steps) = (data.len(), data.steps());
+    let shape = if of_steps { vec![rows, steps] } else { vec![rows] };
+    let len: usize = shape.iter().product();
+    let weights: Vec<f32> = (0..len).map(|n| [1.5, 0.0, 1.0, 0.25, 3.0][(n + seed) % 5]).collect();
+    let each = data.y().data().len() / len;
+    let mut y = data.y().data().to_vec();
+    for (n, of) in y.chunks_exact_mut(each).enumerate().filter(|(n, _)| weights[*n] == 0.0) {
+        of.fill([f32::NAN, -7.5, f32::INFINITY][n % 3]);
+    }
+    let y = Array::new(y, data.y().shape()).unwrap();
+    let gaps = Dataset::new(data.x().clone(), y).unwrap();
+    gaps.weights(Array::new(weights, &shape).unwrap()).unwrap()
+}
+
+/// What heads read, lengths, directions, projections, learned states: all combinations, with encodings,
+/// losses and weights by turns.
 pub fn every_combination_equals_the_reference(device: &Device) {
     let weights = vec![0.5, 1.0, 2.5];
     let losses = [
@@ -291,7 +313,12 @@ pub fn every_combination_equals_the_reference(device: &Device) {
             _ => classes(&[rows, steps], vocabulary, None, 1),
         };
         let data = Dataset::new(x, targets(&kind, rows, steps, outputs, i as u64)).unwrap();
-        let data = if lengths { data.lengths(&[3, 5, 1, 4]).unwrap() } else { data };
+        let data = match i / 5 % 3 {
+            0 => data,
+            turn => with_gaps(data, turn == 1 && readout == Readout::EveryStep, i),
+        };
+        let of_rows = [[3, 5, 1, 4], [0, 5, 3, 0]][i / 2 % 2];
+        let data = if lengths { data.lengths(&of_rows).unwrap() } else { data };
         let dict = model.state_dict().unwrap();
         let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
         for (loss, scale) in [(kind.loss.loss(), want.weight), (kind.loss.loss().sum(), 1.0)] {
@@ -305,6 +332,104 @@ pub fn every_combination_equals_the_reference(device: &Device) {
                 let tolerance = Tolerance::gradient(&want);
                 assert_close(&format!("{what}: {name}"), array.data(), &want, tolerance);
             }
+        }
+    }
+}
+
+/// Rows without timesteps and gaps, in every tier that takes a model.
+pub fn gaps_and_empty_rows_in_every_tier(device: &Device) {
+    let (rows, steps) = (5, 6);
+    let tiers = [None, Some(Tier::Step), Some(Tier::Sequence), Some(Tier::Wavefront)];
+    for readout in Readout::ALL {
+        for both in [false, true] {
+            let loss = Plain::Classes { weights: None, smoothing: 0.1, ignored: -100.0 };
+            let kind = Kind { readout, one_hot: false, loss };
+            let config = LstmConfig::new(3, 8).layers(2).bidirectional(both).learned_state(true);
+            let config = config.readout(readout).init("lstm", Init::Uniform { bound: 0.8 });
+            let dict = Forecaster::new(device, config.clone(), 3).unwrap().state_dict().unwrap();
+            let data =
+                Dataset::new(values(&[rows, steps, 3], 1.0, 1), targets(&kind, rows, steps, 3, 2));
+            let data = with_gaps(data.unwrap(), readout == Readout::EveryStep, 0);
+            let data = data.lengths(&[0, 3, 0, 6, 1]).unwrap();
+            let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
+            let mut ran = 0;
+            for tier in tiers {
+                let device = match tier {
+                    None => device.clone(),
+                    Some(tier) => device.clone().with_tier(tier),
+                };
+                let mut model = Forecaster::new(&device, config.clone(), 3).unwrap();
+                model.load_state_dict(&dict).unwrap();
+                let what = format!("{readout:?}, both directions {both}, {tier:?}");
+                let got = match gradients(&model, &data, &kind.loss.loss()) {
+                    Err(Error::Value { name, .. }) if name == "tier" => continue,
+                    got => got.unwrap(),
+                };
+                ran += 1;
+                let mean = want.loss / want.weight;
+                assert_close(&what, &[got.loss], &[mean], Tolerance::LOSS);
+                for (name, array) in got.parameters {
+                    let all = want.gradients[&name].iter();
+                    let want: Vec<f64> = all.map(|g| g / want.weight).collect();
+                    let tolerance = Tolerance::gradient(&want);
+                    assert_close(&format!("{what}: {name}"), array.data(), &want, tolerance);
+                }
+            }
+            assert!(ran >= 3, "{readout:?}: {ran} tiers");
+        }
+    }
+}
+
+/// A batch in which no row has a timestep: predictions of the initial states, whose gradient reaches these
+/// and the head.
+pub fn empty_rows_are_their_initial_state(device: &Device) {
+    for (both, learned) in [(false, false), (false, true), (true, false), (true, true)] {
+        let config = LstmConfig::new(2, 3).layers(2).bidirectional(both).learned_state(learned);
+        let config = config.init("fc", Init::Uniform { bound: 2.0 });
+        let config = config.init("lstm", Init::Uniform { bound: 1.0 });
+        let model = Forecaster::new(device, config, 2).unwrap();
+        let dict = model.state_dict().unwrap();
+        let fc = |name: &str| wide(find(&dict, name).unwrap().data());
+        let (w, bias) = (fc("fc.weight"), fc("fc.bias"));
+        // The top layer's, of both directions.
+        let features = w.len() / 2;
+        let states = find(&dict, "lstm.h_0").map(|array| wide(array.data()));
+        let h = states.map_or(vec![0.0; features], |all| all[all.len() - features..].to_vec());
+        let dot = |o: usize| w[o * features..][..features].iter().zip(&h).map(|(w, h)| w * h);
+        let want: Vec<f64> = (0..2).map(|o| dot(o).sum::<f64>() + bias[o]).collect();
+
+        let x = values(&[3, 4, 2], 1.0, 1);
+        let y = model.predict_lengths(&x, &[0, 4, 0]).unwrap();
+        for row in [0, 2] {
+            assert_close("prediction", &y.data()[2 * row..][..2], &want, Tolerance::OUTPUT);
+        }
+        let data = Dataset::new(x, values(&[3, 2], 1.0, 2)).unwrap().lengths(&[0; 3]).unwrap();
+        let got = gradients(&model, &data, &Loss::mse()).unwrap();
+        let goals = wide(data.y().data());
+        let errors = goals.iter().zip(want.iter().cycle()).map(|(y, p)| (p - y) * (p - y));
+        assert_close("loss", &[got.loss], &[errors.sum::<f64>() / 6.0], Tolerance::LOSS);
+        for (name, gradient) in &got.parameters {
+            let moved = gradient.data().iter().any(|&v| v != 0.0);
+            let reached = match name.as_str() {
+                "fc.weight" => learned,
+                "fc.bias" | "lstm.h_0" => true,
+                _ => false,
+            };
+            assert_eq!(moved, reached, "{name}, both directions {both}");
+        }
+        let mut trainer = Trainer::new(model, Loss::mse(), Sgd::new(0.1)).epochs(1);
+        assert_close(
+            "evaluated",
+            &[trainer.evaluate(&data).unwrap()],
+            &[got.loss.into()],
+            Tolerance::LOSS,
+        );
+        let report = trainer.fit(&data, None, |_| ()).unwrap();
+        assert_eq!(report.step_losses, [got.loss]);
+        for ((name, after), (_, before)) in trainer.model().state_dict().unwrap().iter().zip(&dict)
+        {
+            let reached = ["fc.bias", "lstm.h_0"].contains(&name.as_str());
+            assert!(!reached || after != before, "{name}");
         }
     }
 }
@@ -336,7 +461,10 @@ pub fn truncation_detaches_states(device: &Device) {
         let model = Forecaster::every_step(device, config, 2).unwrap();
         let y = targets(&kind, rows, steps, 2, 2);
         let data = Dataset::new(values(&[rows, steps, 3], 1.0, 1), y).unwrap();
-        let data = if lengths { data.lengths(&[11, 2, 7, 4]).unwrap() } else { data };
+        let data = match lengths {
+            true => with_gaps(data, true, 1).lengths(&[11, 0, 7, 4]).unwrap(),
+            false => data,
+        };
         let mut dict = model.state_dict().unwrap();
         let mut losses = Vec::new();
         for _ in 0..2 {
@@ -450,7 +578,8 @@ pub fn accumulation_is_one_batch(device: &Device) {
             y = Array::new(values, y.shape()).unwrap();
         }
         let data = Dataset::new(values(&[rows, steps, 2], 1.0, 1), y).unwrap();
-        let data = data.lengths(&[4, 1, 3, 2, 4, 1, 1, 1, 4, 2, 3]).unwrap();
+        let data = with_gaps(data, every_step, 3);
+        let data = data.lengths(&[4, 1, 3, 2, 4, 1, 0, 1, 4, 2, 3]).unwrap();
         for reduction in [Loss::clone, |loss: &Loss| loss.clone().sum()] {
             let loss = reduction(&kind.loss.loss());
             let start = || {
@@ -490,15 +619,20 @@ pub fn accumulation_is_one_batch(device: &Device) {
 pub fn evaluation_takes_pieces(device: &Device) {
     let (steps, outputs) = (7, 3);
     let weights = Some(vec![0.5, 1.0, 2.0]);
-    for loss in [Plain::Squared, Plain::Classes { weights, smoothing: 0.1, ignored: 2.0 }] {
+    let classes = Plain::Classes { weights, smoothing: 0.1, ignored: 2.0 };
+    let losses = [(false, Plain::Squared), (true, Plain::Squared), (false, classes.clone())];
+    let losses =
+        losses.into_iter().chain([(true, classes), (false, Plain::Binary), (true, Plain::Binary)]);
+    for (weighted, loss) in losses {
         let kind = Kind { readout: Readout::EveryStep, one_hot: false, loss };
         for rows in [5, 1030] {
             let config = LstmConfig::new(2, 3).init("lstm", Init::Uniform { bound: 1.0 });
             let model = Forecaster::every_step(device, config, outputs).unwrap();
             let dict = model.state_dict().unwrap();
             let y = targets(&kind, rows, steps, outputs, 4);
-            let lengths: Vec<usize> = (0..rows).map(|row| 1 + row * 5 % steps).collect();
+            let lengths: Vec<usize> = (0..rows).map(|row| row * 5 % (steps + 1)).collect();
             let data = Dataset::new(values(&[rows, steps, 2], 1.0, 1), y).unwrap();
+            let data = if weighted { with_gaps(data, true, 2) } else { data };
             let data = data.lengths(&lengths).unwrap();
             let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
             for (loss, want) in
@@ -511,19 +645,28 @@ pub fn evaluation_takes_pieces(device: &Device) {
                 let (all, cut) = (whole.evaluate(&data).unwrap(), pieces.evaluate(&data).unwrap());
                 assert_close("whole", &[all], &[want], Tolerance::LOSS);
                 assert_close("pieces", &[cut], &[all.into()], close);
-                if kind.loss.of_classes() {
-                    let found = whole.model().classes(data.x(), Some(&lengths)).unwrap();
-                    assert_eq!(found.shape(), [rows, steps]);
-                    let counts = |&at: &usize| {
-                        at % steps < lengths[at / steps] && data.y().data()[at] != 2.0
-                    };
-                    let counted: Vec<usize> = (0..rows * steps).filter(counts).collect();
-                    let right = |&&at: &&usize| found.data()[at] == data.y().data()[at];
-                    let right = counted.iter().filter(right).count();
-                    let want = right as f64 / counted.len() as f64;
-                    assert_eq!(whole.accuracy(&data).unwrap(), want);
-                    assert_eq!(pieces.accuracy(&data).unwrap(), want);
+                if matches!(kind.loss, Plain::Squared) {
+                    continue;
                 }
+                // Of each answer that counts, how much, and whether it is right.
+                let binary = !kind.loss.of_classes();
+                let found = whole.model().classes(data.x(), Some(&lengths)).unwrap();
+                let each = if binary { outputs } else { 1 };
+                let mut shape = vec![rows, steps];
+                shape.extend(binary.then_some(outputs));
+                assert_eq!(found.shape(), shape);
+                let (mut right, mut all) = (0.0, 0.0);
+                for (at, (&found, &y)) in found.data().iter().zip(data.y().data()).enumerate() {
+                    let (row, t) = (at / each / steps, at / each % steps);
+                    let goal = if binary { f32::from(u8::from(y > 0.5)) } else { y };
+                    if t < lengths[row] && (binary || y != 2.0) {
+                        let weight = f64::from(data.weight(row, t));
+                        all += weight;
+                        right += if found == goal { weight } else { 0.0 };
+                    }
+                }
+                assert_eq!(whole.accuracy(&data).unwrap(), right / all);
+                assert_eq!(pieces.accuracy(&data).unwrap(), right / all);
             }
         }
     }
@@ -569,7 +712,7 @@ pub fn predictions_of_lengths(device: &Device) {
                 assert_eq!(classes.data()[at], best as f32);
             }
         }
-        for lengths in [&[6, 1, 4, 2][..], &[6, 1, 4, 2, 7], &[6, 0, 4, 2, 5]] {
+        for lengths in [&[6, 1, 4, 2][..], &[6, 1, 4, 2, 7]] {
             assert!(model.predict_lengths(&x, lengths).is_err());
         }
     }

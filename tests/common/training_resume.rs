@@ -94,6 +94,18 @@ const PIECES: Setup = Setup {
     ..TRUNCATED
 };
 
+/// With gaps, pieces and batches in which nothing counts among them, and rows without timesteps.
+const WEIGHTED: Setup = Setup {
+    name: "weighted",
+    fit: |trainer, progress| {
+        let train = sequences(5, 8, values(&[5, 8, 2], 2), 1).lengths(&[8, 0, 8, 5, 1]).unwrap();
+        let weight = |n: usize| if n / 8 == 2 { 0.0 } else { [0.3, 0.0, 1.7][n / 3 % 3] };
+        let weights = Array::new((0..40).map(weight).collect(), &[5, 8]).unwrap();
+        trainer.fit(&train.weights(weights).unwrap(), None, progress).unwrap()
+    },
+    ..TRUNCATED
+};
+
 const ACCUMULATED: Setup = Setup {
     name: "accumulated",
     model: |device| Forecaster::new(device, LstmConfig::new(2, 4), 3).unwrap(),
@@ -146,7 +158,7 @@ const PLATEAU: Setup = Setup {
 const PLATEAU_OF_STEPS: Setup = Setup {
     name: "plateau of steps",
     trainer: |model| {
-        let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.3)).batch_size(3).epochs(3);
+        let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.3)).batch_size(3).epochs(4);
         trainer.schedule(plateau(0, 0)).shuffle(3).report_every_steps(4)
     },
     fit: |trainer, progress| {
@@ -182,7 +194,11 @@ fn end(trainer: &Trainer, reports: &[Report], folder: &Path) -> End {
     let file = checkpoint::read(folder.join("trainer.safetensors")).unwrap();
     let model = checkpoint::read(folder.join("model.safetensors")).unwrap();
     let dict = trainer.model().state_dict().unwrap();
-    for (of, all) in [("file", file.tensors), ("model", model.tensors), ("dict", dict)] {
+    let best = folder.join("best.safetensors");
+    let best = best.exists().then(|| checkpoint::read(best).unwrap().tensors);
+    let best = best.unwrap_or_default();
+    let all = [("file", file.tensors), ("model", model.tensors), ("dict", dict), ("best", best)];
+    for (of, all) in all {
         for (name, array) in all {
             let held = (array.shape().to_vec(), bits(array.data()));
             tensors.insert(format!("{of}: {name}"), held);
@@ -241,10 +257,9 @@ impl Setup {
             assert!(rates.last() < rates.first(), "{}: {rates:?}", self.name);
         }
 
-        // Everywhere, the last step too, where the run is over but for what comes after it; a GPU at
-        // fewer places, as each takes a while.
+        // Everywhere; a GPU at fewer places, as each takes a while.
         let stride = if device.as_gpu().is_some() { 3 } else { 1 };
-        for n in (1..steps).step_by(stride).chain([steps]) {
+        for n in (1..steps).step_by(stride) {
             let what = format!("{}, stopped after {n} steps", self.name);
             let mut first = self.fresh(device).max_steps(n);
             let report = (self.fit)(&mut first, &mut |_| ());
@@ -256,6 +271,13 @@ impl Setup {
             let reports = [report, (self.fit)(&mut first, &mut |_| ())];
             same(&format!("{what}, and gone on"), &end(&first, &reports, folder), &want);
         }
+
+        // The last step is the end of the run.
+        let mut first = self.fresh(device).max_steps(steps);
+        let report = (self.fit)(&mut first, &mut |_| ());
+        assert!(!report.stopped, "{}: as many steps as there are", self.name);
+        let what = format!("{}, as many steps as there are", self.name);
+        same(&what, &end(&first, &[report], folder), &want);
 
         // From file to file, each of two steps.
         let mut reports = Vec::new();
@@ -271,7 +293,7 @@ impl Setup {
                 break;
             }
         }
-        assert!(reports.len() as u64 > steps / 2, "{}: {} parts", self.name, reports.len());
+        assert_eq!(reports.len() as u64, steps.div_ceil(2), "{}", self.name);
 
         // Asked to stop at the first report.
         let mut first = self.fresh(device);
@@ -315,6 +337,7 @@ pub fn resumed_with_the_best_kept(device: &Device) {
 pub fn resumed_truncated(device: &Device) {
     TRUNCATED.check(device);
     PIECES.check(device);
+    WEIGHTED.check(device);
 }
 
 pub fn resumed_accumulated(device: &Device) {

@@ -240,9 +240,12 @@ fn training_plans_of_every_kind() {
             encoding: encodings[i / 3 % 3],
             ..stack(2)
         };
-        let call = Sequences { lengths, state: carry, resets: carry, ..Sequences::new(6, 7) };
+        let (weights, binary) = (i % 7 < 3, !classes && i % 11 < 5);
+        let call = Sequences { lengths, weights, ..Sequences::new(6, 7) };
+        let call = Sequences { state: carry, resets: carry, ..call };
         let objective = match classes {
             true => Objective::CrossEntropy { settings, weighted: i % 5 == 0 },
+            false if binary => Objective::Pointwise(Pointwise::BinaryLogits),
             false => Objective::Pointwise(Pointwise::Huber { delta: 1.0 }),
         };
         let (rule, part) = (rules[i % 5], parts[i % 4]);
@@ -290,6 +293,7 @@ fn training_plans_of_every_kind() {
                 "keep",
                 "fresh",
                 "target",
+                "weights",
                 "loss_scale",
                 "class_weights",
                 "h_0",
@@ -300,8 +304,56 @@ fn training_plans_of_every_kind() {
             reads_what_is_written(&plan, &given);
             fits(&plan, &limits);
             assert_eq!(count(&plan, "accuracy") > 0, classes);
+            assert_eq!(count(&plan, "binary_accuracy") > 0, binary);
         }
     }
+}
+
+/// One launch answers, and one counts what is right; weights add none, only something to feed.
+#[test]
+fn an_answer_is_a_launch() {
+    use gatefold::Activation;
+    use gatefold::plan::{Answer, Objective};
+    use gatefold::reference::Pointwise;
+
+    let answers = ["softmax", "argmax", "sigmoid"];
+    for (answer, kernel) in [
+        (Answer::Outputs, None),
+        (Answer::Probabilities(Activation::Softmax), Some("softmax")),
+        (Answer::Classes(Activation::Softmax), Some("argmax")),
+        (Answer::Probabilities(Activation::Sigmoid), Some("sigmoid")),
+        (Answer::Classes(Activation::Sigmoid), Some("sigmoid")),
+    ] {
+        let call = Sequences::new(4, 3);
+        let plan = Plan::prediction(&stack(1), &call, answer, &Limits::WEBGPU).unwrap();
+        for name in answers {
+            assert_eq!(count(&plan, name), usize::from(kernel == Some(name)), "{plan}");
+        }
+    }
+    let objective = Objective::Pointwise(Pointwise::BinaryLogits);
+    let evaluated = |call: Sequences| {
+        Plan::evaluation(&stack(1), &call, &objective, false, &Limits::WEBGPU).unwrap()
+    };
+    let plain = evaluated(Sequences::new(4, 3));
+    let weighted = evaluated(Sequences::new(4, 3).with_weights());
+    for plan in [&plain, &weighted] {
+        assert_eq!(count(plan, "binary_accuracy"), 1);
+        assert_eq!(count(plan, "pointwise_loss"), 1);
+    }
+    assert_eq!(plain.program.commands.len(), weighted.program.commands.len());
+    assert!(plain.program.buffer("weights").is_none() && weighted.to_string().contains("weights"));
+    // A launch of a whole step takes no weights: other ways do, and it says so where it is asked for.
+    let update = Some(Optimizer::from(Adam::new(0.01)).update());
+    let options = TrainingOptions { update, ..Default::default() };
+    let software = Limits { software: true, ..Limits::WEBGPU };
+    let step =
+        |call: Sequences, limits: &Limits| Plan::training(&stack(1), &call, &options, limits);
+    assert_eq!(step(Sequences::new(4, 3), &software).unwrap().tier, Tier::Fused);
+    let weighted = Sequences::new(4, 3).with_weights();
+    assert_ne!(step(weighted, &software).unwrap().tier, Tier::Fused);
+    let asked = Limits { tier: Some(Tier::Fused), ..software };
+    let said = step(weighted, &asked).unwrap_err().to_string();
+    assert!(said.contains("count as much as each other"), "{said}");
 }
 
 #[test]

@@ -37,7 +37,9 @@ impl Trainer {
         self.with(|s| s.epochs = epochs)
     }
 
-    /// Stops each call after so many optimizer steps.
+    /// Stops each call after so many optimizer steps. Where that is the end of an epoch, the epoch has ended and
+    /// has its report; where it is the end of the run, the run has, and isn't stopped. To know, an iterator
+    /// of [`fit_batches`](Self::fit_batches) that doesn't say how many batches are left is asked for one more.
     pub fn max_steps(self, steps: u64) -> Self {
         self.with(|s| s.max_steps = Some(steps))
     }
@@ -93,8 +95,10 @@ impl Trainer {
         self.with(|s| s.patience = Some(patience))
     }
 
-    /// Goes back, at the end of a run, to the parameters that had the best validation loss in a
-    /// report. Needs a validation set. The optimizer's moments and step stay those of the last step.
+    /// Keeps the parameters that had the best validation loss in a report of the run, and leaves
+    /// them in the model whenever a call of `fit` has ended, [however it did](Self#what-fit-leaves). NaN is
+    /// never best. Needs a validation set. The optimizer's moments and step are those of the last step, and
+    /// so are the parameters that a stopped run goes on with.
     pub fn keep_best(self) -> Self {
         self.with(|s| s.keep_best = true)
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::feeder::{Feeder, Source};
 use super::run::{OPERATION, Run};
 use super::settings::{NonFinite, Reports};
-use super::state::{Direction, State, copy_parameters};
+use super::state::{State, StepLoss};
 use super::{Best, Progress, Report, Trainer};
 use crate::data::Dataset;
 use crate::device::Wait;
@@ -46,21 +46,18 @@ impl Trainer {
         }
         let mut feeder = Feeder::new(source, self.settings.truncate);
         let ended = self.epochs_of(state, &mut call, &mut feeder, validation, &mut progress).await;
-        if let Err(error) = ended {
-            // The steps before it count, so they have to happen.
-            let error = self.settle(state, &mut call).await.err().unwrap_or(error);
+        // The steps before an error count, so they have to happen; one of theirs came first.
+        let settled = self.settle(state, &mut call).await;
+        if let Err(error) = settled.and(ended) {
+            let _ = self.show_best(state, wait).await;
             if let Some(folder) = &self.settings.folder {
                 // Of both, the first error says more.
                 let _ = self.save_as(state, folder, &HashMap::new(), wait).await;
             }
             return Err(error);
         }
-        self.settle(state, &mut call).await?;
-        if state.place.finished
-            && self.settings.keeps_best()
-            && let (Some(kept), Some(best)) = (&state.best, state.place.best)
-        {
-            copy_parameters(&self.model, kept, Direction::GoBack, wait).await?;
+        self.show_best(state, wait).await?;
+        if let Some(best) = state.place.best.filter(|_| self.settings.keeps_best()) {
             call.report.validation = Some(best.validation);
         }
         call.report.stopped = !state.place.finished;
@@ -73,6 +70,15 @@ impl Trainer {
         Ok(call.report)
     }
 
+    /// Leaves the best model, where it is kept.
+    async fn show_best(&self, state: &mut State, wait: Wait) -> Result<()> {
+        let mut recorder = self.model.network.device.recorder();
+        match state.show_best(&self.model, &self.settings, &mut recorder) {
+            true => recorder.submit_as(wait).await,
+            false => Ok(()),
+        }
+    }
+
     async fn epochs_of<'a, S: Source<'a>>(
         &self,
         state: &mut State,
@@ -82,7 +88,8 @@ impl Trainer {
         progress: &mut impl FnMut(&Progress),
     ) -> Result<()> {
         let settings = &self.settings;
-        while state.place.epoch < settings.epochs {
+        let mut stops = false;
+        while state.place.epoch < settings.epochs && !stops {
             let place = &mut state.place;
             if !place.begun {
                 state.batches.reshuffle();
@@ -105,7 +112,12 @@ impl Trainer {
             loop {
                 let done = settings.max_steps.is_some_and(|most| call.run.steps() as u64 >= most);
                 if done || self.stop.take() {
-                    return Ok(());
+                    // Whoever asks to stop doesn't wait for a batch that may never come.
+                    let shape = &self.model.network.shape;
+                    if state.place.position == 0 || !feeder.is_over(shape, done) {
+                        return Ok(());
+                    }
+                    stops = true;
                 }
                 if !self.batch(state, call, feeder).await? {
                     break;
@@ -139,10 +151,11 @@ impl Trainer {
             // The last step may have had its report.
             let due = last && place.step != place.reported;
             if (wanted || due) && self.report(state, call, validation, progress).await? {
-                break;
+                state.place.finished = true;
+                return Ok(());
             }
         }
-        state.place.finished = true;
+        state.place.finished = state.place.epoch >= settings.epochs;
         Ok(())
     }
 
@@ -158,7 +171,7 @@ impl Trainer {
         while pieces.len() < self.settings.accumulate {
             let Some(piece) = feeder.next().transpose()? else { break };
             taken += 1;
-            if !piece.micro().is_over() {
+            if !piece.is_over(shape) {
                 pieces.push(piece);
             }
         }
@@ -183,8 +196,7 @@ impl Trainer {
             state.device.carry(&self.model, rows)?;
         }
         let weight: f64 = micros.iter().map(|micro| micro.weight(shape, &self.settings.loss)).sum();
-        let scale = self.settings.loss.scale(weight);
-        call.run.step(&self.model, &self.settings, state, &micros, scale).await?;
+        call.run.step(&self.model, &self.settings, state, &micros, weight).await?;
         state.place.carried = carried;
         self.take_epochs(state, call);
         call.samples += micros.iter().map(|micro| micro.rows.len()).sum::<usize>();
@@ -213,17 +225,22 @@ impl Trainer {
             let after = call.run.losses.len() - end;
             let place = &mut state.place;
             let of_epoch = place.losses.len() - after;
-            let losses: Vec<f32> = place.losses.drain(..of_epoch).collect();
+            let losses: Vec<StepLoss> = place.losses.drain(..of_epoch).collect();
             call.report.losses.push(self.mean(&losses));
         }
     }
 
-    /// The mean loss of some steps.
-    fn mean(&self, losses: &[f32]) -> f32 {
+    /// The mean loss of some steps, over what counts in them.
+    fn mean(&self, losses: &[StepLoss]) -> f32 {
         let skip = self.settings.non_finite == NonFinite::Skip;
-        let counted: Vec<f32> =
-            losses.iter().copied().filter(|loss| loss.is_finite() || !skip).collect();
-        counted.iter().sum::<f32>() / counted.len() as f32
+        let (mut sum, mut all) = (0.0, 0.0);
+        for &(loss, weight) in losses {
+            if weight > 0.0 && (loss.is_finite() || !skip) {
+                sum += f64::from(loss) * f64::from(weight);
+                all += f64::from(weight);
+            }
+        }
+        (sum / all) as f32
     }
 
     /// Measures, tells, keeps what is best; says whether to stop.
@@ -276,14 +293,15 @@ impl Trainer {
             return Ok(false);
         };
         let place = &mut state.place;
-        // Anything is better than NaN.
-        let better =
-            |best: Best| now < best.validation || best.validation.is_nan() && !now.is_nan();
-        if place.best.is_none_or(better) {
+        // NaN never is, and anything is better than NaN.
+        let before = place.best.map_or(f32::NAN, |best| best.validation);
+        if now < before || before.is_nan() && !now.is_nan() {
+            let mut recorder = self.model.network.device.recorder();
+            recorder.copy((&self.model.network.params, 0), (kept, 0), kept.len());
+            recorder.submit_as(wait).await?;
             let epoch = place.epoch + usize::from(place.begun);
             place.best = Some(Best { epoch, step: place.step, validation: now });
             place.reports_since_best = 0;
-            copy_parameters(&self.model, kept, Direction::Keep, wait).await?;
         } else {
             place.reports_since_best += 1;
         }

@@ -5,20 +5,19 @@ use crate::data::Dataset;
 use crate::device::Wait;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Sequences};
-use crate::train::Reduction;
 use crate::train::micro::{self, Micro};
 
 /// What a model makes of a data set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     pub(super) loss: f32,
-    /// Of those targets that count, how many are predicted.
+    /// Of those targets that count, the share that is predicted.
     accuracy: f64,
 }
 
 impl Trainer {
-    /// The loss over a data set. Where gradients are [truncated](Self::truncate), it is run in the same
-    /// pieces.
+    /// The loss over a data set; NaN for a mean where nothing counts. Where gradients are
+    /// [truncated](Self::truncate), it is run in the same pieces.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Value`] where the data don't fit; [`Error::Limit`],
@@ -36,11 +35,15 @@ impl Trainer {
         Ok(self.evaluate_as(data, Wait::Pending).await?.loss)
     }
 
-    /// The share of a data set's targets that are the class with the largest logit, for a loss over
-    /// classes; 0 where none counts. It is counted on the device.
+    /// The share of a data set's targets that are predicted right, counted on the device: of a
+    /// cross-entropy, those that are the class with the largest logit; of a binary one, those above 1/2 whose
+    /// logit is above 0, as a probability above 1/2, and those up to 1/2 whose logit isn't. Ignored targets
+    /// and those behind a sequence's end don't count, and where they have
+    /// [weights](crate::Dataset::weights) the share is one of these. NaN where nothing counts.
     ///
     /// # Errors
-    /// As [`evaluate`](Self::evaluate), and [`Error::Value`] for another loss.
+    /// As [`evaluate`](Self::evaluate), and [`Error::Value`] for a loss whose targets are neither classes nor
+    /// yes and no.
     pub fn accuracy(&self, data: &Dataset) -> Result<f64> {
         pollster::block_on(self.accuracy_as(data, Wait::Blocking))
     }
@@ -55,11 +58,13 @@ impl Trainer {
     }
 
     async fn accuracy_as(&self, data: &Dataset, wait: Wait) -> Result<f64> {
-        if !self.settings.loss.is_of_classes() {
+        if self.settings.loss.activation().is_none() {
             return Err(Error::Value {
                 operation: "Trainer::accuracy",
                 name: "loss".to_owned(),
-                expected: "cross-entropy, whose targets are classes".to_owned(),
+                expected:
+                    "a cross-entropy, binary or over classes: of others nothing is right or wrong"
+                        .to_owned(),
                 got: format!("{:?}", self.settings.loss),
             });
         }
@@ -85,17 +90,14 @@ impl Trainer {
                 let steps = start..data.steps().min(start + steps);
                 let last = steps.end == data.steps();
                 let piece = Micro { data, rows, steps, keep: None };
-                if piece.is_over() {
+                if piece.is_over(&self.model.network.shape) {
                     break;
                 }
                 carried = self.measure_piece(&piece, carried, !last, &mut sums, wait).await?;
             }
         }
-        let loss = &self.settings.loss;
-        let scale = if loss.reduction() == Reduction::Sum { 1.0 } else { sums.weight.max(0.0) };
-        let mean = if scale > 0.0 { sums.loss / scale } else { 0.0 };
-        let accuracy = if sums.counted > 0.0 { sums.correct / sums.counted } else { 0.0 };
-        Ok(Measured { loss: mean as f32, accuracy })
+        let loss = self.settings.loss.reduced(sums.loss, sums.weight);
+        Ok(Measured { loss: loss as f32, accuracy: sums.correct / sums.counted })
     }
 
     /// Runs a piece from the states that the one before it has left; returns those that it leaves.
@@ -122,6 +124,11 @@ impl Trainer {
         host.clear();
         piece.target(shape, &mut host);
         device.write(&session.known("target"), 0, &host)?;
+        if let Some(weights) = session.known_if("weights") {
+            host.clear();
+            piece.weights(shape, &mut host);
+            device.write(&weights, 0, &host)?;
+        }
         device.write(&session.known("loss_scale"), 0, &[1.0])?;
         if let Some(lengths) = session.known_if("lengths") {
             device.write(&lengths, 0, &piece.lengths())?;
@@ -164,7 +171,7 @@ impl Trainer {
         sums.loss += f64::from(read("loss").await?);
         sums.correct += f64::from(read("correct").await?);
         sums.weight += piece.weight(shape, loss);
-        sums.counted += piece.counted_targets(shape, loss);
+        sums.counted += piece.weight_of_targets(shape, loss);
         Ok(left)
     }
 }

@@ -1,11 +1,13 @@
 //! Where a run's batches come from, cut into the pieces that a plan takes.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::data::{Batch, Batches, Dataset};
 use crate::error::Result;
+use crate::plan::StackShape;
 use crate::train::micro::Micro;
 
 /// Sequences that are trained on together.
@@ -25,6 +27,9 @@ pub(super) trait Source<'a> {
 
     /// The next batch of the epoch.
     fn next(&mut self) -> Option<Result<Unit<'a>>>;
+
+    /// Whether the epoch has no more batches; `None` where that shows only when the next one is asked for.
+    fn is_over(&self) -> Option<bool>;
 }
 
 /// Sequences in memory, in the order of [`Batches`].
@@ -48,6 +53,10 @@ impl<'a> Source<'a> for Memory<'a> {
     fn next(&mut self) -> Option<Result<Unit<'a>>> {
         let rows = self.epoch.next()?;
         Some(Ok(Unit { data: Cow::Borrowed(self.data), rows, continues: None }))
+    }
+
+    fn is_over(&self) -> Option<bool> {
+        Some(self.epoch.len() == 0)
     }
 }
 
@@ -79,7 +88,10 @@ where
     }
 
     fn next(&mut self) -> Option<Result<Unit<'a>>> {
-        let batch = self.epoch.as_mut()?.next()?;
+        let Some(batch) = self.epoch.as_mut()?.next() else {
+            self.epoch = None;
+            return None;
+        };
         self.number += 1;
         let checked = batch.and_then(|batch| (self.check)(&batch, self.number).map(|()| batch));
         Some(checked.map(|batch| {
@@ -91,6 +103,14 @@ where
             };
             Unit { data: Cow::Owned(data), rows, continues }
         }))
+    }
+
+    fn is_over(&self) -> Option<bool> {
+        match self.epoch.as_ref().map_or((0, Some(0)), Iterator::size_hint) {
+            (_, Some(0)) => Some(true),
+            (0, _) => None,
+            _ => Some(false),
+        }
     }
 }
 
@@ -110,6 +130,14 @@ impl Piece<'_> {
             keep: self.keep.clone(),
         }
     }
+
+    /// Whether there is nothing to do for it: no row has a timestep or a target, and the state of none
+    /// begins anew for a batch that goes on from it.
+    pub(super) fn is_over(&self, shape: &StackShape) -> bool {
+        let continues = self.unit.continues.as_ref();
+        let begins = self.steps.start == 0 && continues.is_some_and(|rows| rows.contains(&false));
+        !begins && self.micro().is_over(shape)
+    }
 }
 
 /// Cuts the batches of a source into pieces.
@@ -118,19 +146,49 @@ pub(super) struct Feeder<'a, S> {
     /// Timesteps of a piece, where gradients are truncated.
     truncate: Option<usize>,
     current: Option<(Arc<Unit<'a>>, usize)>,
+    /// Pieces that were cut already.
+    ahead: VecDeque<Result<Piece<'a>>>,
 }
 
 impl<'a, S: Source<'a>> Feeder<'a, S> {
     pub(super) fn new(source: S, truncate: Option<usize>) -> Self {
-        Feeder { source, truncate, current: None }
+        Feeder { source, truncate, current: None, ahead: VecDeque::new() }
     }
 
     pub(super) fn begin(&mut self, epoch: usize, batches: &Batches) {
         self.current = None;
+        self.ahead.clear();
         self.source.begin(epoch, batches);
     }
 
+    /// Whether nothing is left to do in the epoch, as far as that shows without waiting for a batch; where
+    /// `ask` says so, a source that doesn't know is asked for its next one.
+    pub(super) fn is_over(&mut self, shape: &StackShape, ask: bool) -> bool {
+        loop {
+            let idle =
+                |piece: &Result<Piece<'_>>| matches!(piece, Ok(piece) if piece.is_over(shape));
+            if self.ahead.iter().any(|piece| !idle(piece)) {
+                return false;
+            }
+            if self.current.is_none() {
+                match self.source.is_over() {
+                    Some(true) => return true,
+                    None if !ask => return false,
+                    _ => {}
+                }
+            }
+            match self.cut() {
+                Some(piece) => self.ahead.push_back(piece),
+                None => return true,
+            }
+        }
+    }
+
     pub(super) fn next(&mut self) -> Option<Result<Piece<'a>>> {
+        self.ahead.pop_front().or_else(|| self.cut())
+    }
+
+    fn cut(&mut self) -> Option<Result<Piece<'a>>> {
         let (unit, start) = match self.current.take() {
             Some(current) => current,
             None => match self.source.next()? {

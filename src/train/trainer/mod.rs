@@ -39,8 +39,8 @@ pub struct Progress {
     pub epochs: usize,
     /// Optimizer steps so far, of all runs.
     pub step: u64,
-    /// The mean over the epoch's steps of the loss before each; in a report within an epoch, over
-    /// the steps since the last report.
+    /// The mean loss before each of the epoch's steps, over all that counts in them, or of sums, over
+    /// the steps; in a report within an epoch, of those since the last report.
     pub loss: f32,
     /// The loss over the validation set, where there is one.
     pub validation: Option<f32>,
@@ -69,13 +69,13 @@ pub struct Best {
 /// What a call of `fit` came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// The mean loss of each epoch that has ended.
+    /// The mean loss of each epoch that has ended, over all that counts in it; of sums, over its steps.
     pub losses: Vec<f32>,
-    /// The loss of each optimizer step, before the step.
+    /// The loss of each optimizer step, before the step; NaN for the mean of one in which nothing counts.
     pub step_losses: Vec<f32>,
     /// The loss over the validation set of the model that is left, as it was last measured.
     pub validation: Option<f32>,
-    /// Where the best model is kept: the report that it is from.
+    /// Where the [best model](Trainer::keep_best) is kept: the report that it is from.
     pub best: Option<Best>,
     /// Steps that weren't applied, see [`NonFinite::Skip`].
     pub skipped: u64,
@@ -124,6 +124,14 @@ impl StopHandle {
 /// are not repeated. Parameters, moments and the
 /// number of steps go on in either case. [`save`](Self::save) and [`resume`](Self::resume) carry a run
 /// from one process to another: it ends with the same bits as one that never stopped.
+///
+/// # What `fit` leaves
+/// [`model`](Self::model) has the parameters of the last step or, with [`keep_best`](Self::keep_best) and
+/// [`early_stopping`](Self::early_stopping), those of the best report of the run, as soon as one had a
+/// validation loss. It is the same however the call ended: by the run's end, by whatever stops it before, by
+/// an error. A run that was stopped goes on with its last parameters, which the trainer keeps beside the
+/// best. A step in which nothing counts, such as one over ignored targets alone, is a step with gradients
+/// of 0: moments decay and weights do, and [`Report`] has NaN for its mean loss.
 pub struct Trainer {
     model: Forecaster,
     settings: Settings,
@@ -134,8 +142,12 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// With batches of 32 in the order of the data, for 100 epochs.
-    pub fn new(model: Forecaster, loss: Loss, optimizer: impl Into<Optimizer>) -> Trainer {
+    /// With batches of 32 in the order of the data, for 100 epochs. A binary cross-entropy makes
+    /// [`Activation::Sigmoid`](crate::Activation) the model's, a cross-entropy over classes `Softmax`.
+    pub fn new(mut model: Forecaster, loss: Loss, optimizer: impl Into<Optimizer>) -> Trainer {
+        if let Some(activation) = loss.activation() {
+            model.set_activation(activation);
+        }
         let evaluation = SessionCache::of_training(model.device());
         Trainer {
             model,
@@ -151,7 +163,7 @@ impl Trainer {
         self.stop.clone()
     }
 
-    /// The model.
+    /// The model, as the last call of [`fit`](Self::fit) [left](Self#what-fit-leaves) it.
     pub fn model(&self) -> &Forecaster {
         &self.model
     }
@@ -168,6 +180,17 @@ impl Trainer {
     /// The model, without its trainer.
     pub fn into_model(self) -> Forecaster {
         self.model
+    }
+
+    /// A copy of the best model of the run so far, where [`keep_best`](Self::keep_best) or
+    /// [`early_stopping`](Self::early_stopping) keep it and a report had a validation loss.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn best_model(&self) -> Result<Option<Forecaster>> {
+        let kept = self.state.as_ref().map(|state| state.parameters(&self.model).best);
+        let Some(best) = kept.flatten() else { return Ok(None) };
+        Ok(Some(Forecaster { network: self.model.network.with_parameters(best)? }))
     }
 
     /// Optimizer steps so far.
@@ -272,6 +295,7 @@ impl Trainer {
         self.check(operation, validation)?;
         let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
         micro::expect(train, operation, name, shape, loss)?;
+        micro::expect_something(train, operation, name, shape, loss)?;
         let batches_of = BatchesOf {
             sequences: train.len(),
             size: self.settings.batch_size,
@@ -330,7 +354,11 @@ impl Trainer {
         self.settings.check(operation, &self.model)?;
         let (shape, loss) = (&self.model.network.shape, &self.settings.loss);
         match validation {
-            Some(data) => micro::expect(data, operation, "the validation set", shape, loss),
+            Some(data) => {
+                let name = "the validation set";
+                micro::expect(data, operation, name, shape, loss)?;
+                micro::expect_something(data, operation, name, shape, loss)
+            }
             None if self.settings.keeps_best() => Err(Error::Value {
                 operation,
                 name: "validation".to_owned(),
@@ -385,9 +413,6 @@ impl Trainer {
             state.device.release();
             return Err(error);
         }
-        let mut recorder = network.device.recorder();
-        state.device.undo_half_a_step(&mut recorder);
-        recorder.submit()?;
         state.device.clear_status(&network.device)?;
         if state.batches_of != batches_of {
             let batches = Batches::new(batches_of.sequences, batches_of.size);
@@ -396,8 +421,12 @@ impl Trainer {
                 None => batches,
             };
             state.batches_of = batches_of;
-            state.place.finished = true;
+            state.leave_run();
         }
+        let mut recorder = network.device.recorder();
+        state.device.undo_half_a_step(&mut recorder);
+        state.show_last(&self.model, &mut recorder);
+        recorder.submit()?;
         #[cfg(feature = "gpu")]
         {
             // Rates that were foreseen may change.
@@ -466,6 +495,7 @@ impl Trainer {
                     lengths: train.has_lengths(),
                     state: carries,
                     resets: carries,
+                    weights: train.has_weights(),
                     ..Sequences::new(steps, rows)
                 };
                 for &part in parts {
@@ -486,6 +516,13 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.trainer.state = self.state.take();
+        let Trainer { model, settings, state, .. } = &mut *self.trainer;
+        *state = self.state.take();
+        let Some(state) = state else { return };
+        let mut recorder = model.network.device.recorder();
+        if state.show_best(model, settings, &mut recorder) {
+            // Where the device fails, the next call finds out.
+            let _ = recorder.submit();
+        }
     }
 }

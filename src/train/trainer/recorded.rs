@@ -62,7 +62,8 @@ impl Trainer {
     /// As [`Lstm::record`](crate::Lstm::record), and for settings as [`fit`](Self::fit);
     /// [`Error::Value`] for what the host would have to know of the data: the mean of a cross-entropy
     /// with class weights, and the gradient of an embedding. Targets of the ignored class count in the
-    /// mean with a loss of 0. Nothing is recorded then, and the step doesn't count.
+    /// mean with a loss of 0. Nothing is recorded then, and the step doesn't count. Rows have no lengths and
+    /// targets no weights here: [`fit_batches`](Self::fit_batches) takes them.
     pub fn record_step(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -109,6 +110,11 @@ impl Trainer {
         }
         let Some(state) = &mut self.state else { unreachable!("it was made just now") };
         state.apply(&self.model, &self.settings)?;
+        if state.swapped {
+            let mut recorder = device.recorder();
+            state.show_last(&self.model, &mut recorder);
+            recorder.submit()?;
+        }
         let (rows, start) = coming(&self.model, &self.settings, state)?;
         let batch_first = network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };

@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
 use super::settings::{NonFinite, Settings};
-use super::state::{BatchesOf, Place, State};
+use super::state::{BatchesOf, Parameters, Place, State, StepLoss};
 use super::{Best, Trainer};
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;
@@ -25,6 +26,9 @@ const TRAINER: &str = "trainer.safetensors";
 /// The file of the model.
 const MODEL: &str = "model.safetensors";
 
+/// The file of the best model of the run.
+const BEST: &str = "best.safetensors";
+
 /// What entries of the metadata start with.
 const PREFIX: &str = "gatefold.trainer.";
 
@@ -34,9 +38,14 @@ const PART: usize = 1 << 24;
 impl Trainer {
     /// Writes the model as `model.safetensors` and the run as `trainer.safetensors` into a folder,
     /// which is made where it isn't there: parameters, moments, steps, the generator of the shuffle
-    /// and where it stands, the best parameters, carried states. Each file is written under a temporary
-    /// name and then renamed, so that a reader finds the old one or the new one; where a process is killed
-    /// between the two, the run's is the newer one. [`resume`](Self::resume) reads that alone.
+    /// and where it stands, the best parameters, carried states. Where the best model of the run is
+    /// [kept](Self::keep_best), it is written as `best.safetensors` as soon as there is one; one of an earlier
+    /// run is removed until then. `model.safetensors` is what [`model`](Self::model) is: within a call of
+    /// [`fit`](Self::fit) where the run stands, after it [what it leaves](Self#what-fit-leaves).
+    ///
+    /// Each file is written under a temporary name and then renamed, so that a reader finds the old one or
+    /// the new one; where a process is killed between them, the run's is the newest.
+    /// [`resume`](Self::resume) reads that alone.
     ///
     /// # Errors
     /// [`Error::Io`] where a file can't be written, [`Error::Gpu`] where the device fails.
@@ -45,7 +54,7 @@ impl Trainer {
     }
 
     /// As [`save`](Self::save), with entries of the caller's, such as scalers, in the metadata of
-    /// `model.safetensors`.
+    /// `model.safetensors` and `best.safetensors`.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -92,10 +101,9 @@ impl Trainer {
         std::fs::create_dir_all(folder).map_err(io)?;
         let network = &self.model.network;
         let mut tensors = Vec::new();
-        let mut flat = vec![("params", &network.params)];
+        let Parameters { last, best } = state.parameters(&self.model);
+        let mut flat = vec![("params", last)];
         flat.extend(state.device.moments.iter().map(|(name, buffer)| (*name, buffer)));
-        // Before there is a best one, its buffer holds nothing.
-        let best = state.place.best.and(state.best.as_ref());
         flat.extend(best.map(|buffer| ("best", buffer)));
         for (kind, buffer) in flat {
             let values = network.device.read_as(buffer, 0, network.table.len, wait).await?;
@@ -118,14 +126,25 @@ impl Trainer {
         }
         for (name, losses) in [("losses", &state.place.losses), ("untold", &state.place.untold)] {
             if !losses.is_empty() {
-                let array = Array::new(losses.clone(), &[losses.len()])?;
-                tensors.push((name.to_owned(), array));
+                let pairs = losses.iter().flat_map(|&(loss, weight)| [loss, weight]).collect();
+                tensors.push((name.to_owned(), Array::new(pairs, &[losses.len(), 2])?));
             }
         }
         let mut entries = network.description();
         entries.extend(said(state, &self.settings, generator));
         checkpoint::write(folder.join(TRAINER), &tensors, &entries)?;
-        network.save(&folder.join(MODEL), of_the_caller, wait).await
+        network.save(&folder.join(MODEL), of_the_caller, wait).await?;
+        let path = folder.join(BEST);
+        match best {
+            Some(best) => network.save_parameters(best, &path, of_the_caller, wait).await,
+            None if self.settings.keeps_best() => match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    Err(Error::Io { path, source })
+                }
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 
     /// Takes over the run that [`save`](Self::save) has written into a folder: the next call of `fit`
@@ -197,8 +216,9 @@ impl Trainer {
                 device.write(to_c, 0, c.data())?;
             }
         }
-        let losses = |name| find(name).map_or(Vec::new(), |array| array.data().to_vec());
-        (state.place.losses, state.place.untold) = (losses("losses"), losses("untold"));
+        let losses = |name| find(name).map_or(Ok(Vec::new()), |array| step_losses(name, array));
+        state.place.losses = losses("losses").map_err(refused)?;
+        state.place.untold = losses("untold").map_err(refused)?;
         let order = match find("order") {
             Some(array) => order(array).ok_or_else(|| refused("its order is none".to_owned()))?,
             None => Vec::new(),
@@ -206,8 +226,21 @@ impl Trainer {
         (state.batches_of, state.batches) = said.batches(order).map_err(refused)?;
         state.resumed = !state.place.finished;
         device.write(&network.params, 0, &params)?;
+        let mut recorder = device.recorder();
+        if state.show_best(&self.model, &self.settings, &mut recorder) {
+            recorder.submit()?;
+        }
         self.state = Some(state);
         Ok(())
+    }
+}
+
+/// The losses of steps and how much each counts; in files of a time before there were weights, all alike.
+fn step_losses(name: &str, array: &Array) -> std::result::Result<Vec<StepLoss>, String> {
+    match array.shape() {
+        [_] => Ok(array.data().iter().map(|&loss| (loss, 1.0)).collect()),
+        [_, 2] => Ok(array.data().chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()),
+        other => Err(format!("{name} has shape {other:?}, which isn't [steps, 2]")),
     }
 }
 

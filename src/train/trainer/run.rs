@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::settings::{NonFinite, Reports, Settings};
-use super::state::{DeviceState, State};
+use super::state::{DeviceState, State, StepLoss};
 use crate::device::{Device, Recorder, Wait};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, Network};
@@ -24,8 +24,9 @@ pub(super) struct Run {
     unsubmitted: usize,
     /// The shape of the last one.
     shape: Option<Sequences>,
-    /// The runs that ended an optimizer step and whose losses weren't read yet.
-    ended: VecDeque<usize>,
+    /// The runs that ended an optimizer step and whose losses weren't read yet, with how much counted in
+    /// each step.
+    ended: VecDeque<(usize, f64)>,
     /// The loss of every step that was read back.
     pub(super) losses: Vec<f32>,
     /// The status when the losses were read last.
@@ -62,22 +63,21 @@ impl Run {
         self.recorder.submit_as(self.wait).await
     }
 
-    /// Records one optimizer step over the pieces of a batch, with the sum over all of them
-    /// multiplied by `scale`.
+    /// Records one optimizer step over the pieces of a batch, whose targets count so much together.
     pub(super) async fn step(
         &mut self,
         model: &Forecaster,
         settings: &Settings,
         state: &mut State,
         pieces: &[Micro<'_>],
-        scale: f32,
+        weight: f64,
     ) -> Result<()> {
         // The ring of losses holds so many runs.
-        let oldest = self.ended.front().copied().unwrap_or(self.runs);
+        let oldest = self.ended.front().map_or(self.runs, |(run, _)| *run);
         if self.runs + pieces.len() - oldest > LOSS_SLOTS {
             self.read_losses(model, settings, state).await?;
         }
-        let step = state.place.step + 1;
+        let (step, scale) = (state.place.step + 1, settings.loss.scale(weight));
         let part = |i: usize| match (pieces.len(), i) {
             (1, _) => Part::Whole,
             (_, 0) => Part::First,
@@ -98,7 +98,7 @@ impl Run {
             self.piece(model, settings, &state.device, piece, (part(i), scale)).await?;
         }
         state.device.end_step();
-        self.ended.push_back(self.runs - 1);
+        self.ended.push_back((self.runs - 1, weight));
         state.place.step += 1;
         state.unread = true;
         Ok(())
@@ -151,7 +151,11 @@ impl Run {
         let network = &model.network;
         let mut ring = network.device.read_as(to, 0, LOSS_SLOTS + status::LEN, self.wait).await?;
         self.status = ring.split_off(LOSS_SLOTS);
-        let mut losses: Vec<f32> = self.ended.drain(..).map(|run| ring[run % LOSS_SLOTS]).collect();
+        let loss = &settings.loss;
+        let read = |(run, weight): (usize, f64)| -> StepLoss {
+            (loss.told(ring[run % LOSS_SLOTS], weight), loss.share(weight))
+        };
+        let mut losses: Vec<StepLoss> = self.ended.drain(..).map(read).collect();
         state.unread = false;
         let halted = halted(network, settings, &self.status, (OPERATION, state.place.step));
         if let Some((undone, _)) = &halted {
@@ -164,7 +168,7 @@ impl Run {
         if let Reports::Steps(_) = settings.reports {
             state.place.untold.extend_from_slice(&losses);
         }
-        self.losses.extend_from_slice(&losses);
+        self.losses.extend(losses.iter().map(|(loss, _)| loss));
         halted.map_or(Ok(()), |(_, error)| Err(error))
     }
 }

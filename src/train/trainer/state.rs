@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::data::Batches;
-use crate::device::{Buffer, Device, Recorder, Wait};
+use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
 use crate::model::{Forecaster, InUse, SessionCache};
 use crate::plan::{ALIGNMENT, LOSS_SLOTS, Part, Plan, Sequences};
@@ -18,8 +18,11 @@ pub(super) struct State {
     pub(super) batches_of: BatchesOf,
     /// Whether steps were recorded whose losses and status nobody has read.
     pub(super) unread: bool,
-    /// The parameters with the best validation loss.
+    /// The parameters with the best validation loss, or those that the run goes on with while the model has
+    /// the best.
     pub(super) best: Option<Buffer>,
+    /// Whether the model has the best parameters, and `best` those that the run goes on with.
+    pub(super) swapped: bool,
     /// Whether it comes from a file, and has trained on nothing since.
     pub(super) resumed: bool,
     /// The settings that the device has.
@@ -48,6 +51,9 @@ impl std::fmt::Display for BatchesOf {
     }
 }
 
+/// The loss of a step, NaN where nothing counted in it, and how much it counts in the mean of an epoch.
+pub(super) type StepLoss = (f32, f32);
+
 /// How far a run has got.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
@@ -65,10 +71,10 @@ pub(super) struct Place {
     pub(super) position: usize,
     /// Whether the run is over, so that the next call begins another one.
     pub(super) finished: bool,
-    /// The losses of the epoch's steps, as far as they were read.
-    pub(super) losses: Vec<f32>,
+    /// The losses of the epoch's steps, as far as they were read, and how much each counts.
+    pub(super) losses: Vec<StepLoss>,
     /// Those since the last report, where reports come after steps.
-    pub(super) untold: Vec<f32>,
+    pub(super) untold: Vec<StepLoss>,
     pub(super) best: Option<Best>,
     pub(super) reports_since_best: usize,
     pub(super) scheduler: Scheduler,
@@ -173,9 +179,63 @@ impl State {
             batches_of: BatchesOf::default(),
             unread: false,
             best: None,
+            swapped: false,
             resumed: false,
             applied: None,
         })
+    }
+
+    /// Gives the model the best parameters, where settings keep them and there are some. What it had is kept,
+    /// unless the run is over and nothing goes on with it. Says whether anything was recorded.
+    pub(super) fn show_best(
+        &mut self,
+        model: &Forecaster,
+        settings: &Settings,
+        recorder: &mut Recorder,
+    ) -> bool {
+        let Some(best) = self.best.as_ref().filter(|_| self.place.best.is_some()) else {
+            return false;
+        };
+        if !settings.keeps_best() || self.swapped {
+            return false;
+        }
+        match self.place.finished {
+            true => recorder.copy((best, 0), (&model.network.params, 0), best.len()),
+            false => self.swap(model, recorder),
+        }
+        true
+    }
+
+    /// Gives the model the parameters that the run goes on with.
+    pub(super) fn show_last(&mut self, model: &Forecaster, recorder: &mut Recorder) {
+        if self.swapped {
+            self.swap(model, recorder);
+        }
+    }
+
+    /// Leaves a run as it is: another one begins with what the model has.
+    pub(super) fn leave_run(&mut self) {
+        (self.place.finished, self.swapped) = (true, false);
+    }
+
+    /// Exchanges the model's parameters with the kept ones. Between steps, nobody reads the gradients.
+    fn swap(&mut self, model: &Forecaster, recorder: &mut Recorder) {
+        let Some(best) = &self.best else { return };
+        let (params, between) = (&model.network.params, &self.device.grads);
+        for (from, to) in [(params, between), (best, params), (between, best)] {
+            recorder.copy((from, 0), (to, 0), best.len());
+        }
+        self.swapped = !self.swapped;
+    }
+
+    /// Where the parameters of the run are.
+    pub(super) fn parameters<'a>(&'a self, model: &'a Forecaster) -> Parameters<'a> {
+        let (params, kept) = (&model.network.params, self.best.as_ref());
+        match (self.swapped, kept) {
+            (true, Some(last)) => Parameters { last, best: Some(params) },
+            // Before there is a best one, its buffer holds nothing.
+            _ => Parameters { last: params, best: kept.filter(|_| self.place.best.is_some()) },
+        }
     }
 
     /// Writes what the settings say, which may have changed since the last call.
@@ -207,6 +267,14 @@ impl State {
         self.applied = Some(settings.clone());
         Ok(())
     }
+}
+
+/// Where the parameters of a run are.
+pub(super) struct Parameters<'a> {
+    /// Those that it goes on with.
+    pub(super) last: &'a Buffer,
+    /// Those with the best validation loss.
+    pub(super) best: Option<&'a Buffer>,
 }
 
 impl DeviceState {
@@ -323,26 +391,4 @@ pub(super) fn training_plan(
     let network = &model.network;
     let options = settings.options(model, part);
     Plan::training(&network.shape, sequences, &options, &network.device.limits())
-}
-
-/// Which way parameters are copied.
-pub(super) enum Direction {
-    Keep,
-    GoBack,
-}
-
-pub(super) async fn copy_parameters(
-    model: &Forecaster,
-    kept: &Buffer,
-    direction: Direction,
-    wait: Wait,
-) -> Result<()> {
-    let network = &model.network;
-    let (from, to) = match direction {
-        Direction::Keep => (&network.params, kept),
-        Direction::GoBack => (kept, &network.params),
-    };
-    let mut recorder = network.device.recorder();
-    recorder.copy((from, 0), (to, 0), network.table.len);
-    recorder.submit_as(wait).await
 }
