@@ -66,7 +66,7 @@ fn long_sums_keep_to_the_loop_budget(device: &Device) {
 fn a_callers_device(device: &Device) {
     let Some(ours) = device.as_gpu() else { panic!("a GPU") };
     let (wgpu_device, queue) = (ours.wgpu_device().clone(), ours.wgpu_queue().clone());
-    let theirs = Device::from_gpu(Gpu::from_wgpu(wgpu_device.clone(), queue));
+    let theirs = Device::from_gpu(Gpu::from_wgpu(wgpu_device.clone(), queue).unwrap());
     let tensor = Tensor::from_slice(&theirs, &[1.0, 2.0], &[2]).unwrap();
     assert_eq!(tensor.to_vec().unwrap(), [1.0, 2.0]);
     // Nobody polls: the future stays as it is.
@@ -106,7 +106,7 @@ pub fn opened_by_hand(like: &Device) -> Gpu {
     let descriptor =
         wgpu::DeviceDescriptor { required_limits: ours.limits(), ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Gpu::from_wgpu(device, queue)
+    Gpu::from_wgpu(device, queue).unwrap()
 }
 
 /// Every asynchronous form with the caller polling: pending until then, and the same results.

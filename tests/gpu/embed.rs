@@ -44,7 +44,7 @@ impl Caller {
     }
 
     fn new(device: wgpu::Device, queue: wgpu::Queue) -> Caller {
-        let ours = Device::from_gpu(Gpu::from_wgpu(device.clone(), queue.clone()));
+        let ours = Device::from_gpu(Gpu::from_wgpu(device.clone(), queue.clone()).unwrap());
         Caller { device, queue, ours }
     }
 

@@ -338,7 +338,7 @@ fn a_callers_callback_stays(device: &Device) {
     callers.set_device_lost_callback(move |reason, _| {
         told.lock().unwrap().send(reason).unwrap();
     });
-    let theirs = Device::from_gpu(Gpu::from_wgpu(callers.clone(), queue));
+    let theirs = Device::from_gpu(Gpu::from_wgpu(callers.clone(), queue).unwrap());
     let tensor = Tensor::zeros(&theirs, &[8]).unwrap();
     destroy(&theirs);
     lost("to_vec", tensor.to_vec());
