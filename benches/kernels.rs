@@ -10,6 +10,7 @@ use criterion::{Criterion, Throughput};
 use gatefold::Device;
 use gatefold::command::{BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range};
 use gatefold::gpu::Adapter;
+use gatefold::kernels::matmul::Sums;
 use gatefold::kernels::{
     self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
     lstm_step_backward, lstm_step_forward, lstm_wavefront_backward, lstm_wavefront_forward,
@@ -76,14 +77,31 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut cases = Vec::new();
     let new = Builder::default;
 
-    for (m, n, k) in [(768, 512, 128), (2304, 1024, 256)] {
+    // As they stand, and as a gradient of the input and of the weights has them; those with a bias's.
+    let products = [
+        ((768, 512, 128), "", None),
+        ((2304, 1024, 256), "", None),
+        ((768, 128, 512), "B transposed", None),
+        ((128, 512, 768), "A transposed", Some(Sums::Columns)),
+        ((512, 128, 768), "A transposed", Some(Sums::Rows)),
+        ((768, 512, 128), "", Some(Sums::Rows)),
+    ];
+    for ((m, n, k), how, sums) in products {
         let mut b = new();
-        let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n));
-        let shape = Product::dense(m, n, k, false, false);
+        let (x, w, y) = (b.buffer(m * k), b.buffer(k * n), b.buffer(m * n + m.max(n)));
+        let transposed = (how == "A transposed", how == "B transposed");
+        let shape = Product::dense(m, n, k, transposed.0, transposed.1);
         let launch = kernels::matmul::dispatch(&shape, x, w, &[], y);
+        let launch = match sums {
+            None => launch,
+            Some(of) => kernels::matmul::with_sums(launch, of, &[m * n]),
+        };
         let launch = kernels::matmul::with_tile(launch, product_tile(limits, &shape));
         let flop = Throughput::Elements(2 * (m * n * k) as u64);
-        cases.push(b.case("matmul", format!("{m} x {n} x {k}"), flop, launch));
+        let said = [format!("{m} x {n} x {k}"), how.to_owned()];
+        let said = said.into_iter().chain(sums.map(|of| format!("{of:?}").to_lowercase()));
+        let said: Vec<String> = said.filter(|part| !part.is_empty()).collect();
+        cases.push(b.case("matmul", said.join(", "), flop, launch));
     }
 
     let (batch, hidden) = (32, 128);
@@ -124,75 +142,77 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = lstm_step_backward::with_tile(launch, tile);
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
-    let (batch, hidden, steps) = (32, 64, 20);
-    let slot = batch * hidden;
-    let (shape, flop) = (
-        format!("T {steps}, B {batch}, H {hidden}"),
-        Throughput::Elements((8 * steps * slot * hidden) as u64),
-    );
-    let mut b = new();
-    let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot * steps));
-    let (h, c) = (b.buffer((steps + 1) * slot), b.buffer((steps + 1) * slot));
-    let z = b.buffer(1);
-    let (packed, keep) = (false, true);
-    let sizes = lstm_sequence_forward::Shape {
-        batch,
-        hidden,
-        steps,
-        h_row: hidden,
-        projection: None,
-        packed,
-        input: None,
-        keep,
-    };
-    let bound = lstm_sequence_forward::Bindings {
-        u: u.range,
-        x: None,
-        gates: gates.range,
-        h: h.range,
-        c: c.range,
-        w: None,
-        z: z.range,
-    };
-    let at = Directions::One(lstm_sequence_forward::At::default());
-    let launch = lstm_sequence_forward::dispatch(&sizes, &bound, at, Padding(None));
-    let (forward, backward) = walkers(limits, hidden, batch);
-    let launch = match forward {
-        Some(walker) => lstm_sequence_forward::with_walker(launch, walker),
-        None => launch,
-    };
-    cases.push(b.case("lstm_sequence_forward", shape.clone(), flop.clone(), launch));
+    let (hidden, steps) = (64, 20);
+    for batch in [32, 1] {
+        let slot = batch * hidden;
+        let (shape, flop) = (
+            format!("T {steps}, B {batch}, H {hidden}"),
+            Throughput::Elements((8 * steps * slot * hidden) as u64),
+        );
+        let mut b = new();
+        let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot * steps));
+        let (h, c) = (b.buffer((steps + 1) * slot), b.buffer((steps + 1) * slot));
+        let z = b.buffer(1);
+        let (packed, keep) = (false, true);
+        let sizes = lstm_sequence_forward::Shape {
+            batch,
+            hidden,
+            steps,
+            h_row: hidden,
+            projection: None,
+            packed,
+            input: None,
+            keep,
+        };
+        let bound = lstm_sequence_forward::Bindings {
+            u: u.range,
+            x: None,
+            gates: gates.range,
+            h: h.range,
+            c: c.range,
+            w: None,
+            z: z.range,
+        };
+        let at = Directions::One(lstm_sequence_forward::At::default());
+        let launch = lstm_sequence_forward::dispatch(&sizes, &bound, at, Padding(None));
+        let (forward, backward) = walkers(limits, hidden, batch);
+        let launch = match forward {
+            Some(walker) => lstm_sequence_forward::with_walker(launch, walker),
+            None => launch,
+        };
+        cases.push(b.case("lstm_sequence_forward", shape.clone(), flop.clone(), launch));
 
-    let mut b = new();
-    let w = b.buffer(4 * hidden * hidden);
-    let (c, dy) = (b.buffer((steps + 1) * slot), b.buffer(steps * slot));
-    let (gates, dc, dp) = (b.buffer(4 * slot * steps), b.buffer(slot), b.buffer(1));
-    let (dy_row, incoming, projection) = (hidden, false, None);
-    let sizes = lstm_sequence_backward::Shape {
-        batch,
-        hidden,
-        steps,
-        dy_row,
-        projection,
-        packed,
-        incoming,
-    };
-    let bound = lstm_sequence_backward::Bindings {
-        w: w.range,
-        c: c.range,
-        dy: Some(dy.range),
-        gates: gates.range,
-        dc: dc.range,
-        projection: None,
-        dp: dp.range,
-    };
-    let at = Directions::One(lstm_sequence_backward::At::default());
-    let launch = lstm_sequence_backward::dispatch(&sizes, &bound, at, Padding(None));
-    let launch = match backward {
-        Some(walker) => lstm_sequence_backward::with_walker(launch, walker),
-        None => launch,
-    };
-    cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
+        let mut b = new();
+        let w = b.buffer(4 * hidden * hidden);
+        let (c, dy) = (b.buffer((steps + 1) * slot), b.buffer(steps * slot));
+        let (gates, dc, dp) = (b.buffer(4 * slot * steps), b.buffer(slot), b.buffer(1));
+        let (dy_row, incoming, projection) = (hidden, false, None);
+        let sizes = lstm_sequence_backward::Shape {
+            batch,
+            hidden,
+            steps,
+            dy_row,
+            projection,
+            packed,
+            incoming,
+        };
+        let bound = lstm_sequence_backward::Bindings {
+            w: w.range,
+            c: c.range,
+            dy: Some(dy.range),
+            gates: gates.range,
+            dc: dc.range,
+            projection: None,
+            dp: dp.range,
+        };
+        let at = Directions::One(lstm_sequence_backward::At::default());
+        let launch = lstm_sequence_backward::dispatch(&sizes, &bound, at, Padding(None));
+        let launch = match backward {
+            Some(walker) => lstm_sequence_backward::with_walker(launch, walker),
+            None => launch,
+        };
+        cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
+    }
 
     // The second timestep of the first of three layers, and what runs beside it.
     let (batch, hidden, layers, steps) = (32, 128, 3, 3);
@@ -565,6 +585,19 @@ fn cases(limits: &Limits) -> Vec<Case> {
     cases
 }
 
+/// The environment variable with which launches are cut as for another kind of device.
+const LIMITS_VARIABLE: &str = "GATEFOLD_BENCH_LIMITS";
+
+/// What launches for a device keep to: its limits, or, with `GATEFOLD_BENCH_LIMITS=hardware`, those that it would
+/// have as hardware without subgroups, so that a software driver runs what a GPU would.
+fn limits(device: &Device) -> Limits {
+    match std::env::var(LIMITS_VARIABLE).as_deref() {
+        Ok("hardware") => Limits { software: false, subgroup: None, ..device.limits() },
+        Ok(other) => panic!("{LIMITS_VARIABLE} may be `hardware`, and is {other:?}"),
+        Err(_) => device.limits(),
+    }
+}
+
 fn main() {
     let mut executors = vec![("cpu".to_owned(), Device::cpu())];
     match Adapter::all().first().map(|a| (a.name().to_owned(), a.open())) {
@@ -584,7 +617,7 @@ fn main() {
         println!("{name}: {device}");
     }
     let of_each: Vec<Vec<Case>> =
-        executors.iter().map(|(_, device)| cases(&device.limits())).collect();
+        executors.iter().map(|(_, device)| cases(&limits(device))).collect();
     for i in 0..of_each[0].len() {
         let mut group = criterion.benchmark_group(of_each[0][i].kernel);
         for ((name, device), cases) in executors.iter().zip(&of_each) {

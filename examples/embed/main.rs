@@ -91,7 +91,7 @@ fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Re
 pub fn run(adapter: &wgpu::Adapter) -> Result<f32> {
     // The program's device; the library asks for nothing but the adapter's limits.
     let (device, queue) = pollster::block_on(adapter.request_device(&Gpu::wanted(adapter)))?;
-    let ours = Device::from_gpu(Gpu::from_wgpu(device.clone(), queue.clone()));
+    let ours = Device::from_gpu(Gpu::from_wgpu(device.clone(), queue.clone())?);
     println!("running on {ours}");
     let lstm = Lstm::new(&ours, LstmConfig::new(1, UNITS).seed(7))?;
 

@@ -102,7 +102,7 @@ fn main(
     workgroupBarrier();
     var read_from = 0u;
     for (var n = 0u; n < params.steps; n++) {
-        var sums: Sums;
+        var sums = Sums();
         if ROWS == 1u {
             let at = read_from + place % 8u;
             sums[0] = one_row(0u, d_tile[at], &weights)
@@ -127,7 +127,7 @@ fn main(
             eight_terms(56u, at + 56u, &weights, &sums);
         }
         read_from = ROWS * UNITS - read_from;
-        var products: array<f32, ROWS>;
+        var products = array<f32, ROWS>();
         for (var r = 0u; r < ROWS; r++) {
             products[r] = dot(sums[r], vec4(1.0));
         }

@@ -1,20 +1,28 @@
 // lstm_sequence_backward with the weights in registers, for few units. After sequence.wgsl and
 // `const UNITS`, `const ROWS`: the most units, a power of two, and the rows of a workgroup, 1 or 4.
 //
-// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: 4 UNITS invocations, 36 ROWS UNITS bytes.
+// Grid: ceil(B / ROWS) x 1 x directions. Workgroup: 4 UNITS invocations, 32 ROWS UNITS bytes.
 // Weights are not in panels. A projection takes a barrier more.
 //
 // Version 1: four invocations share a unit and take every fourth term of its product, whose weights
 // they keep in a private array, of which every place is known when the loops are unrolled. Their
-// parts meet in workgroup memory, where the n-th of them adds up those of row n. Two barriers a
-// timestep.
+// parts meet in workgroup memory, where the n-th of them adds up those of row n, its own from a
+// register. Two barriers a timestep. What invocations share are numbers, or vectors that one of them writes
+// whole: a write to a component may write all of the vector.
 
 const PARTS = 4u;
 const TERMS = UNITS / PARTS;
 
-var<workgroup> d_tile: array<vec4<f32>, ROWS * UNITS>;      // [ROWS, UNITS], the gates' gradients
-var<workgroup> p_tile: array<f32, ROWS * UNITS>;            // [ROWS, UNITS], where PROJECTION
-var<workgroup> sum_tile: array<vec4<f32>, ROWS * UNITS>;    // [ROWS, UNITS], of each part its sum
+var<workgroup> d_tile: array<vec4<f32>, ROWS * UNITS>;  // [ROWS, UNITS], the gates' gradients
+var<workgroup> p_tile: array<f32, ROWS * UNITS>;        // [ROWS, UNITS], where PROJECTION
+
+// [ROWS, PARTS - 1, UNITS]: of each row the sums of the parts that aren't its own.
+var<workgroup> sum_tile: array<f32, (PARTS - 1u) * ROWS * UNITS>;
+
+// Where the sum of a part is put for another row than its own, or found.
+fn sum_at(row: u32, part: u32, unit: u32) -> u32 {
+    return (row * (PARTS - 1u) + part - select(0u, 1u, part > row)) * UNITS + unit;
+}
 
 @compute @workgroup_size(PARTS * UNITS)
 fn main(
@@ -51,19 +59,32 @@ fn main(
     }
     workgroupBarrier();
     for (var n = 0u; n < params.steps; n++) {
-        var sums: array<vec4<f32>, ROWS>;
+        var sums = array<vec4<f32>, ROWS>();
         for (var i = 0u; i < TERMS; i++) {
             for (var r = 0u; r < ROWS; r++) {
                 sums[r] += d_tile[r * UNITS + PARTS * i + part] * weights[i];
             }
         }
+        var own = 0.0;
         for (var r = 0u; r < ROWS; r++) {
-            sum_tile[r * UNITS + unit][part] = dot(sums[r], vec4(1.0));
+            let sum = dot(sums[r], vec4(1.0));
+            if r == part {
+                own = sum;
+            } else {
+                sum_tile[sum_at(r, part, unit)] = sum;
+            }
         }
         workgroupBarrier();
         var product = 0.0;
         if owns {
-            product = dot(sum_tile[part * UNITS + unit], vec4(1.0));
+            // In one order, whichever row it is.
+            for (var p = 0u; p < PARTS; p++) {
+                if p == part {
+                    product += own;
+                } else {
+                    product += sum_tile[sum_at(part, p, unit)];
+                }
+            }
         }
         if PROJECTION {
             if owns && unit < params.features {

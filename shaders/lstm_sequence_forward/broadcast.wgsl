@@ -11,15 +11,22 @@
 // barrier a timestep is enough, and is broadcast in subgroups as in eight_rows.wgsl. On llvmpipe
 // 100 x 1 x 1 x 50 takes 4 us a timestep, where lstm_step_forward takes 51.
 
-// h of the timestep before and of this one, in quads.
-const QUADS = UNITS / 4u;
+// h of the timestep before and of this one; of one row in numbers, of eight in quads of rows, which the
+// invocation of a unit writes whole: a write to a component may write all of a vector.
+const QUADS = ROWS / 4u;
+var<workgroup> h_tile: array<f32, select(1u, 2u * UNITS, ROWS == 1u)>;                   // [2, UNITS]
+var<workgroup> quad_tile: array<vec4<f32>, select(2u * UNITS * QUADS, 1u, ROWS == 1u)>;  // [2, UNITS, QUADS]
 
-var<workgroup> h_tile: array<vec4<f32>, 2u * ROWS * QUADS>;  // [2, ROWS, QUADS]
-
-var<workgroup> z_tile: array<f32, ROWS * UNITS>;             // [ROWS, UNITS], where PROJECTION
+var<workgroup> z_tile: array<f32, ROWS * UNITS>;  // [ROWS, UNITS], where PROJECTION
 
 alias Column = array<vec4<f32>, UNITS>;
+alias Rows = array<f32, ROWS>;
 alias Sums = array<vec4<f32>, ROWS>;
+
+// Four terms of the one row.
+fn four_terms(at: u32) -> vec4<f32> {
+    return vec4(h_tile[at], h_tile[at + 1u], h_tile[at + 2u], h_tile[at + 3u]);
+}
 
 // The share of 32 terms of one row; `four`: of invocation i the terms from 4 i on.
 fn one_row(first: u32, four: vec4<f32>, column: ptr<function, Column>) -> vec4<f32> {
@@ -39,36 +46,53 @@ fn quad_of(first: u32, column: ptr<function, Column>) -> mat4x4<f32> {
     return mat4x4(column[first], column[first + 1u], column[first + 2u], column[first + 3u]);
 }
 
-// The share of four terms of all rows; `four`: of invocation i those of row i.
-fn all_rows(
-    first: u32,
-    four: vec4<f32>,
-    column: ptr<function, Column>,
-    sums: ptr<function, Sums>,
-) {
-    let weights = quad_of(first, column);
-    sums[0] += weights * subgroupBroadcast(four, 0u);
-    sums[1 % ROWS] += weights * subgroupBroadcast(four, 1u);
-    sums[2 % ROWS] += weights * subgroupBroadcast(four, 2u);
-    sums[3 % ROWS] += weights * subgroupBroadcast(four, 3u);
-    sums[4 % ROWS] += weights * subgroupBroadcast(four, 4u);
-    sums[5 % ROWS] += weights * subgroupBroadcast(four, 5u);
-    sums[6 % ROWS] += weights * subgroupBroadcast(four, 6u);
-    sums[7 % ROWS] += weights * subgroupBroadcast(four, 7u);
+// A term of four rows from each of four invocations: of each row four terms.
+fn four_rows(quad: vec4<f32>, odd: bool) -> mat4x4<f32> {
+    if odd {
+        return transpose(mat4x4(
+            subgroupBroadcast(quad, 4u),
+            subgroupBroadcast(quad, 5u),
+            subgroupBroadcast(quad, 6u),
+            subgroupBroadcast(quad, 7u),
+        ));
+    }
+    return transpose(mat4x4(
+        subgroupBroadcast(quad, 0u),
+        subgroupBroadcast(quad, 1u),
+        subgroupBroadcast(quad, 2u),
+        subgroupBroadcast(quad, 3u),
+    ));
 }
 
-// Sixteen terms of all rows, where they are.
-fn sixteen_terms(
+// The share of four terms of all rows.
+fn all_rows(
+    weights: mat4x4<f32>,
+    upper: mat4x4<f32>,
+    lower: mat4x4<f32>,
+    sums: ptr<function, Sums>,
+) {
+    sums[0] += weights * upper[0];
+    sums[1 % ROWS] += weights * upper[1];
+    sums[2 % ROWS] += weights * upper[2];
+    sums[3 % ROWS] += weights * upper[3];
+    sums[4 % ROWS] += weights * lower[0];
+    sums[5 % ROWS] += weights * lower[1];
+    sums[6 % ROWS] += weights * lower[2];
+    sums[7 % ROWS] += weights * lower[3];
+}
+
+// Eight terms of all rows, where they are: of invocation i those of unit first + i are at `at`.
+fn eight_terms(
     first: u32,
     at: u32,
     column: ptr<function, Column>,
     sums: ptr<function, Sums>,
 ) {
     if first < UNITS {
-        all_rows(first, h_tile[at], column, sums);
-        all_rows(first + 4u, h_tile[at + 1u], column, sums);
-        all_rows(first + 8u, h_tile[at + 2u], column, sums);
-        all_rows(first + 12u, h_tile[at + 3u], column, sums);
+        let upper = quad_tile[at];
+        let lower = quad_tile[at + 1u];
+        all_rows(quad_of(first, column), four_rows(upper, false), four_rows(lower, false), sums);
+        all_rows(quad_of(first + 4u, column), four_rows(upper, true), four_rows(lower, true), sums);
     }
 }
 
@@ -102,53 +126,66 @@ fn main(
     load_column(96u, u_start + last_unit, &column);
 
     var now = first_slots(reverse);
-    var cells: array<f32, ROWS>;
+    var cells: Rows;
+    var before: Rows;
     for (var r = 0u; r < ROWS; r++) {
         let row = min(first_row + r, params.batch - 1u);
         cells[r] = c[now.c_prev + row * params.hidden + last_unit];
-        put(r, unit, h[now.h_prev + row * params.h_row + min(unit, params.features - 1u)]);
-        put(ROWS + r, unit, 0.0);
+        before[r] = h[now.h_prev + row * params.h_row + min(unit, params.features - 1u)];
     }
+    put(0u, unit, &before);
     workgroupBarrier();
-    var read_from = 0u;
+    // Which of the two is read.
+    var half = 0u;
     for (var n = 0u; n < params.steps; n++) {
-        var sums: Sums;
+        var sums = Sums();
         if ROWS == 1u {
-            let at = read_from + place % 8u;
-            sums[0] = one_row(0u, h_tile[at], &column);
+            let at = half * UNITS + place % 8u * 4u;
+            sums[0] = one_row(0u, four_terms(at), &column);
             if UNITS > 32u {
-                sums[0] += one_row(32u, h_tile[at + 8u], &column);
+                sums[0] += one_row(32u, four_terms(at + 32u), &column);
             }
             if UNITS > 64u {
-                sums[0] += one_row(64u, h_tile[at + 16u], &column);
-                sums[0] += one_row(96u, h_tile[at + 24u], &column);
+                sums[0] += one_row(64u, four_terms(at + 64u), &column);
+                sums[0] += one_row(96u, four_terms(at + 96u), &column);
             }
         } else {
-            let at = read_from + place % 8u * QUADS;
-            sixteen_terms(0u, at, &column, &sums);
-            sixteen_terms(16u, at + 4u, &column, &sums);
-            sixteen_terms(32u, at + 8u, &column, &sums);
-            sixteen_terms(48u, at + 12u, &column, &sums);
-            sixteen_terms(64u, at + 16u, &column, &sums);
-            sixteen_terms(80u, at + 20u, &column, &sums);
-            sixteen_terms(96u, at + 24u, &column, &sums);
-            sixteen_terms(112u, at + 28u, &column, &sums);
+            let at = (half * UNITS + place % 8u) * QUADS;
+            eight_terms(0u, at, &column, &sums);
+            eight_terms(8u, at + 8u * QUADS, &column, &sums);
+            eight_terms(16u, at + 16u * QUADS, &column, &sums);
+            eight_terms(24u, at + 24u * QUADS, &column, &sums);
+            eight_terms(32u, at + 32u * QUADS, &column, &sums);
+            eight_terms(40u, at + 40u * QUADS, &column, &sums);
+            eight_terms(48u, at + 48u * QUADS, &column, &sums);
+            eight_terms(56u, at + 56u * QUADS, &column, &sums);
+            eight_terms(64u, at + 64u * QUADS, &column, &sums);
+            eight_terms(72u, at + 72u * QUADS, &column, &sums);
+            eight_terms(80u, at + 80u * QUADS, &column, &sums);
+            eight_terms(88u, at + 88u * QUADS, &column, &sums);
+            eight_terms(96u, at + 96u * QUADS, &column, &sums);
+            eight_terms(104u, at + 104u * QUADS, &column, &sums);
+            eight_terms(112u, at + 112u * QUADS, &column, &sums);
+            eight_terms(120u, at + 120u * QUADS, &column, &sums);
         }
-        read_from = ROWS * QUADS - read_from;
+        half = 1u - half;
+        var after = Rows();
         for (var r = 0u; r < ROWS; r++) {
             if unit < params.hidden && first_row + r < params.batch {
                 let result = finish(now, first_row + r, unit, sums[r], cells[r]);
                 cells[r] = result.cell;
+                after[r] = result.h;
                 if PROJECTION {
                     z_tile[r * UNITS + unit] = result.h;
-                } else {
-                    put(read_from / QUADS + r, unit, result.h);
                 }
             }
         }
+        if !PROJECTION {
+            put(half, unit, &after);
+        }
         workgroupBarrier();
         if PROJECTION {
-            var features: array<f32, ROWS>;
+            var features = Rows();
             for (var k = 0u; k < params.hidden; k++) {
                 let weight = w[projection_row(reverse, k) + min(unit, params.features - 1u)];
                 for (var r = 0u; r < ROWS; r++) {
@@ -157,17 +194,26 @@ fn main(
             }
             for (var r = 0u; r < ROWS; r++) {
                 if unit < params.features && first_row + r < params.batch {
-                    let feature = project(now, first_row + r, unit, features[r]);
-                    put(read_from / QUADS + r, unit, feature);
+                    features[r] = project(now, first_row + r, unit, features[r]);
                 }
             }
+            put(half, unit, &features);
             workgroupBarrier();
         }
         now = next_slots(now, reverse);
     }
 }
 
-// Puts a feature of h into the tile; those beyond the last are zero.
-fn put(tile_row: u32, unit: u32, value: f32) {
-    h_tile[tile_row * QUADS + unit / 4u][unit % 4u] = select(0.0, value, unit < params.features);
+// Puts a feature of h of all rows into one half; those beyond the last are zero.
+fn put(half: u32, unit: u32, rows: ptr<function, Rows>) {
+    let inside = unit < params.features;
+    if ROWS == 1u {
+        h_tile[half * UNITS + unit] = select(0.0, rows[0], inside);
+    } else {
+        let at = (half * UNITS + unit) * QUADS;
+        let upper = vec4(rows[0], rows[1 % ROWS], rows[2 % ROWS], rows[3 % ROWS]);
+        let lower = vec4(rows[4 % ROWS], rows[5 % ROWS], rows[6 % ROWS], rows[7 % ROWS]);
+        quad_tile[at] = select(vec4(0.0), upper, inside);
+        quad_tile[at + 1u] = select(vec4(0.0), lower, inside);
+    }
 }

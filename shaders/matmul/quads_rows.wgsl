@@ -65,20 +65,30 @@ fn rows_with(
 
 // The sums of eight rows, from those of what each invocation has read.
 fn put_row_sums(start: u32, row: u32, in_row: u32, read: vec4<f32>) {
-    if !TRANSPOSE_A {
-        put_row_sum(start, row + in_row, dot(read, vec4(1.0)));
-        return;
+    var upper: vec4<f32>;
+    var lower: vec4<f32>;
+    if TRANSPOSE_A {
+        upper = subgroupBroadcast(read, 0u) + subgroupBroadcast(read, 2u)
+            + subgroupBroadcast(read, 4u) + subgroupBroadcast(read, 6u);
+        lower = subgroupBroadcast(read, 1u) + subgroupBroadcast(read, 3u)
+            + subgroupBroadcast(read, 5u) + subgroupBroadcast(read, 7u);
+    } else {
+        let sum = dot(read, vec4(1.0));
+        upper = vec4(
+            subgroupBroadcast(sum, 0u),
+            subgroupBroadcast(sum, 1u),
+            subgroupBroadcast(sum, 2u),
+            subgroupBroadcast(sum, 3u),
+        );
+        lower = vec4(
+            subgroupBroadcast(sum, 4u),
+            subgroupBroadcast(sum, 5u),
+            subgroupBroadcast(sum, 6u),
+            subgroupBroadcast(sum, 7u),
+        );
     }
-    let upper = subgroupBroadcast(read, 0u) + subgroupBroadcast(read, 2u)
-        + subgroupBroadcast(read, 4u) + subgroupBroadcast(read, 6u);
-    let lower = subgroupBroadcast(read, 1u) + subgroupBroadcast(read, 3u)
-        + subgroupBroadcast(read, 5u) + subgroupBroadcast(read, 7u);
-    put_row_sum(start, row + in_row, select(lower, upper, in_row < 4u)[in_row % 4u]);
-}
-
-fn put_row_sum(start: u32, m: u32, sum: f32) {
-    if m < params.m {
-        let at = start + m;
-        c[at / 4u][at % 4u] = select(sum, sum + c[at / 4u][at % 4u], params.accumulate == 1u);
+    // Two invocations put four of them each: a quad is written whole.
+    if in_row < 2u {
+        put_sums(start, row + 4u * in_row, params.m, select(lower, upper, in_row == 0u));
     }
 }

@@ -12,10 +12,6 @@ use crate::command::{Executor, Limits};
 use crate::counters::{Allocated, Counters, Counts, Held};
 use crate::error::{Error, Result};
 
-/// llvmpipe runs at most 65,535 loop iterations in one invocation and then falls through every
-/// loop without a word (Mesa's `lp_bld_ir_common.c`, LP_MAX_TGSI_LOOP_ITERATIONS).
-const LLVMPIPE_LOOP_BUDGET: u32 = 65_000;
-
 /// What polling a device comes to.
 type Polled = std::result::Result<wgpu::PollStatus, wgpu::PollError>;
 
@@ -98,7 +94,7 @@ impl Adapter {
                 adapter: self.info.name.clone(),
                 message: e.to_string(),
             })?;
-        let gpu = Gpu { polls: true, ..Gpu::from_wgpu(device, queue) };
+        let gpu = Gpu { polls: true, ..Gpu::from_wgpu(device, queue)? };
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
@@ -156,7 +152,7 @@ impl Gpu {
     /// let mut wanted = Gpu::wanted(&adapter);
     /// wanted.required_features |= wgpu::Features::TIMESTAMP_QUERY; // the caller's own wish
     /// let (device, queue) = adapter.request_device(&wanted).await?;
-    /// let gpu = Gpu::from_wgpu(device.clone(), queue.clone());
+    /// let gpu = Gpu::from_wgpu(device.clone(), queue.clone())?;
     /// # Ok(())
     /// # }
     /// ```
@@ -171,11 +167,18 @@ impl Gpu {
 
     /// Uses the caller's device. Asynchronous calls leave polling to the caller, and blocking ones
     /// poll it themselves; none of the device's callbacks is replaced.
-    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+    ///
+    /// A driver that computes on a CPU is asked, once in a process, whether it stops long loops, as llvmpipe
+    /// up to Mesa 24 does without a word: a launch that is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where kernels need more than the device has (see
+    /// [`check_limits`](Self::check_limits)).
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Gpu> {
         let info = device.adapter_info();
         let offered = device.limits();
+        Gpu::check_limits(&offered)?;
         let elements = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(usize::MAX);
-        let llvmpipe = info.name.contains("llvmpipe");
         let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
         let limits = Limits {
             executor: Executor::Gpu,
@@ -189,10 +192,10 @@ impl Gpu {
             max_buffer: elements(offered.max_buffer_size).min(u32::MAX as usize),
             alignment: (offered.min_storage_buffer_offset_alignment as usize / 4).max(64),
             max_workgroups: offered.max_compute_workgroups_per_dimension,
-            loop_budget: llvmpipe.then_some(LLVMPIPE_LOOP_BUDGET),
+            loop_budget: None,
         };
         let uniform_alignment = (offered.min_uniform_buffer_offset_alignment as usize).max(16);
-        Gpu {
+        let mut gpu = Gpu {
             device,
             queue,
             info,
@@ -207,7 +210,9 @@ impl Gpu {
             in_flight: Mutex::default(),
             lost: Arc::default(),
             seen: Mutex::default(),
-        }
+        };
+        gpu.limits.loop_budget = gpu.ask_for_loops();
+        Ok(gpu)
     }
 
     /// The same with all of wgpu's checks in its kernels: an access out of bounds, which would be a

@@ -4,6 +4,8 @@
 
 mod context;
 mod executor;
+mod loops;
+mod needs;
 mod pipeline;
 mod readback;
 mod timing;

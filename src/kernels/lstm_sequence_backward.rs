@@ -88,7 +88,7 @@ pub const WALKERS: [Walker; 11] = [
 pub fn memory(walker: Walker) -> usize {
     match walker {
         Walker::Rows => 0,
-        Walker::Resident { units, rows } => 36 * rows * units,
+        Walker::Resident { units, rows } => 32 * rows * units,
         Walker::Broadcast { units, rows } => 36 * rows * units,
     }
 }

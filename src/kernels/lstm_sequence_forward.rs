@@ -88,8 +88,10 @@ pub const WALKERS: [Walker; 13] = [
 pub fn memory(walker: Walker) -> usize {
     match walker {
         Walker::Rows => 0,
-        Walker::Resident { units, rows } => 24 * rows * units,
-        Walker::Broadcast { units, rows } => 12 * rows * units,
+        Walker::Resident { units, rows } => 56 * rows * units,
+        // The tile that isn't used has one element.
+        Walker::Broadcast { units, rows: 1 } => 12 * units + 16,
+        Walker::Broadcast { units, rows } => 12 * rows * units + 4,
     }
 }
 

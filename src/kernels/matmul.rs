@@ -66,11 +66,11 @@ pub const TILE_K: usize = 16;
 
 /// The most terms of a sum for which one invocation stays within `budget` loop iterations, where the
 /// driver unrolls nothing; the test that ends a loop counts as well. Through workgroup memory 16 terms take
-/// two loops over them; in quads of 128 x 128, 2 x (2 + 8 x (1 + 3 + 6) + 8 x 3); through broadcasts, four
+/// two loops over them; in quads of 128 x 128, 2 x (4 + 2 x (3 + 6) + 3 + 2 x 3); through broadcasts, four
 /// of the one loop. The loops over the results at the end take up to 60.
 pub fn terms_within(budget: usize, tile: Tile) -> usize {
     let each = match tile {
-        Tile::Quads64 | Tile::Quads128 => 14 * TILE_K,
+        Tile::Quads64 | Tile::Quads128 => 4 * TILE_K,
         Tile::Workgroup | Tile::Split => 2 * TILE_K + 3,
         Tile::Broadcast => TILE_K / 4,
     };

@@ -469,7 +469,7 @@ impl Walker {
         let of_projection = if projected { hidden + 4 } else { 0 };
         match self {
             Walker::Rows => hidden.div_ceil(64) * (4 * hidden + 8) + 2,
-            Walker::Resident { units, rows } => units / 4 * (rows + 2) + rows + 4 + of_projection,
+            Walker::Resident { units, rows } => units / 4 * (rows + 2) + rows + 10 + of_projection,
             Walker::Broadcast { rows, .. } => 3 * rows + 6 + of_projection * (rows + 2),
         }
     }

@@ -127,11 +127,13 @@ pub(super) fn cases() -> Vec<Case> {
     let gradient = |dims| Case::new(dims, Run::Gradient(None));
     let mut cases = Vec::new();
     // Walks and timesteps: every size in which a workgroup may keep weights, few rows and many, and more
-    // units than that. One with sizes that are odd.
+    // units than that. One with sizes that are odd. Three timesteps at least, and states that aren't zero:
+    // with two, and zeros before them, what a timestep leaves over by mistake is nothing, or isn't met.
     for hidden in [8, 24, 60, 100] {
-        cases.extend([gradient([20, 1, 20, hidden]), gradient([2, 131, 20, hidden])]);
+        cases.extend([gradient([20, 1, 20, hidden]), gradient([3, 131, 20, hidden])]);
     }
-    cases.extend([gradient([8, 3, 20, 152]), gradient([3, 21, 20, 152]), gradient([2, 3, 3, 7])]);
+    cases.extend([gradient([8, 3, 20, 152]), gradient([3, 21, 20, 152]), gradient([3, 3, 3, 7])]);
+    cases.iter_mut().for_each(|case| case.sequences.state = true);
     cases.extend(layers());
     cases.extend(training_steps());
     cases.extend(classes());
@@ -168,7 +170,7 @@ fn layers() -> Vec<Case> {
     for (batch, lengths) in [(3, true), (21, false)] {
         let mut case = Case::new([14, batch, 20, 24], Run::Gradient(None));
         case.shape.layers = 3;
-        case.sequences.lengths = lengths;
+        case.sequences = Sequences { lengths, state: true, ..case.sequences };
         cases.push(case);
     }
     cases
@@ -199,7 +201,7 @@ fn training(objective: Objective, rule: Rule, norm: bool) -> TrainingOptions {
 fn training_steps() -> Vec<Case> {
     let adam = training(Objective::default(), Rule::Adam, true);
     let mut cases = Vec::new();
-    for dims in [[4, 2, 4, 4], [2, 3, 4, 8], [1, 8, 4, 20]] {
+    for dims in [[4, 2, 4, 4], [3, 3, 4, 8], [3, 8, 4, 20]] {
         let mut case = Case::new(dims, Run::Training(adam));
         case.shape.head = Head::Linear(4);
         cases.push(case);

@@ -21,7 +21,7 @@ mod passes;
 
 use std::fmt;
 
-use crate::command::{Executor, Kernel, Operation, Variant};
+use crate::command::{Executor, Kernel, Limits, Operation, Variant};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::lockstep::Lockstep;
@@ -70,6 +70,8 @@ pub struct LeftOut {
 pub struct Report {
     /// The device and its driver.
     pub device: String,
+    /// What its driver has said when it was asked how long loops may be; drivers of hardware aren't asked.
+    pub loops: Option<String>,
     /// Kernels in the order of the table, then passes.
     pub rows: Vec<Row>,
     /// What the device can't run.
@@ -124,7 +126,19 @@ pub fn verify_with(device: &Device, mut progress: impl FnMut(usize, usize)) -> R
     }
     progress(total, total);
     let left_out = left_out(device, &rows);
-    Ok(Report { device: device.to_string(), rows, left_out, refused: refused.0 })
+    let loops = loops(&device.limits());
+    Ok(Report { device: device.to_string(), loops, rows, left_out, refused: refused.0 })
+}
+
+/// What a driver that computes on a CPU lets loops be.
+fn loops(limits: &Limits) -> Option<String> {
+    let said = match limits.loop_budget {
+        Some(budget) => {
+            format!("the driver stops long loops: an invocation has {budget} iterations at most")
+        }
+        None => "the driver doesn't stop long loops".to_owned(),
+    };
+    limits.software.then_some(said)
 }
 
 /// What a driver has refused, once each.
@@ -256,6 +270,7 @@ fn left_out(device: &Device, rows: &[Row]) -> Vec<LeftOut> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.device)?;
+        self.loops.iter().try_for_each(|loops| writeln!(f, "{loops}"))?;
         let name = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
         let variant = self.rows.iter().map(|row| row.variant.len()).max().unwrap_or(0);
         let head = ["", "variant", "launches", "worst error", "tolerance", "share", "shapes"];

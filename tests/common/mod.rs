@@ -147,7 +147,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("streams::pools_keep_streams_apart", streams::pools_keep_streams_apart),
     ("streams::streams_are_saved_and_restored", streams::streams_are_saved_and_restored),
     ("streams::pools_refuse_what_isnt_theirs", streams::pools_refuse_what_isnt_theirs),
-    ("streams::a_large_pool_costs_little", streams::a_large_pool_costs_little),
+    ("streams::a_large_pool_takes_few_launches", streams::a_large_pool_takes_few_launches),
     ("examples::autodiff", examples::autodiff),
     ("examples::sensors", examples::sensors),
     ("seeds::train_by_hand", seeds_by_hand::train_by_hand),

@@ -16,6 +16,11 @@ pub fn every_variant(device: &Device) {
     let report = verify::verify_with(device, |done, total| told.push((done, total))).unwrap();
     assert!(report.passed(), "{report}");
     assert_eq!(report.device, device.to_string());
+    let limits = device.limits();
+    assert_eq!(report.loops.is_some(), limits.software);
+    let loops = report.loops.clone().unwrap_or_default();
+    assert!(limits.loop_budget.is_none_or(|budget| loops.contains(&budget.to_string())), "{loops}");
+    assert!(report.to_string().contains(&loops), "{report}");
     for left_out in &report.left_out {
         assert!(left_out.reason.starts_with("needs "), "{left_out:?}");
     }

@@ -152,7 +152,7 @@ on_the_cpu! {
     pools_keep_streams_apart: "streams::pools_keep_streams_apart",
     streams_are_saved_and_restored: "streams::streams_are_saved_and_restored",
     pools_refuse_what_isnt_theirs: "streams::pools_refuse_what_isnt_theirs",
-    a_large_pool_costs_little: "streams::a_large_pool_costs_little",
+    a_large_pool_takes_few_launches: "streams::a_large_pool_takes_few_launches",
     example_autodiff: "examples::autodiff",
     example_sensors: "examples::sensors",
     seeds_train_by_hand: "seeds::train_by_hand",

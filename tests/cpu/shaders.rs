@@ -328,3 +328,162 @@ fn constants_agree() {
     assert_eq!(RmsPropSettings::from_row(&rmsprop.row().map(f64::from)), rmsprop);
     assert_eq!(SgdSettings::from_row(&ahead.row()), ahead);
 }
+
+/// What of a module may come out otherwise on a driver that none of the suite's is like: variables of loops
+/// that are given no value, and writes to one component of a vector in memory that invocations share.
+///
+/// Chromium's compiler doesn't make such a variable zero again in every iteration, as WGSL has it. And WGSL
+/// lets a write to a component write the whole vector, so that invocations that write different components
+/// may undo each other's.
+fn on_other_drivers(source: &str) -> Vec<String> {
+    let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{e}"));
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    let info = validator.validate(&module).unwrap_or_else(|e| panic!("{e:?}"));
+    let functions = module.functions.iter().map(|(handle, f)| (f, &info[handle]));
+    let entries = module.entry_points.iter().enumerate();
+    let entries = entries.map(|(i, entry)| (&entry.function, info.get_entry_point(i)));
+    let mut found = Vec::new();
+    for (function, info) in functions.chain(entries) {
+        let mut says = |what: &str, span: naga::Span| {
+            let line = span.location(source).line_number as usize;
+            found.push(format!("{what}: {}", source.lines().nth(line - 1).unwrap().trim()));
+        };
+        stores(&function.body, &mut |pointer, value, span| {
+            // naga makes the zero of a variable without a value where it is declared, if that is in a loop.
+            if let naga::Expression::LocalVariable(variable) = function.expressions[pointer]
+                && let naga::Expression::ZeroValue(_) = function.expressions[value]
+                && function.expressions.get_span(value)
+                    == function.local_variables.get_span(variable)
+            {
+                says("has no value", span);
+            }
+            if let naga::TypeInner::ValuePointer { size: None, space, .. } =
+                info[pointer].ty.inner_with(&module.types)
+                && matches!(
+                    space,
+                    naga::AddressSpace::WorkGroup | naga::AddressSpace::Storage { .. }
+                )
+            {
+                says("writes a component", span);
+            }
+        });
+    }
+    found
+}
+
+/// Calls `each` for every store of a block, and of those in it: where to, what, and its place in the text.
+fn stores(
+    block: &naga::Block,
+    each: &mut impl FnMut(naga::Handle<naga::Expression>, naga::Handle<naga::Expression>, naga::Span),
+) {
+    use naga::Statement;
+    for (statement, span) in block.span_iter() {
+        match statement {
+            Statement::Store { pointer, value } => each(*pointer, *value, *span),
+            Statement::Block(block) => stores(block, each),
+            Statement::If { accept, reject, .. } => {
+                stores(accept, each);
+                stores(reject, each);
+            }
+            Statement::Switch { cases, .. } => {
+                cases.iter().for_each(|case| stores(&case.body, each));
+            }
+            Statement::Loop { body, continuing, .. } => {
+                stores(body, each);
+                stores(continuing, each);
+            }
+            _ => (),
+        }
+    }
+}
+
+/// No module relies on what other compilers do in another way.
+#[test]
+fn modules_mean_the_same_everywhere() {
+    let mut found = Vec::new();
+    for kernel in kernels::table().0 {
+        for variant in &kernel.variants {
+            let of_it = on_other_drivers(variant.source());
+            found.extend(
+                of_it.iter().map(|what| format!("{}, {}: {what}", kernel.name, variant.name)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The check of the modules sees what it is for, and nothing else.
+#[test]
+fn what_other_drivers_do_is_found() {
+    let module = |functions: &str, body: &str| {
+        format!(
+            "var<workgroup> tile: array<vec4<f32>, 8>;
+             var<workgroup> matrix: mat2x2<f32>;
+             var<workgroup> numbers: array<f32, 8>;
+             struct Pair {{ first: f32, quad: vec4<f32> }}
+             @group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+             @group(0) @binding(2) var<storage, read_write> pairs: array<Pair>;
+             {functions}
+             @compute @workgroup_size(8)
+             fn main(@builtin(local_invocation_index) lane: u32) {{
+                 {body}
+             }}"
+        )
+    };
+    let zeros = "for (var i = 0u; i < lane; i++) {
+            var sums = array<f32, 4>();
+            var sum = 0.0;
+            var given: vec4<f32> = vec4<f32>();
+            sums[i % 4u] += f32(i);
+            sum += sums[0];
+            given.x = sum;
+            numbers[lane] = given.x;
+        }
+        var outside: array<f32, 4>;
+        var quad: vec4<f32>;
+        quad[lane % 4u] = 1.0;
+        out[lane] = quad;
+        tile[lane] = vec4(outside[lane % 4u]);
+        matrix[lane % 2u] = vec2(1.0);
+        pairs[lane].first = 2.0;";
+    let own = "fn own(lane: u32) -> f32 {
+            var sum: f32;
+            sum += f32(lane);
+            return sum;
+        }";
+    let right = module(own, &format!("{zeros} numbers[lane] = own(lane);"));
+    assert_eq!(on_other_drivers(&right), Vec::<String>::new());
+
+    let in_a_loop = |before: &str, inside: &str| format!("{before} {{ {inside} }}");
+    let headers = ["for (var i = 0u; i < lane; i++)", "while numbers[lane] < 9.0"];
+    for header in headers {
+        for declared in
+            ["var sum: f32;", "var sums: array<vec4<f32>, 2>;", "if lane > 1u { var n: u32; }"]
+        {
+            let body = in_a_loop(header, &format!("{declared} numbers[lane] += 1.0;"));
+            let found = on_other_drivers(&module("", &body));
+            assert_eq!(found.len(), 1, "{body}: {found:?}");
+            assert!(
+                found[0].starts_with("has no value: ") && found[0].contains(declared),
+                "{found:?}"
+            );
+            let of_a_function = format!("fn f(lane: u32) {{ {body} }}");
+            assert_eq!(on_other_drivers(&module(&of_a_function, "f(lane);")).len(), 1, "{body}");
+        }
+    }
+    for write in [
+        "tile[lane / 4u][lane % 4u] = 1.0;",
+        "tile[lane / 4u].x = 1.0;",
+        "out[lane / 4u][lane % 4u] += 1.0;",
+        "pairs[0].quad.y = 1.0;",
+        "matrix[lane / 4u][lane % 2u] = 1.0;",
+        "if lane > 2u { loop { switch lane { default: { out[0].w = 1.0; break; } } break; } }",
+        "let quad = &tile[lane / 4u]; (*quad)[lane % 4u] = 1.0;",
+    ] {
+        let found = on_other_drivers(&module("", write));
+        assert_eq!(found.len(), 1, "{write}: {found:?}");
+        assert!(found[0].starts_with("writes a component: "), "{found:?}");
+    }
+}

@@ -8,26 +8,30 @@ use gatefold::command::Limits;
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
+use gatefold::reference::Tolerance;
 use gatefold::train::{Adam, Loss, Trainer};
+use gatefold::verify::Row;
 use gatefold::{Array, Dataset, Device, Error, Forecaster, Lstm, LstmConfig, Tensor, wgpu};
 
 use crate::common::asynchronous::{Driver, dropped_fits_by, every_form_by, threads};
 use crate::common::random::normal;
-use crate::common::{Check, models};
+use crate::common::{Check, assert_close, models, wide};
 
 pub const CHECKS: &[(&str, Check)] = &[
     ("gpu::long_sums_keep_to_the_loop_budget", long_sums_keep_to_the_loop_budget),
+    ("gpu::devices_without_compute_are_refused", devices_without_compute_are_refused),
     ("gpu::a_callers_device", a_callers_device),
     ("gpu::async_on_a_callers_device", async_on_a_callers_device),
     ("gpu::async_submissions_dont_block", async_submissions_dont_block),
     ("gpu::no_thread_is_started", no_thread_is_started),
     ("gpu::a_refused_kernel_is_an_error", a_refused_kernel_is_an_error),
     ("gpu::a_refusal_is_in_the_report", a_refusal_is_in_the_report),
+    ("gpu::forgotten_zeros_are_in_the_report", forgotten_zeros_are_in_the_report),
 ];
 
-/// Weight gradients and column sums over 300,000 rows are right, and so are products over 300,000
-/// features. On llvmpipe, which stops loops, the plan of those without its loop budget is wrong, and the
-/// lockstep says so.
+/// Weight gradients and column sums over 300,000 rows are right, and so are products over 1,200,000
+/// features. Where the driver stops loops, as it was found to when it was asked, plans cut them, and without the
+/// budget the plan is wrong, and the lockstep says so; where it doesn't, nothing is cut, and that is right.
 fn long_sums_keep_to_the_loop_budget(device: &Device) {
     let run = |(rows, input): (usize, usize), limits: &Limits| {
         let head = Head::Identity;
@@ -41,32 +45,80 @@ fn long_sums_keep_to_the_loop_budget(device: &Device) {
         let products = models::count(&plan, "matmul");
         (products, lockstep(device, &plan.program, &[("params", &params), ("feed", &feed)]))
     };
-    let (many_rows, many_features) = ((300_000, 2), (2, 300_000));
-    let (_, result) = run(many_rows, &device.limits());
+    let (many_rows, many_features) = ((300_000, 2), (2, 1_200_000));
+    let limits = device.limits();
+    let (_, result) = run(many_rows, &limits);
     result.unwrap_or_else(|e| panic!("{e}"));
-    let (products, result) = run(many_features, &device.limits());
+    let (products, result) = run(many_features, &limits);
     result.unwrap_or_else(|e| panic!("{e}"));
-    let unlimited = Limits { loop_budget: None, ..device.limits() };
-    let (fewer, unlimited) = run(many_features, &unlimited);
-    if device.to_string().contains("llvmpipe") {
-        assert!(fewer < products, "the budget cuts products");
-        match unlimited {
-            Err(Error::Diverged { kernel, .. }) => assert_eq!(kernel, "matmul"),
-            other => panic!(
-                "without its budget the plan should be wrong here: {:?}",
-                other.map(|c| c.len())
-            ),
+    match limits.loop_budget {
+        Some(budget) => {
+            assert!(limits.software && (60_000..=65_535).contains(&budget), "{budget}");
+            let (fewer, unlimited) = run(many_features, &Limits { loop_budget: None, ..limits });
+            assert!(fewer < products, "the budget cuts products");
+            match unlimited {
+                Err(Error::Diverged { kernel, .. }) => assert_eq!(kernel, "matmul"),
+                other => panic!(
+                    "without its budget the plan should be wrong here: {:?}",
+                    other.map(|c| c.len())
+                ),
+            }
         }
-    } else {
-        unlimited.unwrap_or_else(|e| panic!("{e}"));
+        None => {
+            // With a budget, which it needs not, products are cut and as right.
+            let (more, limited) =
+                run(many_features, &Limits { loop_budget: Some(65_000), ..limits });
+            assert!(more > products, "nothing is cut without a budget");
+            limited.unwrap_or_else(|e| panic!("{e}"));
+        }
     }
+}
+
+/// Devices whose limits are below what kernels need are refused, by the limit's name; with the least that
+/// will do, everything runs.
+fn devices_without_compute_are_refused(device: &Device) {
+    let ours = device.as_gpu().expect("a GPU").wgpu_device();
+    let take = |required_limits: wgpu::Limits| {
+        let adapter = adapter_of(device);
+        let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        Gpu::from_wgpu(device, queue)
+    };
+    for (limits, name, has) in [
+        (wgpu::Limits::downlevel_webgl2_defaults(), "max_storage_buffers_per_shader_stage", 0),
+        (wgpu::Limits::downlevel_defaults(), "max_storage_buffers_per_shader_stage", 4),
+    ] {
+        match take(limits) {
+            Err(error @ Error::Limit { .. }) => {
+                let said = error.to_string();
+                assert!(said.contains(&format!("{name} is {has}")) && said.contains('8'), "{said}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Of a device whose bindings hold little, plans are cut, or refused.
+    let little = wgpu::Limits {
+        max_storage_buffer_binding_size: 4096,
+        max_compute_workgroups_per_dimension: 8,
+        ..ours.limits()
+    };
+    let small = Device::from_gpu(take(little).unwrap());
+    let x = normal(4 * 2 * 3, 1.0, 1);
+    let run = |device: &Device, hidden: usize| {
+        let lstm = Lstm::new(device, LstmConfig::new(3, hidden).seed(1))?;
+        let x = Tensor::from_slice(device, &x, &[4, 2, 3])?;
+        lstm.forward(&x, None)?.0.to_vec()
+    };
+    let [got, want] = [&small, &Device::cpu()].map(|device| run(device, 5).unwrap());
+    assert_close("a small device", &got, &wide(&want), Tolerance::OUTPUT);
+    assert!(matches!(run(&small, 600), Err(Error::Limit { .. })));
 }
 
 /// A device that the caller made: reads don't poll unless they block.
 fn a_callers_device(device: &Device) {
     let Some(ours) = device.as_gpu() else { panic!("a GPU") };
     let (wgpu_device, queue) = (ours.wgpu_device().clone(), ours.wgpu_queue().clone());
-    let theirs = Device::from_gpu(Gpu::from_wgpu(wgpu_device.clone(), queue));
+    let theirs = Device::from_gpu(Gpu::from_wgpu(wgpu_device.clone(), queue).unwrap());
     let tensor = Tensor::from_slice(&theirs, &[1.0, 2.0], &[2]).unwrap();
     assert_eq!(tensor.to_vec().unwrap(), [1.0, 2.0]);
     // Nobody polls: the future stays as it is.
@@ -90,23 +142,28 @@ fn a_callers_device(device: &Device) {
     });
 }
 
-/// A device that the test opens itself, on the adapter and with the limits of another one.
-pub fn opened_by_hand(like: &Device) -> Gpu {
-    let ours = like.as_gpu().expect("a GPU").wgpu_device();
+/// The adapter of a device, found anew.
+pub fn adapter_of(device: &Device) -> wgpu::Adapter {
+    let info = device.as_gpu().expect("a GPU").wgpu_device().adapter_info();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
     let instance = wgpu::Instance::new(descriptor);
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    let info = ours.adapter_info();
     let same = |adapter: &wgpu::Adapter| {
         let other = adapter.get_info();
         (other.name, other.backend) == (info.name.clone(), info.backend)
     };
-    let adapter = adapters.into_iter().find(same).expect("the same adapter");
+    adapters.into_iter().find(same).expect("the same adapter")
+}
+
+/// A device that the test opens itself, on the adapter and with the limits of another one.
+pub fn opened_by_hand(like: &Device) -> Gpu {
+    let ours = like.as_gpu().expect("a GPU").wgpu_device();
+    let adapter = adapter_of(like);
     let descriptor =
         wgpu::DeviceDescriptor { required_limits: ours.limits(), ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Gpu::from_wgpu(device, queue)
+    Gpu::from_wgpu(device, queue).unwrap()
 }
 
 /// Every asynchronous form with the caller polling: pending until then, and the same results.
@@ -174,7 +231,8 @@ fn async_submissions_dont_block(device: &Device) {
     assert!(Box::pin(theirs.room_async()).as_mut().poll(&mut context).is_ready());
 }
 
-/// As many threads as before, through every form, whoever polls.
+/// As many threads as before, through every form, whoever polls; those don't count with which a driver writes its
+/// cache of kernels.
 fn no_thread_is_started(device: &Device) {
     let adapters = Adapter::all();
     let name = device.as_gpu().expect("a GPU").wgpu_device().adapter_info().name;
@@ -185,7 +243,7 @@ fn no_thread_is_started(device: &Device) {
         Tensor::zeros(device, &[1]).unwrap().duplicate().unwrap().to_vec().unwrap();
     }
     let Some(before) = threads() else {
-        eprintln!("skipped: this system has no /proc/self/status that counts threads");
+        eprintln!("skipped: this system has no /proc/self/task that names threads");
         return;
     };
     let gpu = theirs.as_gpu().expect("a GPU");
@@ -194,6 +252,29 @@ fn no_thread_is_started(device: &Device) {
         every_form_by(device, &driver);
         assert_eq!(driver.most_threads.get(), before, "{device}");
         assert_eq!(threads(), Some(before), "{device}");
+    }
+    // One that is started is seen, whatever its name, but a cache's.
+    for (name, more) in [("", 1), ("worker", 1), ("disk", 1), ("gpu-abc:disk$0", 0)] {
+        let started = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let mut thread = std::thread::Builder::new();
+            if !name.is_empty() {
+                thread = thread.name(name.to_owned());
+            }
+            let wait = || {
+                started.wait();
+                started.wait();
+            };
+            let thread = thread.spawn_scoped(scope, wait).unwrap();
+            started.wait();
+            let seen = threads();
+            started.wait();
+            thread.join().unwrap();
+            assert_eq!(seen, Some(before + more), "{name:?}");
+        });
+        // The system may list one for a moment that has ended.
+        let waits = (0..10_000).take_while(|_| threads() != Some(before));
+        waits.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(1)));
     }
 }
 
@@ -238,4 +319,50 @@ fn a_refusal_is_in_the_report(device: &Device) {
     assert!(report.refused.iter().all(|refused| refused.contains("argmax")), "{report}");
     assert!(report.rows.iter().all(|row| row.problem.is_none()), "{report}");
     assert!(report.to_string().contains("REFUSED: "), "{report}");
+}
+
+/// A variable of a walk's loop that isn't made zero in every timestep, as by a compiler that declares it once: found
+/// in every variant that adds to it.
+fn forgotten_zeros_are_in_the_report(device: &Device) {
+    let names = ["lstm_sequence_forward", "lstm_sequence_backward"];
+    let report = |variable: &str| {
+        let mut table = device.table().clone();
+        for kernel in table.0.iter_mut().filter(|kernel| names.contains(&kernel.name)) {
+            for variant in &mut kernel.variants {
+                if let Some(source) = declared_once(variant.source(), variable) {
+                    *variant = variant.clone().with_source(source);
+                }
+            }
+        }
+        gatefold::verify(&device.clone().with_table(table)).unwrap()
+    };
+    // With one row, broadcasts give `sums` a value; `features` are those of projections.
+    let adds_sums =
+        |row: &Row| row.variant.starts_with("resident") || row.variant.ends_with(" 8 rows");
+    let adds_features = |row: &Row| {
+        row.name == names[0]
+            && row.variant.starts_with("broadcast")
+            && row.shapes.iter().any(|shape| shape.contains(" P"))
+    };
+    let variables: [(&str, &dyn Fn(&Row) -> bool); 2] =
+        [("sums", &adds_sums), ("features", &adds_features)];
+    for (variable, adds) in variables {
+        let report = report(variable);
+        assert!(report.refused.is_empty(), "{report}");
+        let walks = report.rows.iter().filter(|row| row.name != "pass");
+        for row in walks {
+            let wrong = names.contains(&row.name) && adds(row);
+            assert_eq!(row.problem.is_some(), wrong, "{variable}, {}, {}", row.name, row.variant);
+        }
+    }
+}
+
+/// A walk in which a variable is declared before the loop over timesteps, if it is declared in it.
+fn declared_once(source: &str, variable: &str) -> Option<String> {
+    let (before, walk) = source.split_once("    for (var n = 0u; n < params.steps; n++) {\n")?;
+    let start = walk.find(&format!("var {variable} = "))?;
+    let end = start + walk[start..].find('\n')?;
+    let (declaration, rest) = (&walk[start..end], &walk[end..]);
+    let head = "    for (var n = 0u; n < params.steps; n++) {\n";
+    Some(format!("{before}    {declaration}\n{head}{}{rest}", &walk[..start]))
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -32,6 +33,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("faults::a_callers_callback_stays", a_callers_callback_stays),
     ("faults::refused_kernels", refused_kernels),
     ("faults::reads_take_memory", reads_take_memory),
+    ("faults::a_lost_device_isnt_asked", a_lost_device_isnt_asked),
     ("faults::recorded_steps_that_arent_finite", recorded_steps_that_arent_finite),
 ];
 
@@ -338,7 +340,7 @@ fn a_callers_callback_stays(device: &Device) {
     callers.set_device_lost_callback(move |reason, _| {
         told.lock().unwrap().send(reason).unwrap();
     });
-    let theirs = Device::from_gpu(Gpu::from_wgpu(callers.clone(), queue));
+    let theirs = Device::from_gpu(Gpu::from_wgpu(callers.clone(), queue).unwrap());
     let tensor = Tensor::zeros(&theirs, &[8]).unwrap();
     destroy(&theirs);
     lost("to_vec", tensor.to_vec());
@@ -568,14 +570,63 @@ fn reads_take_memory(device: &Device) {
     assert_eq!(device.allocated_bytes(), base);
 }
 
+/// What a process with little memory may address, in units of 1,024 bytes, as shells have it.
+const ADDRESS_SPACE: u64 = 4_000_000;
+
+/// A program that runs this one, in which test processes are started as well: the loader of another system.
+const RUNNER: &str = "GATEFOLD_TEST_RUNNER";
+
+/// How long a process of its own may take. It is an end for one that hangs.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// Set in a process that has little memory.
 const LITTLE_MEMORY: &str = "GATEFOLD_TEST_LITTLE_MEMORY";
 
+/// Set where that is a budget.
+const BUDGET: &str = "GATEFOLD_TEST_BUDGET";
+
+/// What a process says of a driver whose buffers are larger than what it may address.
+const MORE_THAN_THERE_IS: &str = "the driver hands out what there isn't";
+
+/// Set in a process whose only device is lost.
+const LOST: &str = "GATEFOLD_TEST_LOST";
+
 /// What a process of its own does, where this is one.
 pub fn alone() -> bool {
-    let Some(adapter) = std::env::var_os(LITTLE_MEMORY) else { return false };
-    let adapter = adapter.into_string().unwrap();
-    let adapter = Adapter::all().into_iter().find(|a| a.name() == adapter).expect("the adapter");
+    let named = |variable: &str| {
+        let name = std::env::var_os(variable)?.into_string().unwrap();
+        Some(Adapter::all().into_iter().find(|a| a.name() == name).expect("the adapter"))
+    };
+    let little = named(LITTLE_MEMORY).map(|adapter| with_little_memory(&adapter));
+    let lost = named(LOST).map(|adapter| with_a_lost_device(&adapter));
+    little.or(lost).is_some()
+}
+
+/// A driver that can't be asked how long its loops may be is taken for one that stops them; one that is asked
+/// later has its answer.
+fn with_a_lost_device(adapter: &Adapter) {
+    let wanted = Gpu::wanted(adapter.as_wgpu());
+    let request = adapter.as_wgpu().request_device(&wanted);
+    let (device, queue) = pollster::block_on(request).unwrap();
+    device.destroy();
+    let lost = Gpu::from_wgpu(device, queue).unwrap();
+    assert!(lost.is_lost());
+    assert_eq!(lost.limits().loop_budget, adapter.is_software().then_some(65_000));
+    let found = adapter.open().unwrap().limits().loop_budget;
+    println!("lost, and then asked: {found:?}");
+    let again = adapter.open_with_defaults().unwrap().limits().loop_budget;
+    assert_eq!(again, found);
+}
+
+fn a_lost_device_isnt_asked(device: &Device) {
+    let name = gpu(device).wgpu_device().adapter_info().name;
+    let (success, said) = output_of(alone_with(LOST, &name, ""));
+    let found = format!("lost, and then asked: {:?}", device.limits().loop_budget);
+    assert!(success && said.contains(&found), "{said}");
+}
+
+/// Takes all memory that there is, and goes on with what is left.
+fn with_little_memory(adapter: &Adapter) {
     let device = Device::from_gpu(adapter.open().unwrap());
     let trained = |rows: usize, batch: usize| {
         let x = array(&[rows, 50, 2], 1);
@@ -587,6 +638,9 @@ pub fn alone() -> bool {
     };
     let want = trained(16, 8).unwrap();
 
+    if std::env::var_os(BUDGET).is_some() {
+        device.set_memory_budget(Some(1024 * ADDRESS_SPACE));
+    }
     // Memory that nobody touches, until the driver has no more.
     let mut taken = Vec::new();
     let exhausted = loop {
@@ -594,7 +648,10 @@ pub fn alone() -> bool {
             Ok(tensor) => taken.push(tensor),
             Err(error) => break error,
         }
-        assert!(taken.len() < 1000, "it has memory without end");
+        if device.allocated_bytes() > 1024 * ADDRESS_SPACE {
+            assert_eq!(device.memory_budget(), None, "it takes more than its budget");
+            return println!("{MORE_THAN_THERE_IS}");
+        }
     };
     let said = exhausted.to_string();
     assert!(matches!(exhausted, Error::OutOfMemory { .. }), "{said}");
@@ -614,7 +671,6 @@ pub fn alone() -> bool {
     drop(taken);
     trained(8192, 8192).unwrap();
     println!("out of memory after {count} buffers, and on");
-    true
 }
 
 /// Why there is no [`a_driver_without_memory`] on an adapter, where there is none.
@@ -623,19 +679,63 @@ pub fn memory_without_limit(adapter: &Adapter) -> Option<&'static str> {
     (!limited).then_some("the adapter's memory isn't its process's to limit")
 }
 
-/// A driver whose process gets no more memory: an error, and the process lives; a smaller batch then works.
-/// In a process of its own, whose address space is small.
+/// A driver whose process gets no more memory: an error, and the process lives; a smaller batch then works. In
+/// a process of its own, whose address space is small. A driver that hands out memory which there isn't has as much
+/// as it is told, since it ends the process once that memory is touched.
 pub fn a_driver_without_memory(adapter: &Adapter) {
-    let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new("sh")
-        .args(["-c", "ulimit -v 4000000 && exec \"$0\""])
-        .arg(program)
-        .env(LITTLE_MEMORY, adapter.name())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("out of memory after"), "{said}\n{errors}");
+    let limit = format!("ulimit -v {ADDRESS_SPACE} && ");
+    let (mut success, mut said) = output_of(alone_with(LITTLE_MEMORY, adapter.name(), &limit));
+    if success && said.contains(MORE_THAN_THERE_IS) {
+        let mut with_a_budget = alone_with(LITTLE_MEMORY, adapter.name(), "");
+        with_a_budget.env(BUDGET, "1");
+        (success, said) = output_of(with_a_budget);
+    }
+    assert!(success && said.contains("out of memory after"), "{said}");
+}
+
+/// This program with a variable by which it does something else, after a part of a shell's command.
+fn alone_with(variable: &str, value: &str, before: &str) -> Command {
+    let program = match std::env::var_os(RUNNER) {
+        None => vec![std::env::current_exe().unwrap().into_os_string()],
+        // That of the process is the loader then.
+        Some(runner) => vec![runner, std::env::args_os().next().unwrap()],
+    };
+    let mut command =
+        Command::new(if before.is_empty() { program[0].as_os_str() } else { "sh".as_ref() });
+    match before.is_empty() {
+        true => command.args(&program[1..]),
+        false => command.args(["-c", &format!("{before}exec \"$@\""), "sh"]).args(program),
+    };
+    // A backtrace takes memory, of which there may be none.
+    command.env("RUST_BACKTRACE", "0").env(variable, value);
+    command
+}
+
+/// Whether a process ended well, and what it has said; one that hangs is ended.
+fn output_of(mut command: Command) -> (bool, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    std::thread::scope(|scope| {
+        let out = scope.spawn(move || std::io::read_to_string(&mut out).unwrap());
+        let errors = scope.spawn(move || std::io::read_to_string(&mut errors).unwrap());
+        let since = Instant::now();
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if since.elapsed() > LONGEST => break None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let said = out.join().unwrap() + &errors.join().unwrap();
+        match status {
+            Some(status) => (status.success(), said),
+            None => (false, format!("it hung, and was ended after {LONGEST:?}: {said}")),
+        }
+    })
 }
 
 /// Inputs and targets that only the device sees, under each policy.
