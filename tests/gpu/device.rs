@@ -20,6 +20,7 @@ use crate::common::{Check, assert_close, models, wide};
 pub const CHECKS: &[(&str, Check)] = &[
     ("gpu::long_sums_keep_to_the_loop_budget", long_sums_keep_to_the_loop_budget),
     ("gpu::devices_without_compute_are_refused", devices_without_compute_are_refused),
+    ("gpu::long_sequences_run_in_pieces", long_sequences_run_in_pieces),
     ("gpu::a_callers_device", a_callers_device),
     ("gpu::async_on_a_callers_device", async_on_a_callers_device),
     ("gpu::async_submissions_dont_block", async_submissions_dont_block),
@@ -158,12 +159,41 @@ pub fn adapter_of(device: &Device) -> wgpu::Adapter {
 
 /// A device that the test opens itself, on the adapter and with the limits of another one.
 pub fn opened_by_hand(like: &Device) -> Gpu {
-    let ours = like.as_gpu().expect("a GPU").wgpu_device();
-    let adapter = adapter_of(like);
-    let descriptor =
-        wgpu::DeviceDescriptor { required_limits: ours.limits(), ..Default::default() };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    opened_with(like, like.as_gpu().expect("a GPU").wgpu_device().limits())
+}
+
+fn opened_with(like: &Device, required_limits: wgpu::Limits) -> Gpu {
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter_of(like).request_device(&descriptor)).unwrap();
     Gpu::from_wgpu(device, queue).unwrap()
+}
+
+/// A sequence whose gates no buffer of a device holds runs in pieces, in one direction and in both, and comes
+/// to what a larger device makes of it.
+fn long_sequences_run_in_pieces(device: &Device) {
+    let limits = device.as_gpu().expect("a GPU").wgpu_device().limits();
+    let small = wgpu::Limits {
+        max_buffer_size: 1 << 18,
+        max_storage_buffer_binding_size: 1 << 18,
+        ..limits
+    };
+    let small = Device::from_gpu(opened_with(device, small));
+    let (steps, batch, input) = (700, 3, 4);
+    let x = normal(steps * batch * input, 1.0, 1);
+    for both in [false, true] {
+        let config = || LstmConfig::new(input, 20).layers(2).bidirectional(both).seed(3);
+        let gates = 4 * 20 * steps * batch;
+        assert!(gates > small.limits().max_buffer, "one plan is enough");
+        let run = |device: &Device| {
+            let lstm = Lstm::new(device, config()).unwrap();
+            let x = Tensor::from_slice(device, &x, &[steps, batch, input]).unwrap();
+            let (y, last) = lstm.forward_padded(&x, Some(&[700, 0, 400]), None).unwrap();
+            [y, last.h, last.c].map(|tensor| tensor.to_vec().unwrap())
+        };
+        for (got, want) in run(&small).iter().zip(run(device)) {
+            assert_close("in pieces", got, &wide(&want), Tolerance::OUTPUT);
+        }
+    }
 }
 
 /// Every asynchronous form with the caller polling: pending until then, and the same results.
