@@ -176,7 +176,7 @@ pub fn one_of_several(device: &Device) {
 
 /// The first command that diverges is named, on the device that is wrong and on no other.
 pub fn a_divergence_is_named(device: &Device) {
-    let right = "slope = by * found.slope;";
+    let right = "slope = by * weight * found.slope;";
     let broken = broken(device, "pointwise_loss", right, "slope = -by * found.slope;");
     let (_folder, path) =
         file(|path| Forecaster::new(device, LstmConfig::new(3, 9), 2).unwrap().save(path).unwrap());
