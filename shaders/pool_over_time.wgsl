@@ -65,7 +65,7 @@ fn main(
         if params.first > 0u {
             value = pooled[value_at];
             place = pooled[place_at];
-            highest = select(0u, rank(value), place >= 0.0);
+            highest = rank(value);
         }
         for (var s = 0u; s < steps; s++) {
             let next = h[start + s * params.h_step];

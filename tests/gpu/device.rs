@@ -173,8 +173,8 @@ fn opened_with(like: &Device, required_limits: wgpu::Limits) -> Gpu {
 fn long_sequences_run_in_pieces(device: &Device) {
     let limits = device.as_gpu().expect("a GPU").wgpu_device().limits();
     let small = wgpu::Limits {
-        max_buffer_size: 1 << 18,
-        max_storage_buffer_binding_size: 1 << 18,
+        max_buffer_size: 1 << 19,
+        max_storage_buffer_binding_size: 1 << 19,
         ..limits
     };
     let small = Device::from_gpu(opened_with(device, small));
