@@ -19,7 +19,7 @@ impl Network {
         path: &Path,
         named: Option<(&str, &str)>,
     ) -> Result<(Network, Vec<String>)> {
-        let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
+        let Checkpoint { tensors, metadata, .. } = checkpoint::read(path)?;
         let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
         let naming = match named {
             Some((lstm, head)) => Names::new(lstm, head),

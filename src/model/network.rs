@@ -411,7 +411,7 @@ impl Network {
         naming: Names,
         default_head: Head,
     ) -> Result<(Network, HashMap<String, String>)> {
-        let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
+        let Checkpoint { tensors, metadata, .. } = checkpoint::read(path)?;
         let network = Network::of_file(device, path, &tensors, &metadata, naming, default_head)?;
         Ok((network, metadata))
     }

@@ -156,7 +156,7 @@ impl Trainer {
     /// optimizer, and for a file that isn't whole. Nothing has changed then.
     pub fn resume(&mut self, folder: impl AsRef<Path>) -> Result<()> {
         let path = folder.as_ref().join(TRAINER);
-        let Checkpoint { tensors, metadata } = checkpoint::read(&path)?;
+        let Checkpoint { tensors, metadata, .. } = checkpoint::read(&path)?;
         let refused = |problem: String| Error::Checkpoint { path: path.clone(), problem };
         let network = &self.model.network;
         for (key, value) in network.description() {
