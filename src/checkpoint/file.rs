@@ -27,6 +27,13 @@ pub struct Checkpoint {
     pub rounded: Vec<String>,
 }
 
+impl From<StateDict> for Checkpoint {
+    /// Tensors alone.
+    fn from(tensors: StateDict) -> Checkpoint {
+        Checkpoint { tensors, ..Checkpoint::default() }
+    }
+}
+
 impl Checkpoint {
     /// The part of it whose names start with `prefix`, without that, as
     /// [`with_prefix`](super::with_prefix) takes it out of tensors. The metadata are the whole's, and stay

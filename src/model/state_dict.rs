@@ -21,8 +21,11 @@ pub(crate) struct Names {
     pub(crate) cell: bool,
 }
 
+/// A layer's parameter, from the layer and the direction.
+type OfLayer = fn(usize, usize) -> Role;
+
 /// The kinds of a layer's parameters.
-const KINDS: [(&str, fn(usize, usize) -> Role); 5] = [
+const KINDS: [(&str, OfLayer); 5] = [
     ("weight_ih", Role::WeightIh),
     ("weight_hh", Role::WeightHh),
     ("weight_hr", Role::WeightHr),
@@ -34,6 +37,13 @@ impl Names {
     pub(crate) fn new(lstm: &str, head: &str) -> Names {
         let embedding = "embedding.".to_owned();
         Names { lstm: lstm.to_owned(), head: head.to_owned(), embedding, cell: false }
+    }
+
+    /// The same behind something else.
+    pub(super) fn behind(&self, prefix: &str) -> Names {
+        let of = |own: &str| format!("{prefix}{own}");
+        let Names { lstm, head, embedding, cell } = self;
+        Names { lstm: of(lstm), head: of(head), embedding: of(embedding), cell: *cell }
     }
 
     /// The parameter that a name means.
@@ -52,37 +62,30 @@ impl Names {
         of_lstm.or_else(of_head).or_else(|| is_embedding().then_some(Role::Embedding))
     }
 
-    /// Whether a name is of one of the modules: a parameter, or something else that stands in them.
+    /// Whether a name is a parameter's, or begins as one of a layer's.
+    pub(super) fn is_of_model(&self, name: &str) -> bool {
+        let kind = |rest: &str| KINDS.iter().any(|(kind, _)| rest.starts_with(kind));
+        self.role(name).is_some() || name.strip_prefix(&self.lstm).is_some_and(kind)
+    }
+
+    /// Whether a name stands in one of the modules.
     pub(super) fn has(&self, name: &str) -> bool {
         let prefixes = [&self.lstm, &self.head, &self.embedding];
         let inside = |prefix: &&String| !prefix.is_empty() && name.starts_with(prefix.as_str());
-        let kind = |rest: &str| KINDS.iter().any(|(kind, _)| rest.starts_with(kind));
-        prefixes.iter().any(inside)
-            || self.role(name).is_some()
-            || name.strip_prefix(&self.lstm).is_some_and(kind)
+        prefixes.iter().any(inside) || self.is_of_model(name)
     }
 
     /// The parameter's name in PyTorch.
     pub(super) fn of(&self, role: Role) -> String {
         let Names { lstm, head, embedding, cell } = self;
-        let of_layer = |kind: &str, layer: usize, direction: usize| match cell {
-            true => format!("{lstm}{kind}"),
-            false => {
-                format!("{lstm}{kind}_l{layer}{}", if direction == 0 { "" } else { "_reverse" })
-            }
+        let prefix = match role {
+            Role::HeadWeight | Role::HeadBias => head,
+            Role::Embedding => embedding,
+            _ => lstm,
         };
-        match role {
-            Role::WeightIh(l, d) => of_layer("weight_ih", l, d),
-            Role::WeightHh(l, d) => of_layer("weight_hh", l, d),
-            Role::BiasIh(l, d) => of_layer("bias_ih", l, d),
-            Role::BiasHh(l, d) => of_layer("bias_hh", l, d),
-            Role::WeightHr(l, d) => of_layer("weight_hr", l, d),
-            Role::InitialH => format!("{lstm}h_0"),
-            Role::InitialC => format!("{lstm}c_0"),
-            Role::HeadWeight => format!("{head}weight"),
-            Role::HeadBias => format!("{head}bias"),
-            Role::Embedding => format!("{embedding}weight"),
-        }
+        let name = role.to_string();
+        let name = if *cell { name.strip_suffix("_l0").unwrap_or(&name) } else { &name };
+        format!("{prefix}{name}")
     }
 }
 
@@ -176,7 +179,9 @@ impl Wanted {
         };
         let wanted = match self {
             Wanted::Lstm => "an `Lstm`",
-            Wanted::Cell => "an `LstmCell`: one layer in one direction, without projection and learned state",
+            Wanted::Cell => {
+                "an `LstmCell`: one layer in one direction, without projection and learned state"
+            }
             Wanted::Linear => "a `Linear`",
             Wanted::Forecaster => "a `Forecaster`",
             Wanted::Any => "a model with an LSTM",
@@ -197,18 +202,20 @@ pub(crate) struct Given<'a> {
     pub(crate) left_out: &'a [LeftOut],
     /// The names of those that had more bits.
     pub(crate) rounded: &'a [String],
+    /// What names begin with: of the others nothing is looked at.
+    pub(crate) within: &'a str,
 }
 
 impl<'a> From<&'a [(String, Array)]> for Given<'a> {
     fn from(tensors: &'a [(String, Array)]) -> Given<'a> {
-        Given { tensors, left_out: &[], rounded: &[] }
+        Given { tensors, left_out: &[], rounded: &[], within: "" }
     }
 }
 
 impl<'a> From<&'a Checkpoint> for Given<'a> {
     fn from(file: &'a Checkpoint) -> Given<'a> {
         let Checkpoint { tensors, left_out, rounded, .. } = file;
-        Given { tensors, left_out, rounded }
+        Given { tensors, left_out, rounded, within: "" }
     }
 }
 
@@ -265,6 +272,8 @@ pub(super) struct Sorted<'a> {
     /// Names of no parameter.
     others: Vec<&'a str>,
     problems: Problems,
+    /// Whether NaN and infinity are problems.
+    finite: bool,
 }
 
 /// A tensor of a model, and the second bias that is added to a first one.
@@ -279,12 +288,14 @@ impl<'a> Sorted<'a> {
             left_out: HashMap::new(),
             others: Vec::new(),
             problems: Problems::default(),
+            finite: true,
         };
-        for left in given.left_out {
+        let within = |name: &str| name.starts_with(given.within);
+        for left in given.left_out.iter().filter(|left| within(&left.name)) {
             // What isn't a parameter's name may be of any type.
             sorted.left_out.extend(role(&left.name).map(|role| (role, left)));
         }
-        for (name, array) in given.tensors {
+        for (name, array) in given.tensors.iter().filter(|(name, _)| within(name)) {
             match role(name) {
                 None => sorted.others.push(name),
                 Some(role) => {
@@ -311,6 +322,11 @@ impl<'a> Sorted<'a> {
         sorted
     }
 
+    /// With whatever numbers there are.
+    pub(super) fn any_numbers(self) -> Self {
+        Sorted { finite: false, ..self }
+    }
+
     /// Whether there is something under a role.
     fn has(&self, role: Role) -> bool {
         self.arrays.contains_key(&role) || self.left_out.contains_key(&role)
@@ -326,12 +342,14 @@ impl<'a> Sorted<'a> {
         let any = |is: fn(Role) -> bool| self.roles().any(is);
         let layers = if wanted == Wanted::Linear { 0 } else { self.layers()? };
         let bidirectional = any(|role| direction(role) == Some(1));
-        let bias = match (any(|r| matches!(r, Role::BiasIh(..))), any(|r| matches!(r, Role::BiasHh(..)))) {
+        let bias = match (
+            any(|r| matches!(r, Role::BiasIh(..))),
+            any(|r| matches!(r, Role::BiasHh(..))),
+        ) {
             (false, false) => Bias::None,
             (true, false) => Bias::Single,
             _ => Bias::Double,
         };
-        let projected = any(|role| matches!(role, Role::WeightHr(..)));
         let mut unknown = String::new();
         let mut known = |letter: char, size: Option<usize>| {
             size.unwrap_or_else(|| {
@@ -339,18 +357,31 @@ impl<'a> Sorted<'a> {
                 1
             })
         };
-        let hidden = self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
-            (Role::WeightIh(..) | Role::WeightHh(..), &[rows, _]) => quarter(rows),
-            (Role::BiasIh(..) | Role::BiasHh(..), &[rows]) => quarter(rows),
-            (Role::WeightHr(..), &[_, hidden]) => Some(hidden),
-            _ => None,
-        });
-        let projection = self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
-            (Role::WeightHr(..), &[features, _]) | (Role::WeightHh(..), &[_, features]) => Some(features),
-            _ => None,
-        });
+        let hidden =
+            self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
+                (Role::WeightIh(..) | Role::WeightHh(..), &[rows, _]) => quarter(rows),
+                (Role::BiasIh(..) | Role::BiasHh(..), &[rows]) => quarter(rows),
+                (Role::WeightHr(..), &[_, hidden]) => Some(hidden),
+                _ => None,
+            });
+        let projection =
+            self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
+                (Role::WeightHr(..), &[features, _]) | (Role::WeightHh(..), &[_, features]) => {
+                    Some(features)
+                }
+                _ => None,
+            });
+        // Recurrent weights of other columns than there are units have a projection before them.
+        let apart = |array: &Array| matches!(array.shape(), &[rows, p] if 4 * p < rows);
+        let recurrent = |role: &Role| matches!(role, Role::WeightHh(..));
+        let mut columns = self.arrays.iter().filter(|(role, _)| recurrent(role)).map(|(_, a)| *a);
+        let all_apart = columns.clone().next().is_some() && columns.all(apart);
+        let projected = all_apart || any(|role| matches!(role, Role::WeightHr(..)));
         let size = |role: Role, dims: usize, at: usize| {
-            self.arrays.get(&role).filter(|array| array.shape().len() == dims).map(|a| a.shape()[at])
+            self.arrays
+                .get(&role)
+                .filter(|array| array.shape().len() == dims)
+                .map(|a| a.shape()[at])
         };
         let embedding = self.has(Role::Embedding);
         let outputs = size(Role::HeadWeight, 2, 0).or_else(|| size(Role::HeadBias, 1, 0));
@@ -433,13 +464,16 @@ impl<'a> Sorted<'a> {
         let mut any_layer = shape.layers == 0;
         for role in roles {
             if self.problems.is_full() {
+                self.problems.more = true;
                 break;
             }
             let sizes = role.sizes(shape);
             let Some(array) = self.arrays.remove(&role) else {
                 let problem = match self.left_out.remove(&role) {
                     Some(left) => left.to_string(),
-                    None => format!("{} {} is missing", self.naming.of(role), listed(&sizes, unknown)),
+                    None => {
+                        format!("{} {} is missing", self.naming.of(role), listed(&sizes, unknown))
+                    }
                 };
                 self.problems.push(problem);
                 continue;
@@ -457,7 +491,8 @@ impl<'a> Sorted<'a> {
                 _ => None,
             };
             for (role, array) in [(role, array)].into_iter().chain(second) {
-                if let Some(problem) = problem(array, &sizes, unknown) {
+                let problem = misshapen(array, &sizes, unknown);
+                if let Some(problem) = problem.or_else(|| self.not_finite(array)) {
                     self.problems.push(format!("{} {problem}", self.naming.of(role)));
                 }
             }
@@ -474,26 +509,38 @@ impl<'a> Sorted<'a> {
             // Another prefix was meant.
             let elsewhere = lstms(self.others.iter().copied());
             if !any_layer && !elsewhere.is_empty() {
-                let prefixes = elsewhere.iter().take(8).map(|(prefix, _)| format!("`{prefix}`"));
-                let prefixes = prefixes.collect::<Vec<_>>().join(", ");
-                self.problems.push(format!("an LSTM's names begin with {prefixes}"));
+                let place = |(prefix, _): &(&str, bool)| match *prefix {
+                    "" => "without a prefix".to_owned(),
+                    prefix => format!("under `{prefix}`"),
+                };
+                let places = elsewhere.iter().take(8).map(place).collect::<Vec<_>>().join(", ");
+                self.problems.push(format!("an LSTM is there {places}"));
             }
         }
         self.problems.finish(found)
     }
+
+    fn not_finite(&self, array: &Array) -> Option<String> {
+        let at = array.data().iter().position(|v| self.finite && !v.is_finite())?;
+        Some(format!("has {} at element {at}", array.data()[at]))
+    }
 }
 
-/// What is wrong with the tensor of a parameter.
-fn problem(array: &Array, sizes: &[(&'static str, usize)], unknown: &str) -> Option<String> {
-    let fits = |(&size, &(label, wanted)): (&usize, &(&'static str, usize))| {
-        is_unknown(label, unknown) || size == wanted
+/// What is wrong with the shape of a parameter's tensor.
+fn misshapen(array: &Array, sizes: &[(&'static str, usize)], unknown: &str) -> Option<String> {
+    let fits = |(&size, &(label, wanted)): (&usize, &(&'static str, usize))| match (
+        is_unknown(label, unknown),
+        label,
+    ) {
+        (false, _) => size == wanted,
+        (true, "4H") => size.is_multiple_of(4),
+        (true, _) => true,
     };
     let shape = array.shape();
-    if shape.len() != sizes.len() || !shape.iter().zip(sizes).all(fits) {
-        return Some(format!("has shape {shape:?} instead of {}", listed(sizes, unknown)));
+    match shape.len() == sizes.len() && shape.iter().zip(sizes).all(fits) {
+        true => None,
+        false => Some(format!("has shape {shape:?} instead of {}", listed(sizes, unknown))),
     }
-    let at = array.data().iter().position(|v| !v.is_finite())?;
-    Some(format!("has {} at element {at}", array.data()[at]))
 }
 
 /// Sizes as they are said: numbers, and letters where nothing tells the number.
