@@ -12,8 +12,8 @@ use gatefold::checkpoint::{self, GateNames};
 use gatefold::data::Table;
 use gatefold::train::{Adam, Loss, Trainer};
 use gatefold::{
-    Array, Dataset, Device, Error, Forecaster, Linear, Lstm, LstmCell, LstmConfig, LstmState,
-    Result, Tensor,
+    Array, Dataset, Device, Error, Forecaster, Linear, LoadOptions, Lstm, LstmCell, LstmConfig,
+    LstmState, Result, Tensor,
 };
 
 /// Parameters of a model that is also run.
@@ -65,6 +65,20 @@ pub fn checkpoint(bytes: &[u8]) -> bool {
         tensors.iter().flat_map(|(_, array)| array.data()).map(|v| v.to_bits()).collect()
     };
     assert_eq!(bits(&again.tensors), bits(&file_of.tensors));
+    // `NaN` is no problem here: names, types, shapes.
+    assert_eq!(format!("{:?}", again.left_out), format!("{:?}", file_of.left_out));
+    let part = checkpoint::read_part(&path, |name| name.len() % 2 == 0).expect("the same bytes");
+    let count = |file: &checkpoint::Checkpoint| file.tensors.len() + file.left_out.len();
+    assert_eq!(count(&part), count(&file_of), "a tensor is lost");
+    let said: String = file_of.left_out.iter().map(|left| left.to_string()).collect();
+    assert!(said.is_empty() == file_of.left_out.is_empty());
+    for options in [LoadOptions::new().lstm("rnn").leave_others(), LoadOptions::new().head("")] {
+        let made = Forecaster::from_checkpoint(&DEVICE, &file_of, &options);
+        let loaded = accepted(Forecaster::load_as(&DEVICE, &path, &options), &path);
+        assert_eq!(made.is_ok(), loaded.is_some());
+    }
+    let _ = Lstm::from_checkpoint(&DEVICE, &file_of.with_prefix("lstm"));
+    accepted(gatefold::verify::Model::load(&DEVICE, &path, 1, 1), &path);
     let tensors = file_of.tensors;
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     names.dedup();

@@ -47,7 +47,7 @@ pub enum Error {
     },
 
     /// More than the device offers, where the work can't be cut into smaller pieces.
-    #[error("{operation}: {what} needs {needed}, but this device's {limit} is {available}")]
+    #[error("{operation}: {what} needs {needed}, but {}{limit} is {available}", whose(.limit))]
     Limit {
         /// The public call that refused.
         operation: &'static str,
@@ -55,7 +55,7 @@ pub enum Error {
         what: String,
         /// What it would take.
         needed: u64,
-        /// The name of the limit.
+        /// The name of the limit, of the device where it doesn't say whose else it is.
         limit: &'static str,
         /// What the device has.
         available: u64,
@@ -189,6 +189,11 @@ pub enum Error {
         /// Everything that is wrong with it.
         problem: String,
     },
+}
+
+/// Whose limit it is, where its name doesn't say so.
+fn whose(limit: &str) -> &'static str {
+    if limit.starts_with("the ") { "" } else { "this device's " }
 }
 
 fn list(adapters: &[String]) -> String {

@@ -36,8 +36,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
 pub use model::LstmBindings;
 pub use model::{
-    Forecaster, Init, Linear, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState, Stream,
-    StreamPool, TrainingPass,
+    Forecaster, Init, Linear, LoadOptions, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState,
+    Stream, StreamPool, TrainingPass,
 };
 pub use plan::{Activation, Bias, Readout};
 pub use tensor::{Array, Tensor};

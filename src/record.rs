@@ -64,7 +64,11 @@ pub(crate) fn expect(
         }
         if !buffer.usage().contains(usage) {
             let missing = usage - buffer.usage();
-            return refused(given, &format!("with {usage:?}"), format!("without {missing:?}"));
+            return refused(
+                given,
+                &format!("with {}", said(usage)),
+                format!("without {}", said(missing)),
+            );
         }
         if !gpu.owns(buffer)? {
             return Err(Error::OtherDevice { operation, tensor: given.name.to_owned() });
@@ -127,4 +131,9 @@ pub(crate) fn copy_out(
         let offset = given.slice.offset();
         encoder.copy_buffer_to_buffer(from, 4 * start as u64, to, offset, Some(size));
     }
+}
+
+/// Usages by wgpu's names of them.
+fn said(usages: BufferUsages) -> String {
+    usages.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" and ")
 }

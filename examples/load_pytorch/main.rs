@@ -2,7 +2,7 @@
 //! how far the outputs are from those that PyTorch computed.
 //!
 //! ```text
-//! cargo run --example load_pytorch [-- [FILE] [--lstm PREFIX] [--head PREFIX]]
+//! cargo run --example load_pytorch [-- [FILE] [--lstm PREFIX] [--head PREFIX] [--readout NAME]]
 //! ```
 //!
 //! It runs on the CPU, and on the GPU that there is or that `GATEFOLD_DEVICE` names.
@@ -13,17 +13,19 @@ mod common;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gatefold::{Array, Device, Error, Forecaster, Lstm, Tensor, checkpoint};
+use gatefold::{Array, Device, Error, Forecaster, LoadOptions, Lstm, Readout, Tensor, checkpoint};
 
 const HELP: &str = "\
 Runs a model that PyTorch has saved, and compares its outputs with those that the file holds.
 
-Usage: cargo run --example load_pytorch -- [FILE] [--lstm PREFIX] [--head PREFIX]
+Usage: cargo run --example load_pytorch -- [FILE] [--lstm PREFIX] [--head PREFIX] [--readout NAME]
 
 Options:
   FILE           The safetensors file [default: the one beside this program]
   --lstm PREFIX  What stands before the names of the LSTM [default: lstm.]
   --head PREFIX  What stands before those of the linear layer [default: fc.]
+  --readout NAME What the linear layer reads: final_states, last_output, every_step, mean_over_time or
+                 max_over_time [default, in one direction: final_states]
   --help         This text
 
 It runs on the CPU, and on the GPU that there is.
@@ -39,6 +41,8 @@ struct Options {
     lstm: String,
     /// What stands before those of the linear layer.
     head: String,
+    /// What that reads, where it is said.
+    readout: Option<Readout>,
 }
 
 /// The options, or `None` where only help was wanted.
@@ -50,12 +54,18 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             .into(),
         lstm: "lstm.".to_owned(),
         head: "fc.".to_owned(),
+        readout: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("lstm") => options.lstm = parser.value()?.string()?,
             Long("head") => options.head = parser.value()?.string()?,
+            Long("readout") => {
+                let name = parser.value()?.string()?;
+                let readout = Readout::named(&name);
+                options.readout = Some(readout.ok_or_else(|| format!("no readout `{name}`"))?);
+            }
             Value(file) => options.file = file.into(),
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
@@ -82,11 +92,10 @@ fn difference(got: &[f32], want: &[f32]) -> f32 {
 
 fn run(device: &Device, options: &Options) -> Result<f32, Error> {
     let file = checkpoint::read(&options.file)?;
-    let of_model = |(name, _): &&(String, Array)| {
-        name.starts_with(&options.lstm) || name.starts_with(&options.head)
-    };
-    let weights: Vec<(String, Array)> = file.tensors.iter().filter(of_model).cloned().collect();
-    let model = Forecaster::from_state_dict(device, &weights, &options.lstm, &options.head)?;
+    // The input and the outputs of the example stand beside the model.
+    let named = LoadOptions::new().lstm(&options.lstm).head(&options.head).leave_others();
+    let named = options.readout.map_or(named.clone(), |readout| named.readout(readout));
+    let model = Forecaster::from_checkpoint(device, &file, &named)?;
     println!("\nOn {device}");
     let [Some(input), hidden, output] = examples(&file.tensors) else {
         println!("  loaded; the file has no `example.input` to run it on");
@@ -98,8 +107,8 @@ fn run(device: &Device, options: &Options) -> Result<f32, Error> {
     let mut worst = 0.0f32;
     if let Some(want) = hidden {
         // The LSTM alone, as a layer of its own.
-        let lstm = checkpoint::with_prefix(&weights, &options.lstm);
-        let lstm = Lstm::from_state_dict(device, &lstm)?.batch_first(true);
+        let lstm = file.with_prefix(&options.lstm);
+        let lstm = Lstm::from_checkpoint(device, &lstm)?.batch_first(true);
         let (y, _) =
             lstm.forward(&Tensor::from_slice(device, input.data(), input.shape())?, None)?;
         worst = worst.max(difference(&y.to_vec()?, want.data()));

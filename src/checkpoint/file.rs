@@ -1,29 +1,114 @@
 //! Named tensors in a safetensors file.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read};
+use std::fmt;
+use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::tensor::TensorView;
+use safetensors::Dtype as Known;
 
-use super::StateDict;
-use super::header::{Dtype, Entry, Header, MAX_DIMENSIONS, MAX_TEXTS, METADATA};
+use super::header::{Dtype, Entry, Header, MAX_DIMENSIONS, MAX_TEXTS, METADATA, Written};
 use super::replace::replace;
+use super::{StateDict, dotted, kind};
 use crate::error::{Error, Result, open};
 use crate::tensor::Array;
 
 /// What a file holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// The tensors, by name.
+    /// The tensors of numbers, by name.
     pub tensors: StateDict,
     /// The texts that came with them.
     pub metadata: HashMap<String, String>,
+    /// The other tensors: what they are, without their elements.
+    pub left_out: Vec<LeftOut>,
+    /// The names of the tensors that are F64 in the file, each element of which was rounded to f32.
+    pub rounded: Vec<String>,
+}
+
+impl From<StateDict> for Checkpoint {
+    /// Tensors alone.
+    fn from(tensors: StateDict) -> Checkpoint {
+        Checkpoint { tensors, ..Checkpoint::default() }
+    }
+}
+
+impl Checkpoint {
+    /// The part of it whose names start with `prefix`, without that, as
+    /// [`with_prefix`](super::with_prefix) takes it out of tensors. The metadata are the whole's, and stay
+    /// with it.
+    pub fn with_prefix(&self, prefix: &str) -> Checkpoint {
+        let names = self.names().chain(self.left_out.iter().map(|left| left.name.as_str()));
+        let prefix = &*dotted(prefix, names);
+        let stripped = |name: &str| name.strip_prefix(prefix).map(str::to_owned);
+        let left = |left: &LeftOut| Some(LeftOut { name: stripped(&left.name)?, ..left.clone() });
+        let tensor = |(name, array): &(String, Array)| Some((stripped(name)?, array.clone()));
+        Checkpoint {
+            tensors: self.tensors.iter().filter_map(tensor).collect(),
+            metadata: HashMap::new(),
+            left_out: self.left_out.iter().filter_map(left).collect(),
+            rounded: self.rounded.iter().filter_map(|name| stripped(name)).collect(),
+        }
+    }
+
+    /// The names of the tensors that were read.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+/// A tensor of a file that isn't among those that were read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements, as the format calls it, such as `I64`.
+    pub dtype: String,
+    /// Its sizes.
+    pub shape: Vec<usize>,
+    /// Why it wasn't read.
+    pub reason: Reason,
+}
+
+/// Why a tensor wasn't read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its elements aren't F32, F16, BF16 or F64.
+    Type,
+    /// It has no elements.
+    Empty,
+    /// An element is an f64 that is finite and too large for f32.
+    TooLarge {
+        /// The first such element's place.
+        element: usize,
+        /// The element.
+        value: f64,
+    },
+    /// Nobody asked for it.
+    NotAsked,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOut { name, dtype, shape, reason } = self;
+        match reason {
+            Reason::Type => {
+                write!(f, "{name} {shape:?} is {dtype}, and weights are F32, F16, BF16 or F64")
+            }
+            Reason::Empty => write!(f, "{name} {shape:?} has no elements"),
+            Reason::TooLarge { element, value } => {
+                write!(f, "{name} {shape:?} has {value:e} at element {element}, too large for f32")
+            }
+            Reason::NotAsked => write!(f, "{name} {shape:?} wasn't asked for"),
+        }
+    }
 }
 
 /// Writes tensors as F32, in the [format](https://huggingface.co/docs/safetensors) that PyTorch's
-/// `safetensors.torch.load_file` reads.
+/// `safetensors.torch.load_file` reads. The same tensors and texts are the same bytes every time: both stand
+/// in the order of their names.
 ///
 /// The file is written under a temporary name beside `path`, `.name.XXXXXX.tmp`, and then renamed:
 /// whoever reads finds the old one or the new one, whole, also where a process was killed on the way. What
@@ -35,7 +120,7 @@ pub struct Checkpoint {
 /// [`Error::Io`] where the file can't be written, or something that is no regular file stands there;
 /// [`Error::Value`] with every name that stands
 /// twice or that the format keeps for itself, and for what [`read`] refuses: more than 16,384 entries of
-/// metadata, or a shape of more than 64 sizes.
+/// metadata, or a shape of more than 64 sizes, and names and texts of more than 100 MB.
 pub fn write(
     path: impl AsRef<Path>,
     tensors: &[(String, Array)],
@@ -63,26 +148,31 @@ pub fn write(
     }
 
     let failed = |source| Error::Io { path: path.to_owned(), source };
-    let bytes: Vec<(&String, &Array, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, array)| {
-            (name, array, array.data().iter().flat_map(|v| v.to_le_bytes()).collect())
-        })
-        .collect();
-    let refused = |e: safetensors::SafeTensorError| failed(io::Error::other(e));
-    let views = bytes
-        .iter()
-        .map(|(name, array, bytes)| {
-            Ok((
-                *name,
-                TensorView::new(safetensors::Dtype::F32, array.shape().to_vec(), bytes)
-                    .map_err(refused)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let file = safetensors::serialize(views, Some(metadata.clone())).map_err(refused)?;
+    // By name, whatever order they are given in: one model is one file.
+    let mut sorted: Vec<(&str, &Array)> =
+        tensors.iter().map(|(name, array)| (name.as_str(), array)).collect();
+    sorted.sort_unstable_by_key(|(name, _)| *name);
+    let header = serde_json::to_vec(&Written { tensors: &sorted, metadata });
+    let mut header = header.map_err(|e| failed(e.into()))?;
+    // What follows is aligned.
+    header.resize(header.len().next_multiple_of(LENGTH), b' ');
+    if header.len() as u64 > MAX_HEADER {
+        let expected = format!("short enough for a header of {MAX_HEADER} bytes");
+        return refused("names, shapes and metadata", expected, format!("{} bytes", header.len()));
+    }
+    let elements: usize = sorted.iter().map(|(_, array)| array.data().len()).sum();
+    let bytes = LENGTH + header.len() + 4 * elements;
+    let mut file = room(bytes, || "the file's bytes".to_owned()).map_err(failed)?;
+    file.extend((header.len() as u64).to_le_bytes());
+    file.append(&mut header);
+    for (_, array) in sorted {
+        file.extend(array.data().iter().flat_map(|v| v.to_le_bytes()));
+    }
     replace(path, &file).map_err(failed)
 }
+
+/// Bytes of the number that says how long the header is.
+const LENGTH: usize = 8;
 
 /// Bytes of a header, at most: the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
@@ -90,11 +180,13 @@ const MAX_HEADER: u64 = 100_000_000;
 /// Elements that are read at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Reads every tensor of a file, in the order of their names. F16 and BF16 become f32, which holds
-/// each of their values exactly.
+/// Reads the tensors of a file, in the order of their names. F16 and BF16 become f32, which holds
+/// each of their values exactly, and F64 is rounded to it.
 ///
 /// A tensor of PyTorch without dimensions has the shape `[]` and one element. NaN and infinities
-/// are read as they are.
+/// are read as they are. Tensors of another type, such as `num_batches_tracked`, those without elements
+/// and those whose numbers f32 doesn't hold are [left out](Checkpoint::left_out): whoever needs one of them
+/// says so.
 ///
 /// The file may come from anybody: what it claims is checked before memory is taken for it. A call holds
 /// at most eight times the file's bytes and 4 MiB.
@@ -102,12 +194,27 @@ const CHUNK: usize = 1 << 14;
 /// # Errors
 /// [`Error::Io`], also for what isn't a regular file, and where there is no memory for a tensor (of the
 /// kind [`OutOfMemory`](io::ErrorKind::OutOfMemory)); [`Error::Checkpoint`] where the file isn't whole,
-/// where a name stands twice or tensors overlap, for more than 16,384 entries of metadata, and with every
-/// tensor of another type or without elements.
+/// where it is of another kind, with what it is, where a name stands twice or tensors overlap, and for more
+/// than 16,384 entries of metadata.
 pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
+    read_part(path, |_| true)
+}
+
+/// As [`read`], of the tensors alone whose names are `wanted`: the others cost neither time nor memory, and
+/// are [left out](Checkpoint::left_out).
+///
+/// ```no_run
+/// use gatefold::checkpoint;
+/// let file = checkpoint::read_part("model.safetensors", |name| name.starts_with("encoder.lstm."))?;
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`read`].
+pub fn read_part(path: impl AsRef<Path>, wanted: impl FnMut(&str) -> bool) -> Result<Checkpoint> {
     let path = path.as_ref();
     let (file, len) = open(path)?;
-    read_from(path, BufReader::with_capacity(4 * CHUNK, file), len)
+    read_from(path, BufReader::with_capacity(4 * CHUNK, file), len, wanted)
 }
 
 /// Reads the bytes of a file, such as those of `include_bytes!`; `path` is what errors call it.
@@ -123,49 +230,87 @@ pub fn read(path: impl AsRef<Path>) -> Result<Checkpoint> {
 /// # Errors
 /// As [`read`].
 pub fn parse(path: impl AsRef<Path>, bytes: &[u8]) -> Result<Checkpoint> {
-    read_from(path.as_ref(), bytes, bytes.len() as u64)
+    read_from(path.as_ref(), Cursor::new(bytes), bytes.len() as u64, |_| true)
 }
 
 /// Reads a file of `len` bytes.
-fn read_from(path: &Path, mut reader: impl Read, len: u64) -> Result<Checkpoint> {
+fn read_from(
+    path: &Path,
+    mut reader: impl Read + Seek,
+    len: u64,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> Result<Checkpoint> {
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
     let unreadable =
         |problem: String| refused(format!("it is cut short or not a safetensors file ({problem})"));
-    let mut said = [0; 8];
-    let Some(rest) = len.checked_sub(said.len() as u64) else {
-        return Err(unreadable(format!("it has {len} bytes")));
+    let text = match header(&mut reader, len).map_err(failed)? {
+        Ok(text) => text,
+        Err(problem) => {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let kind = kind::of(&mut reader, len, &name).map_err(failed)?;
+            return Err(kind.map_or_else(|| unreadable(problem), refused));
+        }
     };
-    reader.read_exact(&mut said).map_err(failed)?;
-    let said = u64::from_le_bytes(said);
-    if said > rest.min(MAX_HEADER) {
-        let most = rest.min(MAX_HEADER);
-        return Err(unreadable(format!("it claims a header of {said} bytes, of at most {most}")));
-    }
-    let mut text = room(said as usize, || "the header".to_owned()).map_err(failed)?;
-    text.resize(said as usize, 0);
-    reader.read_exact(&mut text).map_err(failed)?;
+    let data = len - (LENGTH + text.len()) as u64;
     let Header { tensors: mut entries, metadata } =
-        Header::parse(&text, rest - said).map_err(unreadable)?;
+        Header::parse(&text, data).map_err(unreadable)?;
     drop(text);
 
-    let problem = |Entry { name, dtype, shape, .. }: &Entry| match dtype {
-        Dtype::Other(dtype) => Some(format!("{name} is {dtype}, only F32, F16 and BF16 are read")),
-        _ => shape.contains(&0).then(|| format!("{name} has shape {shape:?}")),
-    };
-    let problems: Vec<String> = entries.iter().filter_map(problem).collect();
-    if !problems.is_empty() {
-        return Err(refused(problems.join("; ")));
-    }
     // As they stand in the file.
     entries.sort_by_key(|entry| entry.bytes);
-    let mut tensors = Vec::with_capacity(entries.len());
-    for Entry { name, dtype, shape, .. } in entries {
-        let values = values(&mut reader, &name, &dtype, shape.iter().product()).map_err(failed)?;
-        tensors.push((name, Array::new(values, &shape)?));
+    let mut file = Checkpoint { metadata, ..Checkpoint::default() };
+    for Entry { name, dtype, shape, bytes: (start, end) } in entries {
+        let count = shape.iter().product();
+        let reason = match dtype.read() {
+            _ if !wanted(&name) => Reason::NotAsked,
+            None => Reason::Type,
+            Some(_) if count == 0 => Reason::Empty,
+            Some(width) => {
+                match values(&mut reader, &name, &dtype, width, count).map_err(failed)? {
+                    Ok(values) => {
+                        if dtype == Dtype::Known(Known::F64) {
+                            file.rounded.push(name.clone());
+                        }
+                        file.tensors.push((name, Array::new(values, &shape)?));
+                        continue;
+                    }
+                    Err(reason) => reason,
+                }
+            }
+        };
+        if !matches!(reason, Reason::TooLarge { .. }) {
+            // Less than the file has, and a file has at most so many.
+            reader.seek_relative((end - start) as i64).map_err(failed)?;
+        }
+        file.left_out.push(LeftOut { name, dtype: dtype.to_string(), shape, reason });
     }
-    tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Checkpoint { tensors, metadata })
+    file.tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    file.left_out.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    file.rounded.sort_unstable();
+    Ok(file)
+}
+
+/// Takes the header off, where the file can have one: where it says how long it is, within the file and
+/// the format's limit, and begins as one.
+fn header(reader: &mut impl Read, len: u64) -> io::Result<std::result::Result<Vec<u8>, String>> {
+    let mut said = [0; LENGTH];
+    let Some(rest) = len.checked_sub(LENGTH as u64) else {
+        return Ok(Err(format!("it has {len} bytes")));
+    };
+    reader.read_exact(&mut said)?;
+    let said = u64::from_le_bytes(said);
+    let most = rest.min(MAX_HEADER);
+    if said > most {
+        return Ok(Err(format!("it claims a header of {said} bytes, of at most {most}")));
+    }
+    let mut text = room(said as usize, || "the header".to_owned())?;
+    text.resize(said as usize, 0);
+    reader.read_exact(&mut text)?;
+    match text.first() {
+        Some(b'{') => Ok(Ok(text)),
+        _ => Ok(Err("its header isn't a JSON object".to_owned())),
+    }
 }
 
 /// A vector with room for what a file holds, where there is memory for it: a file may be larger than that
@@ -179,21 +324,46 @@ fn room<T>(len: usize, what: impl Fn() -> String) -> io::Result<Vec<T>> {
     Ok(values)
 }
 
-/// The next elements of a file, those of a tensor.
-fn values(reader: &mut impl Read, name: &str, dtype: &Dtype, count: usize) -> io::Result<Vec<f32>> {
-    let width = if *dtype == Dtype::F32 { 4 } else { 2 };
+/// The next elements of a file, those of a tensor, `width` bytes each; or why they can't be read as f32.
+fn values(
+    reader: &mut impl Read,
+    name: &str,
+    dtype: &Dtype,
+    width: usize,
+    count: usize,
+) -> io::Result<std::result::Result<Vec<f32>, Reason>> {
     let mut bytes = vec![0; width * count.min(CHUNK)];
-    let mut values = room(count, || format!("{name}, {count} elements"))?;
+    let mut values: Vec<f32> = room(count, || format!("{name}, {count} elements"))?;
+    let mut too_large = None;
     while values.len() < count {
         let part = &mut bytes[..width * (count - values.len()).min(CHUNK)];
         reader.read_exact(part)?;
-        let pairs = part.chunks_exact(2).map(|b| [b[0], b[1]]);
-        let fours = part.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
         match dtype {
-            Dtype::F16 => values.extend(pairs.map(|b| f16::from_le_bytes(b).to_f32())),
-            Dtype::Bf16 => values.extend(pairs.map(|b| bf16::from_le_bytes(b).to_f32())),
-            _ => values.extend(fours.map(f32::from_le_bytes)),
+            Dtype::Known(Known::F16) => {
+                values.extend(elements(part, |b| f16::from_le_bytes(b).to_f32()))
+            }
+            Dtype::Known(Known::BF16) => {
+                values.extend(elements(part, |b| bf16::from_le_bytes(b).to_f32()))
+            }
+            Dtype::Known(Known::F64) => {
+                for value in elements(part, f64::from_le_bytes) {
+                    let rounded = value as f32;
+                    if rounded.is_infinite() && value.is_finite() {
+                        too_large.get_or_insert(Reason::TooLarge { element: values.len(), value });
+                    }
+                    values.push(rounded);
+                }
+            }
+            _ => values.extend(elements(part, f32::from_le_bytes)),
         }
     }
-    Ok(values)
+    Ok(too_large.map_or(Ok(values), Err))
+}
+
+/// The elements that bytes are, `N` each.
+fn elements<const N: usize, T>(
+    bytes: &[u8],
+    from: impl Fn([u8; N]) -> T,
+) -> impl Iterator<Item = T> {
+    bytes.as_chunks::<N>().0.iter().map(move |&bytes| from(bytes))
 }

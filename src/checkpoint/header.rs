@@ -2,10 +2,15 @@
 //!
 //! Nothing in it is believed: what it takes in memory goes by its length, whatever sizes it claims.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use safetensors::Dtype as Known;
+use serde::de::value::{Error as NoName, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::tensor::Array;
 
 /// The header's entry that holds texts instead of a tensor.
 pub(super) const METADATA: &str = "__metadata__";
@@ -37,19 +42,37 @@ pub(super) struct Entry {
 /// The type of a tensor's elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Dtype {
-    F32,
-    F16,
-    Bf16,
+    /// One of the format's.
+    Known(Known),
+    /// One that the format doesn't have, or not yet; nobody knows how large its elements are.
     Other(Box<str>),
 }
 
 impl Dtype {
-    /// Bytes of an element, where it is read.
-    pub(super) fn bytes(&self) -> Option<u64> {
+    /// Bytes of an element, where it is read as f32.
+    pub(super) fn read(&self) -> Option<usize> {
         match self {
-            Dtype::F32 => Some(4),
-            Dtype::F16 | Dtype::Bf16 => Some(2),
-            Dtype::Other(_) => None,
+            Dtype::Known(Known::F64) => Some(8),
+            Dtype::Known(Known::F32) => Some(4),
+            Dtype::Known(Known::F16 | Known::BF16) => Some(2),
+            _ => None,
+        }
+    }
+
+    /// Bytes of so many elements, of which several may share one; an error where they aren't whole or can't
+    /// be counted, and `None` where nobody knows.
+    fn bytes(&self, elements: Option<u64>) -> Result<Option<u64>, ()> {
+        let Dtype::Known(known) = self else { return Ok(None) };
+        let bits = elements.and_then(|n| n.checked_mul(known.bitsize() as u64)).ok_or(())?;
+        if bits.is_multiple_of(8) { Ok(Some(bits / 8)) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dtype::Known(known) => known.fmt(f),
+            Dtype::Other(name) => f.write_str(name),
         }
     }
 }
@@ -77,15 +100,12 @@ impl Header {
                 format!("leaves a hole before it, from byte {at} on")
             } else {
                 let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size as u64));
-                let taken = |width: u64| elements.and_then(|n| n.checked_mul(width));
-                match dtype.bytes() {
-                    Some(width) if taken(width) != Some(end - start) => {
-                        format!("isn't of its shape {shape:?}")
-                    }
-                    _ => {
+                match dtype.bytes(elements) {
+                    Ok(bytes) if bytes.is_none_or(|bytes| bytes == end - start) => {
                         at = *end;
                         continue;
                     }
+                    _ => format!("isn't of its shape {shape:?} of {dtype}"),
                 }
             };
             return Err(format!("{name}, bytes {start} to {end}, {problem}"));
@@ -165,12 +185,9 @@ struct Info {
 
 impl<'de> Deserialize<'de> for Dtype {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dtype, D::Error> {
-        Ok(match String::deserialize(deserializer)?.as_str() {
-            "F32" => Dtype::F32,
-            "F16" => Dtype::F16,
-            "BF16" => Dtype::Bf16,
-            other => Dtype::Other(other.into()),
-        })
+        let name = String::deserialize(deserializer)?;
+        let known = Known::deserialize(StrDeserializer::<NoName>::new(&name));
+        Ok(known.map_or_else(|_| Dtype::Other(name.into()), Dtype::Known))
     }
 }
 
@@ -199,5 +216,31 @@ impl<'de> Deserialize<'de> for Shape {
             }
         }
         deserializer.deserialize_seq(OfSequence)
+    }
+}
+
+/// The header of a file with these tensors of f32, one after the other, and these texts.
+pub(super) struct Written<'a> {
+    pub(super) tensors: &'a [(&'a str, &'a Array)],
+    pub(super) metadata: &'a HashMap<String, String>,
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        // In the order of their names, not in a hash's, which is another one every time.
+        map.serialize_entry(METADATA, &self.metadata.iter().collect::<BTreeMap<_, _>>())?;
+        let mut start = 0;
+        for (name, array) in self.tensors {
+            let end = start + 4 * array.data().len();
+            let info = safetensors::tensor::TensorInfo {
+                dtype: Known::F32,
+                shape: array.shape().to_vec(),
+                data_offsets: (start, end),
+            };
+            map.serialize_entry(name, &info)?;
+            start = end;
+        }
+        map.end()
     }
 }

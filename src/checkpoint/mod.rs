@@ -33,13 +33,16 @@ mod file;
 mod gates;
 mod header;
 mod keras;
+mod kind;
 mod layer;
 mod onnx;
 mod replace;
 
+use std::borrow::Cow;
+
 use crate::tensor::Array;
 
-pub use file::{Checkpoint, parse, read, write};
+pub use file::{Checkpoint, LeftOut, Reason, parse, read, read_part, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
 pub use onnx::{OnnxLstm, from_onnx, to_onnx};
@@ -50,7 +53,7 @@ pub use onnx::{OnnxLstm, from_onnx, to_onnx};
 pub type StateDict = Vec<(String, Array)>;
 
 /// The tensors whose names start with `prefix`, without it: how a part is taken out of a model,
-/// as `lstm.` or `fc.`.
+/// as `lstm.` or `fc.`. The dot may be left away.
 ///
 /// ```
 /// use gatefold::{Array, checkpoint};
@@ -62,13 +65,35 @@ pub type StateDict = Vec<(String, Array)>;
 /// # Ok::<(), gatefold::Error>(())
 /// ```
 pub fn with_prefix(tensors: &[(String, Array)], prefix: &str) -> StateDict {
+    let prefix = &*dotted(prefix, tensors.iter().map(|(name, _)| name.as_str()));
     let strip = |(name, array): &(String, Array)| {
         name.strip_prefix(prefix).map(|rest| (rest.to_owned(), array.clone()))
     };
     tensors.iter().filter_map(strip).collect()
 }
 
-/// The same tensors with `prefix` before every name: the reverse of [`with_prefix`].
+/// The same tensors with `prefix` before every name: the reverse of [`with_prefix`]. A prefix that ends in
+/// a letter or a digit gets the dot that is missing.
 pub fn prefixed(tensors: &[(String, Array)], prefix: &str) -> StateDict {
+    let prefix = dotted(prefix, []);
     tensors.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone())).collect()
+}
+
+/// A prefix as it stands before some of the names: as it is given, or with a dot behind it, as modules of
+/// PyTorch have one. Where neither is there, a dot is what is missing behind a letter or a digit.
+pub(crate) fn dotted<'a, 'n>(
+    prefix: &'a str,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Cow<'a, str> {
+    if !prefix.ends_with(char::is_alphanumeric) {
+        return prefix.into();
+    }
+    let mut as_given = false;
+    for rest in names.into_iter().filter_map(|name| name.strip_prefix(prefix)) {
+        if rest.starts_with('.') {
+            return format!("{prefix}.").into();
+        }
+        as_given = true;
+    }
+    if as_given { prefix.into() } else { format!("{prefix}.").into() }
 }

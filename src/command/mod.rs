@@ -534,7 +534,11 @@ impl Program {
             let spec = self.buffers.get(range.buffer.0 as usize);
             match spec.and_then(|s| Some((s, range.start.checked_add(range.len)?))) {
                 Some((spec, end)) if range.len > 0 && end <= spec.len => Ok(spec),
-                _ => Err(bad(format!("the range {range:?}, which its buffer lacks"))),
+                _ => {
+                    let Range { buffer, start, len } = range;
+                    let place = format!("{len} elements of buffer {} from {start} on", buffer.0);
+                    Err(bad(format!("{place}, which it lacks")))
+                }
             }
         };
         match &command.operation {
@@ -549,7 +553,7 @@ impl Program {
             }
             Operation::Dispatch(d) => {
                 let Some(kernel) = table.0.get(d.kernel.0 as usize) else {
-                    return Err(bad(format!("{:?}, which the table lacks", d.kernel)));
+                    return Err(bad(format!("kernel {}, which the table lacks", d.kernel.0)));
                 };
                 if d.bindings.len() != kernel.bindings.len()
                     || d.params.len() != kernel.params_size

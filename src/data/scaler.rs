@@ -24,12 +24,21 @@ impl Scaler {
     /// Fits on `rows` of one length.
     ///
     /// # Errors
-    /// [`Error::Value`] without rows; [`Error::Shape`] where one has another length.
+    /// [`Error::Value`] without rows, for NaN or infinity, and where a column's spread is more than `f64`
+    /// holds; [`Error::Shape`] where one has another length.
     pub fn fit<R: AsRef<[f64]>>(rows: impl IntoIterator<Item = R>) -> Result<Scaler> {
         let operation = "Scaler::fit";
+        let refused = |name: String, expected: &str, got: f64| {
+            let (expected, got) = (expected.to_owned(), got.to_string());
+            Err(Error::Value { operation, name, expected, got })
+        };
         let (mut count, mut mean, mut squares) = (0.0f64, Vec::new(), Vec::new());
-        for row in rows {
+        for (number, row) in rows.into_iter().enumerate() {
             let row = row.as_ref();
+            if let Some(column) = row.iter().position(|x| !x.is_finite()) {
+                let name = format!("row {number}, column {column}");
+                return refused(name, "finite", row[column]);
+            }
             if count == 0.0 {
                 (mean, squares) = (vec![0.0; row.len()], vec![0.0; row.len()]);
             }
@@ -57,6 +66,11 @@ impl Scaler {
                 got: "0".to_owned(),
             });
         }
+        // Of finite numbers the differences may be none.
+        if let Some(column) = squares.iter().position(|s: &f64| !s.is_finite()) {
+            let name = format!("column {column}");
+            return refused(name, "of numbers whose variance is finite", squares[column]);
+        }
         let std = |s: &f64| if *s > 0.0 { (s / count).sqrt() } else { 1.0 };
         Ok(Scaler { std: squares.iter().map(std).collect(), mean })
     }
@@ -66,16 +80,19 @@ impl Scaler {
     /// # Errors
     /// [`Error::Value`] where they aren't finite, positive where they have to be, and equally many.
     pub fn from_parts(mean: Vec<f64>, std: Vec<f64>) -> Result<Scaler> {
-        let valid = mean.len() == std.len()
-            && mean.iter().all(|m| m.is_finite())
-            && std.iter().all(|s| s.is_finite() && *s > 0.0);
-        if !valid {
-            return Err(Error::Value {
-                operation: "Scaler::from_parts",
-                name: "mean and std".to_owned(),
-                expected: "finite, std above 0, equally many".to_owned(),
-                got: format!("{mean:?} and {std:?}"),
-            });
+        let refused = |name: String, expected: &str, got: String| {
+            let (operation, expected) = ("Scaler::from_parts", expected.to_owned());
+            Err(Error::Value { operation, name, expected, got })
+        };
+        if mean.len() != std.len() {
+            let got = format!("{} and {}", mean.len(), std.len());
+            return refused("mean and std".to_owned(), "equally many", got);
+        }
+        if let Some(at) = mean.iter().position(|m| !m.is_finite()) {
+            return refused(format!("mean {at}"), "finite", mean[at].to_string());
+        }
+        if let Some(at) = std.iter().position(|s| !(s.is_finite() && *s > 0.0)) {
+            return refused(format!("std {at}"), "finite and above 0", std[at].to_string());
         }
         Ok(Scaler { mean, std })
     }
@@ -90,7 +107,8 @@ impl Scaler {
         &self.std
     }
 
-    /// Scales a row in place; columns beyond the fitted ones stay.
+    /// Scales a row in place; columns beyond the fitted ones stay. NaN and infinity stay what they are: a
+    /// [`Dataset`](crate::Dataset) with them is an error where it is trained on.
     pub fn transform(&self, row: &mut [f64]) {
         for ((x, mean), std) in row.iter_mut().zip(&self.mean).zip(&self.std) {
             *x = (*x - mean) / std;

@@ -33,12 +33,14 @@ impl Windows {
 
     /// The steps that a window shows.
     pub fn past(&self, t: usize) -> Range<usize> {
-        (t + 1).saturating_sub(self.length.max(1))..t + 1
+        let end = t.saturating_add(1);
+        end.saturating_sub(self.length.max(1))..end
     }
 
-    /// The steps that its target is made of.
+    /// The steps that its target is made of, up to the last that can be counted.
     pub fn future(&self, t: usize) -> Range<usize> {
-        t + 1..t + 1 + self.horizon
+        let start = t.saturating_add(1);
+        start..start.saturating_add(self.horizon)
     }
 }
 

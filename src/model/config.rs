@@ -1,5 +1,7 @@
 //! The settings of a stack of LSTM layers.
 
+use std::fmt;
+
 use super::Init;
 use crate::error::{Error, Result};
 use crate::plan::{Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
@@ -121,7 +123,8 @@ impl LstmConfig {
     }
 
     /// The probability, in `[0, 1)`, with which training drops an element of the outputs of each
-    /// layer but the last. Default 0.
+    /// layer but the last. Default 0. With one layer there is nothing to drop, of which PyTorch warns; here
+    /// the settings say so where they are printed.
     pub fn dropout(self, dropout: f64) -> Self {
         LstmConfig { dropout, ..self }
     }
@@ -218,7 +221,7 @@ impl LstmConfig {
                 return refused(
                     format!("init of {pattern:?}"),
                     "finite, not negative",
-                    format!("{init:?}"),
+                    init.to_string(),
                 );
             }
             if !names.iter().any(|name| name.contains(pattern)) {
@@ -253,6 +256,34 @@ impl LstmConfig {
             flat[entry.start..][..entry.len].copy_from_slice(&entry.from_pytorch(&values));
         }
         Ok(flat)
+    }
+}
+
+/// One line for people.
+impl fmt::Display for LstmConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = if self.layers == 1 { "layer" } else { "layers" };
+        write!(f, "{} inputs, {} {layers} of {} units", self.input, self.layers, self.hidden)?;
+        let single = self.bias == Bias::Single;
+        let said = [
+            (self.encoding != Encoding::Values, self.encoding.to_string()),
+            (self.bidirectional, "two directions".to_owned()),
+            (self.proj_size > 0, format!("projection to {}", self.proj_size)),
+            (single || self.bias == Bias::None, self.bias.to_string()),
+            (self.learned_state, "learned initial states".to_owned()),
+            (self.readout != Readout::default(), format!("readout {}", self.readout.name())),
+            (self.batch_first, "batch first".to_owned()),
+            (self.dropout != 0.0, format!("dropout {}", self.dropout)),
+        ];
+        for (_, said) in said.iter().filter(|(is, _)| *is) {
+            write!(f, ", {said}")?;
+        }
+        if self.dropout > 0.0 && self.layers == 1 {
+            f.write_str(
+                " (note: dropout is between layers, and with one layer nothing is dropped)",
+            )?;
+        }
+        Ok(())
     }
 }
 

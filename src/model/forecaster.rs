@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::network::Names;
-use super::{LstmConfig, Network, parameter_methods, time_major};
+use super::network::of_path;
+use super::state_dict::{Names, Wanted};
+use super::{LoadOptions, LstmConfig, Network, parameter_methods, time_major};
+use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Answer, Head, Readout, Sequences};
@@ -71,32 +73,79 @@ impl Forecaster {
         Ok(Forecaster { network: Network::new(device, config, head, names())? })
     }
 
-    /// From a file that [`Forecaster::save`] or PyTorch has written.
+    /// From a file that [`Forecaster::save`] or PyTorch has written. The former say how their tensors are
+    /// called and what is read; of the latter the LSTM is named `lstm`, the linear layer `fc`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`].
+    /// [`Error::Io`], [`Error::Checkpoint`] with every missing, unexpected and misshapen tensor, and for two
+    /// directions of which the file doesn't say what is read of them, as [`load_as`](Self::load_as) takes it.
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Forecaster> {
-        Ok(Forecaster::load_with(device, path)?.0)
+        Forecaster::load_as(device, path, &LoadOptions::new())
+    }
+
+    /// As [`load`](Self::load), with what the file doesn't say.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(
+        device: &Device,
+        path: impl AsRef<Path>,
+        options: &LoadOptions,
+    ) -> Result<Forecaster> {
+        let path = path.as_ref();
+        let file = checkpoint::read(path)?;
+        of_path(path, Forecaster::from_checkpoint(device, &file, options))
+    }
+
+    /// From what a file holds: its tensors, and its metadata where [`Forecaster::save`] has written them.
+    ///
+    /// ```
+    /// use gatefold::{Array, Device, Forecaster, LoadOptions, LstmConfig, checkpoint};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("model.safetensors");
+    /// let device = Device::cpu();
+    /// Forecaster::every_step(&device, LstmConfig::new(3, 8), 2)?.save(&path)?;
+    ///
+    /// let file = checkpoint::read(&path)?;
+    /// let model = Forecaster::from_checkpoint(&device, &file, &LoadOptions::new())?;
+    /// let x = Array::new(vec![0.5; 5 * 3], &[1, 5, 3])?;
+    /// assert_eq!(model.predict(&x)?.shape(), [1, 5, 2]); // still at every timestep
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] as [`load`](Self::load) has [`Error::Checkpoint`].
+    pub fn from_checkpoint(
+        device: &Device,
+        file: &Checkpoint,
+        options: &LoadOptions,
+    ) -> Result<Forecaster> {
+        let naming = options.naming(file)?;
+        let part = options.part(file, &naming);
+        let (file, readout) = (part.as_ref().unwrap_or(file), options.readout);
+        let network = Network::of_file(device, file, naming, Wanted::Forecaster, readout)?;
+        Ok(Forecaster { network })
     }
 
     /// From the tensors of a PyTorch module, whose shapes say how large it is: an LSTM named
-    /// `lstm` and a linear layer named `head`, each with its dot, such as `rnn.` and `linear.`;
-    /// without tensors of the latter, the last hidden state is the prediction.
+    /// `lstm` and a linear layer named `head`, such as `rnn.` and `linear.`; without tensors of the
+    /// latter, what is read of the LSTM is the prediction. That is the final state: what a file's metadata
+    /// say isn't among its tensors, so [`from_checkpoint`](Self::from_checkpoint) is for those of
+    /// [`Forecaster::save`], and for two directions.
     ///
     /// # Errors
-    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor, and for two directions.
     pub fn from_state_dict(
         device: &Device,
         tensors: &[(String, Array)],
         lstm: &str,
         head: &str,
     ) -> Result<Forecaster> {
-        let naming = Names::new(lstm, head);
-        let network = Network::of(device, tensors, naming, None, Head::Identity)?;
-        if network.shape.layers == 0 {
-            let problem = format!("{lstm}weight_ih_l0 is missing");
-            return Err(Error::StateDict { problem });
-        }
+        let names = || tensors.iter().map(|(name, _)| name.as_str());
+        let dotted = |prefix| checkpoint::dotted(prefix, names());
+        let naming = Names::new(&dotted(lstm), &dotted(head));
+        let wanted = Wanted::Forecaster;
+        let network = Network::of(device, tensors.into(), naming, None, wanted, None)?;
         Ok(Forecaster { network })
     }
 
@@ -135,12 +184,9 @@ impl Forecaster {
         path: impl AsRef<Path>,
     ) -> Result<(Forecaster, HashMap<String, String>)> {
         let path = path.as_ref();
-        let (network, metadata) = Network::load(device, path, names(), Head::Identity)?;
-        if network.shape.outputs() == 0 || network.shape.layers == 0 {
-            let problem = "it holds another kind of model".to_owned();
-            return Err(Error::Checkpoint { path: path.to_owned(), problem });
-        }
-        Ok((Forecaster { network }, metadata))
+        let file = checkpoint::read(path)?;
+        let model = Forecaster::from_checkpoint(device, &file, &LoadOptions::new());
+        Ok((of_path(path, model)?, file.metadata))
     }
 
     parameter_methods!();
@@ -434,14 +480,17 @@ fn expect_lengths(
     steps: usize,
 ) -> Result<()> {
     let Some(lengths) = lengths else { return Ok(()) };
-    let inside = |&length: &usize| length <= steps;
-    if lengths.len() == batch && lengths.iter().all(inside) {
-        return Ok(());
+    let refused = |expected: String, got: String| {
+        Err(Error::Value { operation, name: "lengths".to_owned(), expected, got })
+    };
+    if lengths.len() != batch {
+        let expected = format!("one for each of {batch} sequences");
+        return refused(expected, lengths.len().to_string());
     }
-    Err(Error::Value {
-        operation,
-        name: "lengths".to_owned(),
-        expected: format!("{batch} of them, from 0 to {steps}"),
-        got: format!("{lengths:?}"),
-    })
+    match lengths.iter().position(|&length| length > steps) {
+        Some(row) => {
+            refused(format!("from 0 to {steps}"), format!("{} in sequence {row}", lengths[row]))
+        }
+        None => Ok(()),
+    }
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Network;
-use super::network::Names;
-use crate::checkpoint::{self, Checkpoint, StateDict};
+use super::network::{named, of_path};
+use super::state_dict::{Given, Names, Wanted, lstms};
+use crate::checkpoint::{self, Checkpoint, dotted};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::Head;
 
 impl Network {
     /// Reads the LSTM that a file holds, the linear layer on it and its embedding: those whose names
@@ -17,51 +17,78 @@ impl Network {
     pub(crate) fn find(
         device: &Device,
         path: &Path,
-        named: Option<(&str, &str)>,
+        given: Option<(&str, &str)>,
     ) -> Result<(Network, Vec<String>)> {
-        let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
-        let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
-        let naming = match named {
-            Some((lstm, head)) => Names::new(lstm, head),
-            None => naming(&tensors).map_err(refused)?,
+        let file = checkpoint::read(path)?;
+        of_path(path, Network::found(device, file, given))
+    }
+
+    fn found(
+        device: &Device,
+        file: Checkpoint,
+        given: Option<(&str, &str)>,
+    ) -> Result<(Network, Vec<String>)> {
+        let names = || Given::from(&file).names();
+        let naming = match (given, named(&file.metadata)) {
+            (Some((lstm, head)), _) => Names::new(&dotted(lstm, names()), &dotted(head, names())),
+            (None, [Some(lstm), Some(head), Some(embedding)]) => {
+                let cell = lstms(names()).contains(&(lstm, true));
+                Names { embedding: embedding.to_owned(), cell, ..Names::new(lstm, head) }
+            }
+            _ => naming(&file)?,
         };
-        let (own, others): (StateDict, StateDict) =
-            tensors.into_iter().partition(|(name, _)| naming.has(name));
-        let network = Network::of_file(device, path, &own, &metadata, naming, Head::Sequence)?;
-        Ok((network, others.into_iter().map(|(name, _)| name).collect()))
+        let Checkpoint { tensors, metadata, mut left_out, rounded } = file;
+        let (own, others): (Vec<_>, Vec<_>) =
+            tensors.into_iter().partition(|(name, _)| naming.is_of_model(name));
+        let mut ignored: Vec<String> = others.into_iter().map(|(name, _)| name).collect();
+        let is_other = |name: &str| !naming.is_of_model(name);
+        ignored.extend(left_out.iter().map(|left| left.name.clone()).filter(|name| is_other(name)));
+        ignored.sort_unstable();
+        left_out.retain(|left| naming.is_of_model(&left.name));
+        let own = Checkpoint { tensors: own, metadata, left_out, rounded };
+        let network = Network::of_file(device, &own, naming, Wanted::Any, None)?;
+        Ok((network, ignored))
     }
 }
 
 /// How the tensors of one LSTM and of the linear layer on it are called.
-fn naming(tensors: &StateDict) -> std::result::Result<Names, String> {
-    let names = || tensors.iter().map(|(name, _)| name.as_str());
-    let before = |ending: &str| -> Vec<&str> {
-        names().filter_map(|name| name.strip_suffix(ending)).collect()
-    };
-    let (lstms, cells) = (before("weight_ih_l0"), before("weight_ih"));
-    let (lstm, cell) = match (lstms.as_slice(), cells.as_slice()) {
-        ([lstm], []) => (*lstm, false),
-        ([], [cell]) => (*cell, true),
-        ([], []) => {
+pub(super) fn naming(file: &Checkpoint) -> Result<Names> {
+    let refused = |problem: String| Err(Error::StateDict { problem });
+    let names = || Given::from(file).names();
+    let (lstm, cell) = match lstms(names()).as_slice() {
+        [lstm] => *lstm,
+        [] => {
             let all: Vec<&str> = names().collect();
-            return Err(format!("no weight_ih_l0 is among its tensors: {}", all.join(", ")));
+            return refused(format!("no weight_ih_l0 is among its tensors: {}", all.join(", ")));
         }
-        _ => {
-            let all: Vec<&str> = lstms.iter().chain(&cells).copied().collect();
-            return Err(format!("it holds several LSTMs, {}; name one of them", all.join(", ")));
+        several => {
+            let all: Vec<&str> = several.iter().map(|(prefix, _)| *prefix).collect();
+            return refused(format!(
+                "it holds several LSTMs, {}; name one of them",
+                all.join(", ")
+            ));
         }
     };
     // A linear layer: a weight of two dimensions with a bias beside it.
-    let dimensions: HashMap<&str, usize> =
-        tensors.iter().map(|(name, array)| (name.as_str(), array.shape().len())).collect();
+    let left_out = file.left_out.iter().map(|left| (left.name.as_str(), left.shape.len()));
+    let dimensions: HashMap<&str, usize> = file
+        .tensors
+        .iter()
+        .map(|(name, array)| (name.as_str(), array.shape().len()))
+        .chain(left_out)
+        .collect();
     let has = |prefix: &str, kind: &str, dims: usize| {
         dimensions.get(format!("{prefix}{kind}").as_str()) == Some(&dims)
     };
     let is_linear = |prefix: &&str| has(prefix, "weight", 2) && has(prefix, "bias", 1);
-    let heads: Vec<&str> = before("weight").into_iter().filter(is_linear).collect();
+    let heads: Vec<&str> =
+        names().filter_map(|name| name.strip_suffix("weight")).filter(is_linear).collect();
     match heads.as_slice() {
         [] => Ok(Names { cell, ..Names::new(lstm, "fc.") }),
         [head] => Ok(Names { cell, ..Names::new(lstm, head) }),
-        _ => Err(format!("it holds several linear layers, {}; name one of them", heads.join(", "))),
+        _ => refused(format!(
+            "it holds several linear layers, {}; name one of them",
+            heads.join(", ")
+        )),
     }
 }

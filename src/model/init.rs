@@ -1,5 +1,7 @@
 //! Initial values.
 
+use std::fmt;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
@@ -27,6 +29,19 @@ pub enum Init {
     Zeros,
     /// One value everywhere.
     Constant(f32),
+}
+
+impl fmt::Display for Init {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Init::Uniform { bound } => write!(f, "uniform within {bound}"),
+            Init::Normal { mean, std } => write!(f, "normal with mean {mean} and deviation {std}"),
+            Init::XavierUniform => f.write_str("uniform by Xavier"),
+            Init::Orthogonal => f.write_str("orthogonal"),
+            Init::Zeros => f.write_str("zeros"),
+            Init::Constant(value) => write!(f, "all {value}"),
+        }
+    }
 }
 
 impl Init {

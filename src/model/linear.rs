@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::network::Names;
+use super::state_dict::{Names, Wanted};
 use super::{LstmConfig, Network, parameter_methods};
+use crate::checkpoint::Checkpoint;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Bias, Head, Sequences};
-use crate::tensor::Tensor;
+use crate::tensor::{Array, Tensor};
 
 fn names() -> Names {
     Names::new("lstm.", "")
@@ -41,14 +42,28 @@ impl Linear {
     /// From a file that [`Linear::save`] or PyTorch has written.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`].
+    /// [`Error::Io`], [`Error::Checkpoint`] with every missing, unexpected and misshapen tensor.
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Linear> {
-        let path = path.as_ref();
-        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
-        if network.shape.layers != 0 {
-            let problem = "it holds another kind of model".to_owned();
-            return Err(Error::Checkpoint { path: path.to_owned(), problem });
-        }
+        let (network, _) = Network::load(device, path.as_ref(), names(), Wanted::Linear)?;
+        Ok(Linear { network })
+    }
+
+    /// From what a file holds, or from a [part](crate::checkpoint::Checkpoint::with_prefix) of it, as
+    /// [`Lstm::from_checkpoint`](crate::Lstm::from_checkpoint).
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](Self::from_state_dict).
+    pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<Linear> {
+        let network = Network::of_file(device, file, names(), Wanted::Linear, None)?;
+        Ok(Linear { network })
+    }
+
+    /// From the tensors `weight` and `bias`, whose shapes say how large it is.
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Linear> {
+        let network = Network::of(device, tensors.into(), names(), None, Wanted::Linear, None)?;
         Ok(Linear { network })
     }
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::network::Names;
+use super::state_dict::{Names, Wanted};
 use super::{LstmConfig, Network, TrainingPass, parameter_methods};
+use crate::checkpoint::Checkpoint;
 use crate::device::{Device, Recorder, Session};
 use crate::error::{Error, Result};
 use crate::plan::{Head, ParameterTable, Plan, Role, Sequences};
@@ -113,17 +114,24 @@ impl Lstm {
     }
 
     /// From a file that [`Lstm::save`] or PyTorch has written. To take the LSTM out of a larger
-    /// model's file, see [`from_state_dict`](Self::from_state_dict).
+    /// model's file, see [`from_checkpoint`](Self::from_checkpoint).
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Checkpoint`].
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Lstm> {
-        let path = path.as_ref();
-        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
-        let refused = |problem: &str| {
-            Err(Error::Checkpoint { path: path.to_owned(), problem: problem.to_owned() })
-        };
-        Lstm::whole(network).or_else(|_| refused("it holds another kind of model"))
+        let (network, _) = Network::load(device, path.as_ref(), names(), Wanted::Lstm)?;
+        Ok(Lstm { network: Arc::new(network) })
+    }
+
+    /// From what a file holds, or from a [part](crate::checkpoint::Checkpoint::with_prefix) of it, whose
+    /// tensors stand under PyTorch's names; as [`from_state_dict`](Self::from_state_dict), and what is left
+    /// out of it is known by its type.
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](Self::from_state_dict).
+    pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<Lstm> {
+        let network = Network::of_file(device, file, names(), Wanted::Lstm, None)?;
+        Ok(Lstm { network: Arc::new(network) })
     }
 
     /// From tensors under PyTorch's names, whose shapes say how large it is: those of a module
@@ -133,14 +141,7 @@ impl Lstm {
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Lstm> {
-        Lstm::whole(Network::of(device, tensors, names(), None, Head::Sequence)?)
-    }
-
-    fn whole(network: Network) -> Result<Lstm> {
-        if network.shape.head != Head::Sequence || network.shape.layers == 0 {
-            let problem = "they are another kind of model's".to_owned();
-            return Err(Error::StateDict { problem });
-        }
+        let network = Network::of(device, tensors.into(), names(), None, Wanted::Lstm, None)?;
         Ok(Lstm { network: Arc::new(network) })
     }
 

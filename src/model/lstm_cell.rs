@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::network::Names;
+use super::state_dict::{Names, Wanted};
 use super::{LstmConfig, LstmState, Network, parameter_methods};
+use crate::checkpoint::Checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::{Head, Sequences};
@@ -40,26 +41,37 @@ impl LstmCell {
     /// for an initialiser that matches nothing; [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<LstmCell> {
         let plain = config.clone().batch_first(false).dropout(0.0);
-        let network = Network::new(device, &plain, Head::Sequence, names())?;
-        LstmCell::whole(network).map_err(|_| Error::Value {
-            operation: "LstmCell::new",
-            name: "config".to_owned(),
-            expected: "one layer in one direction, without projection and learned state".to_owned(),
-            got: format!("{config:?}"),
-        })
+        let shape = plain.shape(Head::Sequence);
+        let right = Wanted::Cell.expect(&shape).is_ok();
+        if !right {
+            return Err(Error::Value {
+                operation: "LstmCell::new",
+                name: "config".to_owned(),
+                expected: "one layer in one direction, without projection and learned state"
+                    .to_owned(),
+                got: config.to_string(),
+            });
+        }
+        Ok(LstmCell { network: Network::new(device, &plain, Head::Sequence, names())? })
     }
 
     /// From a file that [`LstmCell::save`] or PyTorch has written.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`].
+    /// [`Error::Io`], [`Error::Checkpoint`] with every missing, unexpected and misshapen tensor.
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<LstmCell> {
-        let path = path.as_ref();
-        let (network, _) = Network::load(device, path, names(), Head::Sequence)?;
-        LstmCell::whole(network).map_err(|_| Error::Checkpoint {
-            path: path.to_owned(),
-            problem: "it holds another kind of model".to_owned(),
-        })
+        let (network, _) = Network::load(device, path.as_ref(), names(), Wanted::Cell)?;
+        Ok(LstmCell { network })
+    }
+
+    /// From what a file holds, or from a [part](crate::checkpoint::Checkpoint::with_prefix) of it, as
+    /// [`Lstm::from_checkpoint`](crate::Lstm::from_checkpoint).
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](Self::from_state_dict).
+    pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<LstmCell> {
+        let network = Network::of_file(device, file, names(), Wanted::Cell, None)?;
+        Ok(LstmCell { network })
     }
 
     /// From tensors under PyTorch's names, whose shapes say how large it is.
@@ -67,16 +79,7 @@ impl LstmCell {
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<LstmCell> {
-        LstmCell::whole(Network::of(device, tensors, names(), None, Head::Sequence)?)
-    }
-
-    fn whole(network: Network) -> Result<LstmCell> {
-        let shape = &network.shape;
-        let plain = shape.layers == 1 && !shape.bidirectional && shape.projection.is_none();
-        if !plain || shape.learned_state || shape.head != Head::Sequence {
-            let problem = "they are another kind of model's".to_owned();
-            return Err(Error::StateDict { problem });
-        }
+        let network = Network::of(device, tensors.into(), names(), None, Wanted::Cell, None)?;
         Ok(LstmCell { network })
     }
 

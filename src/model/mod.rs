@@ -5,11 +5,13 @@ mod forecaster;
 mod found;
 mod init;
 mod linear;
+mod load_options;
 mod long;
 mod lstm;
 mod lstm_cell;
 mod network;
 mod sessions;
+mod state_dict;
 mod stream_pool;
 mod training_pass;
 
@@ -17,6 +19,7 @@ pub use config::LstmConfig;
 pub use forecaster::Forecaster;
 pub use init::Init;
 pub use linear::Linear;
+pub use load_options::LoadOptions;
 #[cfg(feature = "gpu")]
 pub use lstm::LstmBindings;
 pub use lstm::{Lstm, LstmState};

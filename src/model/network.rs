@@ -8,6 +8,7 @@ use super::LstmConfig;
 use super::sessions::{InUse, SessionCache};
 #[cfg(feature = "gpu")]
 use super::sessions::{Ready, RecordedSessions};
+use super::state_dict::{Found, Given, Names, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
@@ -17,56 +18,6 @@ use crate::plan::{
 };
 use crate::tensor::Array;
 
-/// How a model's parameters are named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Names {
-    /// What stands before the LSTM's names.
-    pub(crate) lstm: String,
-    /// What stands before the linear layer's.
-    pub(crate) head: String,
-    /// Whether the LSTM is a `torch.nn.LSTMCell`, whose names have no `_l0`.
-    pub(crate) cell: bool,
-}
-
-impl Names {
-    pub(crate) fn new(lstm: &str, head: &str) -> Names {
-        Names { lstm: lstm.to_owned(), head: head.to_owned(), cell: false }
-    }
-
-    /// Whether a tensor of that name is a parameter.
-    pub(super) fn has(&self, name: &str) -> bool {
-        let of_lstm = name.strip_prefix(&self.lstm).is_some_and(|rest| {
-            let kinds = ["weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh"];
-            kinds.iter().any(|kind| rest.starts_with(kind)) || ["h_0", "c_0"].contains(&rest)
-        });
-        let of_head = [Role::HeadWeight, Role::HeadBias].iter().any(|&role| self.of(role) == name);
-        of_lstm || of_head || name == self.of(Role::Embedding)
-    }
-
-    /// The parameter's name in PyTorch.
-    fn of(&self, role: Role) -> String {
-        let Names { lstm, head, cell } = self;
-        let of_layer = |kind: &str, layer: usize, direction: usize| match cell {
-            true => format!("{lstm}{kind}"),
-            false => {
-                format!("{lstm}{kind}_l{layer}{}", if direction == 0 { "" } else { "_reverse" })
-            }
-        };
-        match role {
-            Role::WeightIh(l, d) => of_layer("weight_ih", l, d),
-            Role::WeightHh(l, d) => of_layer("weight_hh", l, d),
-            Role::BiasIh(l, d) => of_layer("bias_ih", l, d),
-            Role::BiasHh(l, d) => of_layer("bias_hh", l, d),
-            Role::WeightHr(l, d) => of_layer("weight_hr", l, d),
-            Role::InitialH => format!("{lstm}h_0"),
-            Role::InitialC => format!("{lstm}c_0"),
-            Role::HeadWeight => format!("{head}weight"),
-            Role::HeadBias => format!("{head}bias"),
-            Role::Embedding => "embedding.weight".to_owned(),
-        }
-    }
-}
-
 pub(crate) struct Network {
     pub(crate) device: Device,
     pub(crate) config: LstmConfig,
@@ -74,7 +25,7 @@ pub(crate) struct Network {
     pub(crate) table: ParameterTable,
     /// The names of the table's entries.
     pub(crate) names: Vec<String>,
-    naming: Names,
+    pub(super) naming: Names,
     /// What makes probabilities of several outputs.
     pub(crate) activation: Activation,
     pub(crate) params: Buffer,
@@ -85,6 +36,9 @@ pub(crate) struct Network {
     #[cfg(feature = "gpu")]
     pub(crate) recorded: RecordedSessions,
 }
+
+/// A parameter and its tensor.
+type Placed<'a> = (&'a Parameter, Found<'a>);
 
 /// Parameters that are written at a time, where one tensor hasn't more.
 const PART: usize = 1 << 18;
@@ -239,59 +193,27 @@ impl Network {
     }
 
     pub(crate) fn load_state_dict(&self, tensors: &[(String, Array)]) -> Result<()> {
-        let mut given: HashMap<&str, &Array> = HashMap::with_capacity(tensors.len());
-        let mut problems = Vec::new();
-        for (name, array) in tensors {
-            if given.insert(name, array).is_some() {
-                problems.push(format!("{name} stands twice"));
-            }
-        }
-        let mut found = Vec::with_capacity(self.table.entries.len());
-        for (entry, name) in self.table.entries.iter().zip(&self.names) {
-            let Some(array) = given.remove(name.as_str()) else {
-                problems.push(format!("{name} {:?} is missing", entry.shape));
-                continue;
-            };
-            // A model with one bias takes a pair, and adds it.
-            let second = match (self.shape.bias, entry.role) {
-                (Bias::Single, Role::BiasIh(l, d)) => {
-                    given.remove(self.naming.of(Role::BiasHh(l, d)).as_str())
-                }
-                _ => None,
-            };
-            let of_second = second.and_then(|array| problem(entry, array));
-            if let Some(problem) = problem(entry, array) {
-                problems.push(format!("{name} {problem}"));
-            } else if let Some(problem) = of_second {
-                problems.push(format!("{name} with its bias_hh {problem}"));
-            } else {
-                found.push((entry, array, second));
-            }
-        }
-        let mut unexpected: Vec<&str> = given.into_keys().collect();
-        unexpected.sort_unstable();
-        problems.extend(unexpected.into_iter().map(|name| format!("{name} is unexpected")));
-        if !problems.is_empty() {
-            return Err(Error::StateDict { problem: problems.join("; ") });
-        }
-        found.sort_unstable_by_key(|(entry, ..)| entry.start);
-        self.write_tensors(&found)
+        let sorted = Sorted::new(tensors.into(), &self.naming, Wanted::Any);
+        let roles = self.table.entries.iter().map(|entry| entry.role);
+        self.write_tensors(sorted.found(&self.shape, "", roles)?)
     }
 
     /// Replaces all parameters, between calls. On a GPU parts are put together elsewhere and copied at once,
     /// so that what the caller submits meanwhile sees the old ones or the new.
-    fn write_tensors(&self, tensors: &[(&Parameter, &Array, Option<&Array>)]) -> Result<()> {
+    fn write_tensors(&self, tensors: Vec<Found<'_>>) -> Result<()> {
+        let mut tensors: Vec<Placed<'_>> = self.table.entries.iter().zip(tensors).collect();
+        tensors.sort_unstable_by_key(|(entry, _)| entry.start);
         let whole = self.device.is_cpu() || self.table.len <= PART;
         let elsewhere = match whole {
             true => None,
             false => Some(self.device.create_buffer("new parameters", self.table.len)?),
         };
         if let Some(to) = &elsewhere {
-            self.write_parts(tensors, to)?;
+            self.write_parts(&tensors, to)?;
         }
         let mut replaced = self.replaced.write().unwrap_or_else(|e| e.into_inner());
         match &elsewhere {
-            None => self.write_parts(tensors, &self.params)?,
+            None => self.write_parts(&tensors, &self.params)?,
             Some(from) => {
                 let mut recorder = self.device.recorder();
                 recorder.copy((from, 0), (&self.params, 0), self.table.len);
@@ -304,16 +226,12 @@ impl Network {
 
     /// Writes all parameters, in their order in the flat buffer: in parts, since a whole one more on the
     /// host would be as large as the model.
-    fn write_parts(
-        &self,
-        tensors: &[(&Parameter, &Array, Option<&Array>)],
-        to: &Buffer,
-    ) -> Result<()> {
+    fn write_parts(&self, tensors: &[Placed<'_>], to: &Buffer) -> Result<()> {
         // All the memory that it takes: nothing is written where that isn't there.
         let largest = tensors.iter().map(|(entry, ..)| entry.len).max().unwrap_or(0);
         let most = largest.max(PART.min(self.table.len));
         let (mut part, mut start) = (room(most)?, 0);
-        for (entry, array, second) in tensors {
+        for (entry, (_, array, second)) in tensors {
             // Between the last one and this there are zeros.
             let mut at = entry.start - start;
             if at + entry.len > most {
@@ -333,7 +251,28 @@ impl Network {
 
     /// What its files say of it.
     pub(crate) fn description(&self) -> HashMap<String, String> {
-        metadata(&self.shape, &self.config)
+        let Names { lstm, head, embedding, .. } = &self.naming;
+        let names = [("lstm", lstm), ("head", head), ("embedding", embedding)];
+        let names = names.map(|(key, name)| (format!("gatefold.prefix.{key}"), name.clone()));
+        let entries = description(&self.shape, &self.config).into_iter();
+        entries.map(|(key, value)| (format!("gatefold.{key}"), value)).chain(names).collect()
+    }
+
+    /// In what a file's model differs from this one, whose parameters may be called something else.
+    pub(crate) fn differs(&self, metadata: &HashMap<String, String>) -> Option<String> {
+        let stored = match described(metadata) {
+            // With what is newer than the file as it was then.
+            Ok(Some((config, head))) => description(&config.shape(head), &config),
+            Ok(None) => return Some("it doesn't say of which model it is".to_owned()),
+            Err(problem) => return Some(problem),
+        };
+        let own = description(&self.shape, &self.config);
+        own.into_iter().zip(stored).find_map(|((key, own), (_, stored))| {
+            // Two models of one shape may have been drawn from different seeds, but dropout goes by it.
+            let free = key == "seed" && self.config.drops().is_none();
+            let differs = own != stored && !free;
+            differs.then(|| format!("gatefold.{key} is {stored}, the model's is {own}"))
+        })
     }
 
     /// Elements of a chunk in which the gradients' norm is taken.
@@ -341,24 +280,36 @@ impl Network {
         norm_chunk(&self.device.limits())
     }
 
-    /// The flat buffer of the tensors under the parameters' names with `prefix` before them, all of them.
-    pub(crate) fn flat(&self, tensors: &[(String, Array)], prefix: &str) -> Result<Vec<f32>> {
-        let given: HashMap<&str, &Array> = tensors
-            .iter()
-            .filter_map(|(name, array)| Some((name.strip_prefix(prefix)?, array)))
-            .collect();
-        let mut flat = room(self.table.len)?;
-        flat.resize(self.table.len, 0.0);
-        for (entry, name) in self.table.entries.iter().zip(&self.names) {
-            let found = given.get(name.as_str()).filter(|array| array.shape() == entry.shape);
-            let Some(array) = found else {
-                let problem = format!("{prefix}{name} {:?} is missing", entry.shape);
-                return Err(Error::StateDict { problem });
-            };
-            let values = &mut flat[entry.start..][..entry.len];
-            entry.reorder(|from, to| values[to] = array.data()[from]);
-        }
-        Ok(flat)
+    /// Checks the tensors under the parameters' names with `prefix` before them, and their numbers where
+    /// these have to be `finite`.
+    pub(crate) fn expect(&self, file: &Checkpoint, prefix: &str, finite: bool) -> Result<()> {
+        self.behind(file, prefix, finite, |_| Ok(()))
+    }
+
+    /// The flat buffer of the tensors under the parameters' names with `prefix` before them.
+    pub(crate) fn flat(&self, file: &Checkpoint, prefix: &str) -> Result<Vec<f32>> {
+        self.behind(file, prefix, false, |found| {
+            let mut flat = room(self.table.len)?;
+            flat.resize(self.table.len, 0.0);
+            for (entry, (_, array, _)) in self.table.entries.iter().zip(found) {
+                let values = &mut flat[entry.start..][..entry.len];
+                entry.reorder(|from, to| values[to] = array.data()[from]);
+            }
+            Ok(flat)
+        })
+    }
+
+    fn behind<T>(
+        &self,
+        file: &Checkpoint,
+        prefix: &str,
+        finite: bool,
+        then: impl FnOnce(Vec<Found<'_>>) -> Result<T>,
+    ) -> Result<T> {
+        let naming = self.naming.behind(prefix);
+        let sorted = Sorted::new(Given { within: prefix, ..file.into() }, &naming, Wanted::Any);
+        let sorted = if finite { sorted } else { sorted.any_numbers() };
+        then(sorted.found(&self.shape, "", self.table.entries.iter().map(|entry| entry.role))?)
     }
 
     pub(crate) async fn save(
@@ -399,7 +350,7 @@ impl Network {
             }
         }
         let mut all = entries.clone();
-        all.extend(metadata(&self.shape, &self.config));
+        all.extend(self.description());
         all.extend(self.activation.entry());
         checkpoint::write(path, &tensors, &all)
     }
@@ -409,66 +360,71 @@ impl Network {
         device: &Device,
         path: &Path,
         naming: Names,
-        default_head: Head,
+        wanted: Wanted,
     ) -> Result<(Network, HashMap<String, String>)> {
-        let Checkpoint { tensors, metadata } = checkpoint::read(path)?;
-        let network = Network::of_file(device, path, &tensors, &metadata, naming, default_head)?;
-        Ok((network, metadata))
+        let file = checkpoint::read(path)?;
+        let network = Network::of_file(device, &file, naming, wanted, None);
+        Ok((of_path(path, network)?, file.metadata))
     }
 
-    /// A network for tensors that a file holds beside its metadata.
+    /// A network for what a file holds, under these names. Its metadata say what it is, where they say it,
+    /// but for a readout that the caller asks for.
     pub(super) fn of_file(
         device: &Device,
-        path: &Path,
-        tensors: &[(String, Array)],
-        metadata: &HashMap<String, String>,
+        file: &Checkpoint,
         naming: Names,
-        default_head: Head,
+        wanted: Wanted,
+        readout: Option<Readout>,
     ) -> Result<Network> {
-        let refused = |problem: String| Error::Checkpoint { path: path.to_owned(), problem };
-        let activation = Activation::described(metadata).map_err(refused)?;
-        let described = described(metadata).map_err(refused)?;
-        match Network::of(device, tensors, naming, described, default_head) {
-            Ok(network) => Ok(Network { activation, ..network }),
-            Err(Error::StateDict { problem }) => Err(refused(problem)),
-            // Sizes that no model has are the file's.
-            Err(e @ (Error::Value { .. } | Error::Overflow { .. })) => Err(refused(e.to_string())),
-            other => other,
-        }
+        let refused = |problem: String| Error::StateDict { problem };
+        let activation = Activation::described(&file.metadata).map_err(refused)?;
+        let described = described(&file.metadata).map_err(refused)?;
+        let network = Network::of(device, file.into(), naming, described, wanted, readout)?;
+        Ok(Network { activation, ..network })
     }
 
     /// A network for tensors: of the settings that are described, or that names and shapes imply.
     pub(crate) fn of(
         device: &Device,
-        tensors: &[(String, Array)],
+        given: Given<'_>,
         naming: Names,
         described: Option<(LstmConfig, Head)>,
-        default_head: Head,
+        wanted: Wanted,
+        readout: Option<Readout>,
     ) -> Result<Network> {
-        let refused = |problem: String| Error::StateDict { problem };
-        let (config, head) = match described {
-            Some(described) => described,
+        let sorted = Sorted::new(given, &naming, wanted);
+        let is_described = described.is_some();
+        let (config, head, unknown) = match described {
+            Some((config, head)) => (config, head, String::new()),
             None => {
-                let shape = inferred(tensors, &naming, default_head).map_err(refused)?;
-                (LstmConfig::of(&shape), shape.head)
+                let (shape, unknown) = sorted.implied(wanted)?;
+                (LstmConfig::of(&shape), shape.head, unknown)
             }
         };
+        let config = match readout {
+            Some(readout) => config.readout(readout),
+            None => config,
+        };
         let shape = config.shape(head);
-        // Before anything of the size is made, the tensors have to say the same as the description.
         config.check("load")?;
-        shape.check("load", 1, 1)?;
-        let count = ParameterTable::count(&shape);
-        if count > tensors.len() {
-            let stored = tensors.len();
-            return Err(refused(format!("they describe {count} tensors and are {stored}")));
+        wanted.expect(&shape)?;
+        // Before anything of the size is made, the tensors have to say the same as the description.
+        if unknown.is_empty() {
+            shape.check("load", 1, 1)?;
         }
-        let promised: usize = ParameterTable::new(&shape).entries.iter().map(|e| e.numel()).sum();
-        let stored: usize = tensors.iter().map(|(_, array)| array.data().len()).sum();
-        if promised > stored {
-            return Err(refused(format!("they describe {promised} parameters and hold {stored}")));
+        let found = sorted.found(&shape, &unknown, ParameterTable::roles(&shape))?;
+        if !unknown.is_empty() {
+            return Err(Error::StateDict { problem: format!("nothing tells the sizes {unknown}") });
         }
-        let network = Network::zeros(device, &config, head, naming)?;
-        network.load_state_dict(tensors)?;
+        let predicts = wanted == Wanted::Forecaster;
+        if predicts && shape.bidirectional && !is_described && readout.is_none() {
+            let problem = "nothing says what is read of two directions: `Readout::FinalStates`, \
+                           torch.cat([h_n[-2], h_n[-1]], 1), or `Readout::LastOutput`, out[:, -1]? Say it \
+                           with `LoadOptions::readout`";
+            return Err(Error::StateDict { problem: problem.to_owned() });
+        }
+        let network = Network::zeros(device, &config, head, naming.clone())?;
+        network.write_tensors(found)?;
         Ok(network)
     }
 }
@@ -490,13 +446,14 @@ impl Activation {
     }
 }
 
-/// What is wrong with the tensor of a parameter.
-fn problem(entry: &Parameter, array: &Array) -> Option<String> {
-    if array.shape() != entry.shape {
-        return Some(format!("has shape {:?} instead of {:?}", array.shape(), entry.shape));
+/// What was made of the file `path`; what is wrong with it is the file's, its sizes too.
+pub(super) fn of_path<T>(path: &Path, made: Result<T>) -> Result<T> {
+    let refused = |problem: String| Err(Error::Checkpoint { path: path.to_owned(), problem });
+    match made {
+        Err(Error::StateDict { problem }) => refused(problem),
+        Err(e @ (Error::Value { .. } | Error::Overflow { .. })) => refused(e.to_string()),
+        other => other,
     }
-    let at = array.data().iter().position(|v| !v.is_finite())?;
-    Some(format!("has {} at element {at}", array.data()[at]))
 }
 
 /// A vector with room for so many parameters, where there is memory for it.
@@ -509,8 +466,8 @@ fn room(len: usize) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// What a file says of a model.
-fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> {
+/// What a file says of a model, apart from how it is called.
+fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, String); 13] {
     let head = match shape.head {
         Head::Sequence => "sequence".to_owned(),
         Head::Identity => "identity".to_owned(),
@@ -526,7 +483,7 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
         Bias::Single => "single: bias_hh is written as zero",
         Bias::Double => "double",
     };
-    let entries = [
+    [
         ("input_size", shape.input.to_string()),
         ("hidden_size", shape.hidden.to_string()),
         ("num_layers", shape.layers.to_string()),
@@ -540,12 +497,17 @@ fn metadata(shape: &StackShape, config: &LstmConfig) -> HashMap<String, String> 
         ("readout", shape.readout.name().to_owned()),
         ("dropout", config.dropout.to_string()),
         ("seed", config.seed.to_string()),
-    ];
-    entries.into_iter().map(|(key, value)| (format!("gatefold.{key}"), value)).collect()
+    ]
+}
+
+/// The names that the metadata give, of which older files have none.
+pub(super) fn named(metadata: &HashMap<String, String>) -> [Option<&str>; 3] {
+    let get = |key: &str| metadata.get(&format!("gatefold.prefix.{key}")).map(String::as_str);
+    ["lstm", "head", "embedding"].map(get)
 }
 
 /// The settings that the metadata give, where they give any; of what is newer than a file, the defaults.
-fn described(
+pub(super) fn described(
     metadata: &HashMap<String, String>,
 ) -> std::result::Result<Option<(LstmConfig, Head)>, String> {
     let get = |key: &str| metadata.get(&format!("gatefold.{key}")).map(String::as_str);
@@ -603,63 +565,6 @@ fn described(
         }
     };
     Ok(Some((config, head)))
-}
-
-/// The shape that names and sizes imply, as in a file that PyTorch has written.
-fn inferred(
-    tensors: &[(String, Array)],
-    naming: &Names,
-    default_head: Head,
-) -> std::result::Result<StackShape, String> {
-    // There may be as many layers as tensors.
-    let shapes: HashMap<&str, &[usize]> =
-        tensors.iter().map(|(name, array)| (name.as_str(), array.shape())).collect();
-    let find = |role: Role| shapes.get(naming.of(role).as_str()).copied();
-    let has = |role: Role| find(role).is_some();
-    let layers = match naming.cell {
-        true => usize::from(has(Role::WeightIh(0, 0))),
-        false => (0..).take_while(|&l| has(Role::WeightIh(l, 0))).count(),
-    };
-    let head = match find(Role::HeadWeight) {
-        Some(&[outputs, _]) => Head::Linear(outputs),
-        Some(other) => return Err(format!("the head's weight has shape {other:?}")),
-        None => default_head,
-    };
-    let bias = match (has(Role::BiasIh(0, 0)), has(Role::BiasHh(0, 0))) {
-        (false, false) => Bias::None,
-        (true, false) => Bias::Single,
-        _ => Bias::Double,
-    };
-    let projection = match find(Role::WeightHr(0, 0)) {
-        Some(&[projection, _]) => Some(projection),
-        Some(other) => return Err(format!("weight_hr_l0 has shape {other:?}, which isn't [P, H]")),
-        None => None,
-    };
-    let plain = |input: usize, hidden: usize| StackShape::lstm(input, hidden);
-    match (find(Role::WeightIh(0, 0)), find(Role::HeadWeight)) {
-        (Some(&[rows, input]), _) if rows % 4 == 0 => Ok(StackShape {
-            layers,
-            bias,
-            head,
-            bidirectional: !naming.cell && has(Role::WeightIh(0, 1)),
-            projection,
-            learned_state: has(Role::InitialH),
-            encoding: match find(Role::Embedding) {
-                Some(&[vocabulary, _]) => Encoding::Embedding(vocabulary),
-                _ => Encoding::Values,
-            },
-            ..plain(input, rows / 4)
-        }),
-        (None, Some(&[_, input])) => {
-            Ok(StackShape { layers: 0, bias: Bias::None, head, ..plain(input, input) })
-        }
-        (Some(other), _) => Err(format!("weight_ih_l0 has shape {other:?}, which isn't [4H, I]")),
-        _ => {
-            let all: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-            let name = naming.of(Role::WeightIh(0, 0));
-            Err(format!("{name} isn't among them: {}", all.join(", ")))
-        }
-    }
 }
 
 /// `[B, T, K]` as `[T, B, K]`, for some timesteps and rows of the first.

@@ -106,7 +106,7 @@ impl StreamPool {
                 operation: "StreamPool::join",
                 what: "another stream".to_owned(),
                 needed: self.capacity() as u64 + 1,
-                limit: "capacity",
+                limit: "the pool's capacity",
                 available: self.capacity() as u64,
             });
         };
@@ -157,7 +157,11 @@ impl StreamPool {
                 operation,
                 name: "stream".to_owned(),
                 expected: "one that has joined this pool and not left".to_owned(),
-                got: format!("{stream:?}"),
+                got: match self.slots.get(row) {
+                    _ if stream.pool != self.id => "one of another pool",
+                    _ => "one that has left",
+                }
+                .to_owned(),
             }),
         }
     }
@@ -250,7 +254,7 @@ impl StreamPool {
                     operation,
                     name: "streams".to_owned(),
                     expected: "different".to_owned(),
-                    got: format!("{stream:?} twice"),
+                    got: format!("that of row {row} twice"),
                 });
             }
             lengths[row] = 1.0;

@@ -198,8 +198,8 @@ impl Plan {
             return Err(Error::Value {
                 operation,
                 name: "head".to_owned(),
-                expected: "Sequence, since the outputs' gradients are given".to_owned(),
-                got: format!("{:?}", shape.head),
+                expected: "none, since the outputs' gradients are given".to_owned(),
+                got: shape.head.to_string(),
             });
         }
         let mut planner = Planner::new(operation, shape, sequences, dropout, true, limits)?;
@@ -293,7 +293,7 @@ impl Plan {
         let (s, call) = (&self.shape, &self.sequences);
         writeln!(
             f,
-            "T = {}, B = {}, I = {}, H = {}, L = {}, D = {}, bias {:?}, head {:?}",
+            "T = {}, B = {}, I = {}, H = {}, L = {}, D = {}, {}, {}",
             call.steps,
             call.batch,
             s.input,
@@ -307,7 +307,7 @@ impl Plan {
             (s.projection.is_some(), format!("projection to {}", s.state())),
             (s.learned_state, "learned initial states".to_owned()),
             (s.readout != Readout::default(), format!("readout {}", s.readout.name())),
-            (s.encoding != Encoding::Values, format!("{:?} input", s.encoding)),
+            (s.encoding != Encoding::Values, s.encoding.to_string()),
             (call.lengths, "lengths".to_owned()),
             (call.batch_first, "batch first".to_owned()),
             (call.state, "given initial states".to_owned()),

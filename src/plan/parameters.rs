@@ -1,5 +1,7 @@
 //! Where each parameter lies in the flat buffers.
 
+use std::fmt;
+
 use super::{Bias, Encoding, Head, StackShape};
 
 /// Elements to whose multiples tensors are aligned in flat buffers: 256 bytes, which every device can
@@ -32,6 +34,24 @@ pub enum Role {
     HeadBias,
 }
 
+/// Its name in PyTorch, behind that of its module.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, l, d) = match *self {
+            Role::WeightIh(l, d) => ("weight_ih", l, d),
+            Role::WeightHh(l, d) => ("weight_hh", l, d),
+            Role::BiasIh(l, d) => ("bias_ih", l, d),
+            Role::BiasHh(l, d) => ("bias_hh", l, d),
+            Role::WeightHr(l, d) => ("weight_hr", l, d),
+            Role::Embedding | Role::HeadWeight => return f.write_str("weight"),
+            Role::InitialH => return f.write_str("h_0"),
+            Role::InitialC => return f.write_str("c_0"),
+            Role::HeadBias => return f.write_str("bias"),
+        };
+        write!(f, "{kind}_l{l}{}", if d == 0 { "" } else { "_reverse" })
+    }
+}
+
 impl Role {
     /// The same of another layer, for what is a layer's.
     pub(crate) fn of_layer(self, l: usize) -> Role {
@@ -42,6 +62,49 @@ impl Role {
             Role::BiasHh(_, d) => Role::BiasHh(l, d),
             Role::WeightHr(_, d) => Role::WeightHr(l, d),
             other => other,
+        }
+    }
+
+    /// The sizes of the parameter's tensor in PyTorch, each with what it is called.
+    pub(crate) fn sizes(&self, shape: &StackShape) -> Vec<(&'static str, usize)> {
+        let state = (if shape.projection.is_some() { "P" } else { "H" }, shape.state());
+        let features = match (shape.layers, state.0) {
+            (0, _) => "I",
+            (_, "P") => "D P",
+            _ => "D H",
+        };
+        let features = (features, shape.features());
+        let (hidden, rows) = (("H", shape.hidden), ("4H", shape.hidden.saturating_mul(4)));
+        let states = ("L D", shape.layers.saturating_mul(shape.directions()));
+        let outputs = match shape.head {
+            Head::Linear(outputs) => outputs,
+            _ => 0,
+        };
+        let vocabulary = match shape.encoding {
+            Encoding::Embedding(vocabulary) => vocabulary,
+            _ => 0,
+        };
+        match *self {
+            Role::WeightIh(0, _) => vec![rows, ("I", shape.input)],
+            Role::WeightIh(..) => vec![rows, features],
+            Role::WeightHh(..) => vec![rows, state],
+            Role::BiasIh(..) | Role::BiasHh(..) => vec![rows],
+            Role::WeightHr(..) => vec![state, hidden],
+            Role::Embedding => vec![("V", vocabulary), ("I", shape.input)],
+            Role::InitialH => vec![states, ("1", 1), state],
+            Role::InitialC => vec![states, ("1", 1), hidden],
+            Role::HeadWeight => vec![("O", outputs), features],
+            Role::HeadBias => vec![("O", outputs)],
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        match self {
+            Role::WeightIh(..) | Role::WeightHh(..) | Role::BiasIh(..) | Role::BiasHh(..) => {
+                Layout::Gates
+            }
+            Role::WeightHr(..) => Layout::Projection,
+            _ => Layout::Plain,
         }
     }
 
@@ -158,42 +221,18 @@ pub struct ParameterTable {
 impl ParameterTable {
     /// The table of a model.
     pub fn new(shape: &StackShape) -> ParameterTable {
-        let mut entries = Vec::with_capacity(ParameterTable::count(shape));
-        let mut push = |role: Role, shape: Vec<usize>, layout: Layout| {
+        let parameter = |role: Role| {
+            let sizes = role.sizes(shape);
+            let (shape, layout) = (sizes.iter().map(|&(_, size)| size).collect(), role.layout());
+            let (first, elements) = (sizes[0].1, sizes.iter().map(|&(_, size)| size).product());
             let len = match layout {
-                Layout::Projection => shape[1] * quads(shape[0]),
-                _ => shape.iter().product(),
+                Layout::Projection => sizes[1].1 * quads(first),
+                _ => elements,
             };
-            entries.push(Parameter { role, shape, layout, start: 0, len });
+            Parameter { role, shape, layout, start: 0, len }
         };
-        let (rows, hidden, state) = (4 * shape.hidden, shape.hidden, shape.state());
-        if let Encoding::Embedding(vocabulary) = shape.encoding {
-            push(Role::Embedding, vec![vocabulary, shape.input], Layout::Plain);
-        }
-        for l in 0..shape.layers {
-            for d in 0..shape.directions() {
-                push(Role::WeightIh(l, d), vec![rows, shape.layer_input(l)], Layout::Gates);
-                push(Role::WeightHh(l, d), vec![rows, state], Layout::Gates);
-                if shape.bias != Bias::None {
-                    push(Role::BiasIh(l, d), vec![rows], Layout::Gates);
-                }
-                if shape.bias == Bias::Double {
-                    push(Role::BiasHh(l, d), vec![rows], Layout::Gates);
-                }
-                if shape.projection.is_some() {
-                    push(Role::WeightHr(l, d), vec![state, hidden], Layout::Projection);
-                }
-            }
-        }
-        if shape.learned_state {
-            let states = shape.layers * shape.directions();
-            push(Role::InitialH, vec![states, 1, state], Layout::Plain);
-            push(Role::InitialC, vec![states, 1, hidden], Layout::Plain);
-        }
-        if let Head::Linear(outputs) = shape.head {
-            push(Role::HeadWeight, vec![outputs, shape.features()], Layout::Plain);
-            push(Role::HeadBias, vec![outputs], Layout::Plain);
-        }
+        let mut entries = Vec::with_capacity(ParameterTable::count(shape));
+        entries.extend(ParameterTable::roles(shape).map(parameter));
         let mut placed: Vec<&mut Parameter> = entries.iter_mut().collect();
         placed.sort_by_key(|entry| entry.role.place());
         let mut len = 0;
@@ -216,6 +255,34 @@ impl ParameterTable {
         let embedding = matches!(shape.encoding, Encoding::Embedding(_));
         let others = 2 * usize::from(shape.learned_state) + 2 * usize::from(head);
         shape.layers.saturating_mul(of_layer).saturating_add(others + usize::from(embedding))
+    }
+
+    /// What its entries are, in their order, without making them.
+    pub(crate) fn roles(shape: &StackShape) -> impl Iterator<Item = Role> + use<> {
+        let (directions, layers) = (shape.directions(), shape.layers);
+        let has = [
+            (true, Role::WeightIh as fn(usize, usize) -> Role),
+            (true, Role::WeightHh),
+            (shape.bias != Bias::None, Role::BiasIh),
+            (shape.bias == Bias::Double, Role::BiasHh),
+            (shape.projection.is_some(), Role::WeightHr),
+        ];
+        let embedding = matches!(shape.encoding, Encoding::Embedding(_)).then_some(Role::Embedding);
+        let of_layer = move |l: usize| {
+            let kinds = move |d: usize| {
+                has.into_iter().filter(|(has, _)| *has).map(move |(_, role)| role(l, d))
+            };
+            (0..directions).flat_map(kinds)
+        };
+        let learned = [Role::InitialH, Role::InitialC].into_iter().filter({
+            let learned = shape.learned_state;
+            move |_| learned
+        });
+        let head = [Role::HeadWeight, Role::HeadBias].into_iter().filter({
+            let linear = matches!(shape.head, Head::Linear(_));
+            move |_| linear
+        });
+        embedding.into_iter().chain((0..layers).flat_map(of_layer)).chain(learned).chain(head)
     }
 
     /// The parameter of that role, where the model has it.

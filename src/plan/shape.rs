@@ -1,5 +1,7 @@
 //! What a plan has to know of a model and of a call.
 
+use std::fmt;
+
 use crate::command::Limits;
 use crate::error::{Error, Result, elements};
 use crate::reference::Readout;
@@ -20,6 +22,16 @@ pub enum Bias {
     Double,
 }
 
+impl fmt::Display for Bias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bias::None => "no biases",
+            Bias::Single => "one bias a gate",
+            Bias::Double => "two biases a gate",
+        })
+    }
+}
+
 /// What stands on the top layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Head {
@@ -32,6 +44,16 @@ pub enum Head {
     Linear(usize),
 }
 
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Head::Sequence => f.write_str("no head"),
+            Head::Identity => f.write_str("an identity as head"),
+            Head::Linear(outputs) => write!(f, "a linear head of {outputs} outputs"),
+        }
+    }
+}
+
 /// What the input is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -42,6 +64,16 @@ pub enum Encoding {
     OneHot,
     /// Tokens below so many, each of which becomes a row of a learned `[V, I]`.
     Embedding(usize),
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Encoding::Values => f.write_str("values"),
+            Encoding::OneHot => f.write_str("one-hot tokens"),
+            Encoding::Embedding(vocabulary) => write!(f, "an embedding of {vocabulary} tokens"),
+        }
+    }
 }
 
 impl Encoding {
@@ -249,7 +281,7 @@ impl StackShape {
                     operation,
                     name: "input".to_owned(),
                     expected: "values, in a model without predictions".to_owned(),
-                    got: format!("{:?}", self.encoding),
+                    got: self.encoding.to_string(),
                 });
             }
             elements(operation, "[tokens, input]", &[tokens, self.input])?;

@@ -1,5 +1,7 @@
 //! The optimizer step.
 
+use std::fmt;
+
 use super::parameters::ALIGNMENT;
 use super::workspace::{Place, Planner};
 use crate::command::Limits;
@@ -26,7 +28,35 @@ pub enum Rule {
     },
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, momentum, centered) = match *self {
+            Rule::Adam => ("Adam", false, false),
+            Rule::Sgd { momentum } => ("SGD", momentum, false),
+            Rule::RmsProp { momentum, centered } => ("RMSprop", momentum, centered),
+        };
+        f.write_str(name)?;
+        f.write_str(match (momentum, centered) {
+            (false, false) => "",
+            (true, false) => " with momentum",
+            (false, true) => ", centered",
+            (true, true) => ", centered, with momentum",
+        })
+    }
+}
+
 impl Rule {
+    /// All of them.
+    pub(crate) const ALL: [Rule; 7] = [
+        Rule::Adam,
+        Rule::Sgd { momentum: false },
+        Rule::Sgd { momentum: true },
+        Rule::RmsProp { momentum: false, centered: false },
+        Rule::RmsProp { momentum: false, centered: true },
+        Rule::RmsProp { momentum: true, centered: false },
+        Rule::RmsProp { momentum: true, centered: true },
+    ];
+
     /// Which of `moment_0`, `moment_1` and `moment_2` the rule has.
     pub fn moments(&self) -> [bool; 3] {
         match *self {

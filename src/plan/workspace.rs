@@ -76,7 +76,12 @@ impl<'a> Planner<'a> {
                 operation,
                 name: "sequences".to_owned(),
                 expected: "without lengths and states, in a linear layer alone".to_owned(),
-                got: format!("{sequences:?}"),
+                got: match (sequences.lengths, sequences.state) {
+                    (true, true) => "lengths and states",
+                    (true, false) => "lengths",
+                    _ => "states",
+                }
+                .to_owned(),
             });
         }
         if sequences.resets && (!sequences.state || shape.bidirectional) {
@@ -84,7 +89,7 @@ impl<'a> Planner<'a> {
                 operation,
                 name: "resets".to_owned(),
                 expected: "of given states, in one direction".to_owned(),
-                got: format!("{sequences:?}"),
+                got: if shape.bidirectional { "two directions" } else { "no states" }.to_owned(),
             });
         }
         let table = ParameterTable::new(shape);

@@ -87,6 +87,18 @@ impl Loss {
         }
     }
 
+    /// Its name, as the function's that makes it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Pointwise(Pointwise::Squared) => "mse",
+            Kind::Pointwise(Pointwise::Absolute) => "l1",
+            Kind::Pointwise(Pointwise::Huber { .. }) => "huber",
+            Kind::Pointwise(Pointwise::SmoothAbsolute { .. }) => "smooth_l1",
+            Kind::Pointwise(Pointwise::BinaryLogits) => "bce_with_logits",
+            Kind::CrossEntropy { .. } => "cross_entropy",
+        }
+    }
+
     /// The sum instead of the mean.
     pub fn sum(self) -> Self {
         Loss { reduction: Reduction::Sum, ..self }
@@ -220,7 +232,7 @@ impl Loss {
             Kind::Pointwise(kind) => {
                 if let Some(setting) = self.of_classes.first() {
                     let expected = "given to a cross-entropy alone".to_owned();
-                    return refused(setting, expected, format!("{kind:?}"));
+                    return refused(setting, expected, self.name().to_owned());
                 }
                 let (name, valid, value, least) = match *kind {
                     Pointwise::Huber { delta } => ("delta", delta > 0.0, delta, "above"),
@@ -238,11 +250,15 @@ impl Loss {
                     return refused("label_smoothing", "in [0, 1]".to_owned(), share.to_string());
                 }
                 let valid = |w: &f32| w.is_finite() && *w >= 0.0;
-                if let Some(weights) = weights
-                    && (weights.len() != outputs || !weights.iter().all(valid))
-                {
-                    let expected = format!("{outputs} finite numbers, none negative");
-                    return refused("class_weights", expected, format!("{weights:?}"));
+                let expected = format!("{outputs} finite numbers, none negative");
+                if let Some(weights) = weights {
+                    if weights.len() != outputs {
+                        return refused("class_weights", expected, weights.len().to_string());
+                    }
+                    if let Some(at) = weights.iter().position(|w| !valid(w)) {
+                        let got = format!("{} for class {at}", weights[at]);
+                        return refused("class_weights", expected, got);
+                    }
                 }
                 if outputs < 2 {
                     let expected = "at least 2 for a cross-entropy, since of one class every prediction \

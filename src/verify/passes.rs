@@ -123,7 +123,7 @@ impl Pass {
         let flat = session.read("grads")?;
         for entry in &ParameterTable::new(&self.case.shape).entries {
             let values = entry.to_pytorch(&flat[entry.start..][..entry.len]);
-            readings.push(Reading::of(&format!("gradient of {:?}", entry.role), values, true));
+            readings.push(Reading::of(&format!("gradient of {}", entry.role), values, true));
         }
         Ok(readings)
     }
@@ -152,7 +152,7 @@ impl Pass {
         }
         let of_parameters = table.entries.iter().map(|entry| {
             let values = gradient(entry.role, &gradients.layers).to_vec();
-            Reading::of(&format!("gradient of {:?}", entry.role), values, true)
+            Reading::of(&format!("gradient of {}", entry.role), values, true)
         });
         readings.extend(of_parameters);
         readings

@@ -103,8 +103,7 @@ fn with(device: &Device, policy: NonFinite, tensor: &str, bad: f32) -> Trainer {
     if policy != NonFinite::Pass {
         match trainer.resume(folder) {
             Err(Error::Checkpoint { problem, .. }) => {
-                let kind = tensor.split('.').next().unwrap();
-                assert_eq!(problem, format!("{kind} holds NaN or infinity"));
+                assert_eq!(problem, format!("{tensor} has {bad} at element 0"));
             }
             other => panic!("a file with {bad} in {tensor}: {other:?}"),
         }

@@ -12,6 +12,7 @@ mod docs;
 mod errors;
 mod init;
 mod long;
+mod messages;
 mod plans;
 mod prepared;
 mod programs;

@@ -100,3 +100,66 @@ fn a_split_covers_all_steps_in_order() {
     assert!(split_by_time(10, [1.5, -0.5]).is_err());
     assert!(split_by_time(10, [f64::NAN, 0.5]).is_err());
 }
+
+/// Sizes that a caller may have from anywhere: ranges end where counting ends.
+#[test]
+fn windows_of_any_size() {
+    let most = usize::MAX;
+    for (length, horizon, t) in [
+        (1, most, 5),
+        (most, 1, 5),
+        (most, most, most),
+        (0, 0, 0),
+        (0, most, most),
+        (3, 2, most),
+        (3, 2, most - 1),
+    ] {
+        let windows = Windows { length, horizon };
+        let (past, future) = (windows.past(t), windows.future(t));
+        assert_eq!(past.end, t.saturating_add(1));
+        assert_eq!(past.start, past.end.saturating_sub(length.max(1)));
+        assert_eq!((future.start, future.end), (past.end, past.end.saturating_add(horizon)));
+        for period in [0..10, 5..most, most..most, most - 1..most] {
+            for t in windows.ends(period.clone()).take(3) {
+                let (past, future) = (windows.past(t), windows.future(t));
+                assert!(
+                    past.start >= period.start && future.end <= period.end,
+                    "{length}, {horizon}, {t}"
+                );
+            }
+        }
+    }
+    assert_eq!(Windows { length: 2, horizon: most }.future(5), 6..most);
+}
+
+/// What isn't finite is found where it stands, and no scaler is made of it.
+#[test]
+fn scalers_are_of_finite_numbers() {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let rows = [[1.0, 2.0, 3.0], [1.0, 2.0, 4.0], [1.0, bad, 5.0]];
+        let error = Scaler::fit(rows).unwrap_err().to_string();
+        let expected = format!("Scaler::fit: row 2, column 1 must be finite, got {bad}");
+        assert_eq!(error, expected);
+    }
+    // Finite numbers whose variance isn't: a deviation of infinity would make everything 0 or NaN.
+    for rows in [[[1.0, 1e200], [1.0, -1e200]], [[1.0, f64::MAX], [1.0, f64::MIN]]] {
+        let error = Scaler::fit(rows).unwrap_err().to_string();
+        assert!(error.contains("column 1 must be of numbers whose variance is finite"), "{error}");
+    }
+    assert_eq!(Scaler::fit([[1e150], [-1e150]]).unwrap().std(), [1e150]);
+    let parts = |mean: &[f64], std: &[f64]| Scaler::from_parts(mean.to_vec(), std.to_vec());
+    for (mean, std, words) in [
+        (&[0.0, 1.0][..], &[1.0][..], "got 2 and 1"),
+        (&[0.0, f64::NAN], &[1.0, 1.0], "mean 1 must be finite, got NaN"),
+        (&[0.0, 1.0], &[1.0, 0.0], "std 1 must be finite and above 0, got 0"),
+        (&[0.0], &[f64::INFINITY], "std 0 must be finite"),
+    ] {
+        let error = parts(mean, std).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(parts(&[], &[]).is_ok());
+    // What a fitted one does to them is what arithmetic does.
+    let mut row = [f64::NAN, f64::INFINITY];
+    Scaler::fit([[0.0, 0.0], [2.0, 2.0]]).unwrap().transform(&mut row);
+    assert!(row[0].is_nan() && row[1] == f64::INFINITY);
+}

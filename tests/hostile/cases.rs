@@ -51,6 +51,14 @@ fn refused(bytes: &[u8], words: &[&str]) {
     refused_by(&["read", "Forecaster", "Lstm", "LstmCell", "Linear", "Trainer"], bytes, words);
 }
 
+/// Read, but for the one tensor that it holds, which no model takes for a weight.
+fn left_out(bytes: &[u8], words: &str) {
+    let file = checkpoint::parse("it", bytes).unwrap();
+    assert!(file.tensors.is_empty());
+    assert!(file.left_out[0].to_string().starts_with(words), "{}", file.left_out[0]);
+    refused_model(bytes, &["missing"]);
+}
+
 /// Refused as a model of any kind, and as a run.
 fn refused_model(bytes: &[u8], words: &[&str]) {
     refused_by(&["Forecaster", "Lstm", "LstmCell", "Linear"], bytes, words);
@@ -189,7 +197,7 @@ fn deep_json() {
         // Where the format has no use for it, it may stand there.
         let known =
             entry("w", "I8", "[4]", (0, 4)).replace("dtype", &format!(r#"x":{nested},"dtype"#));
-        refused(&of(&[known], &[0; 4]), &["w is I8"]);
+        left_out(&of(&[known], &[0; 4]), "w [4] is I8");
     }
 }
 
@@ -207,8 +215,8 @@ fn headers_that_arent_text() {
     {
         refused(&raw(header, &[]), &["cut short or not a safetensors file"]);
     }
-    for (dtype, words) in [("F64", "w is F64"), ("f32", "w is f32"), ("", "w is ,")] {
-        refused(&of(&[entry("w", dtype, "[1]", (0, 8))], &[0; 8]), &[words]);
+    for (dtype, words) in [("f32", "w [1] is f32"), ("", "w [1] is ,"), ("I64", "w [1] is I64")] {
+        left_out(&of(&[entry("w", dtype, "[1]", (0, 8))], &[0; 8]), words);
     }
 }
 
@@ -229,8 +237,8 @@ fn many_short_entries() {
     let wrong: Vec<String> = scalars.iter().map(|entry| entry.replace("F16", "I16")).collect();
     let file = of(&wrong, &data);
     let (read, held) = peak(|| checkpoint::parse("many", &file));
-    assert!(message(read, Path::new("many")).contains("is I16"));
-    println!("{count} problems: {held} bytes for {}", file.len());
+    assert_eq!(read.unwrap().left_out.len(), count);
+    println!("{count} left out: {held} bytes for {}", file.len());
     assert!(held <= allowed(file.len()), "{held} for {}", file.len());
 
     let texts = |count: usize| {
@@ -301,7 +309,15 @@ fn descriptions_of_giants() {
         [("bidirectional", "true"), ("bias", "double"), ("proj_size", "1"), ("hidden_size", "2")];
     let layers = count.to_string();
     let all = [&two[..], &[("num_layers", &layers)]].concat();
-    refused_model(&described(&all, count), &["they describe 500000 tensors and are 50000"]);
+    let file = described(&all, count);
+    refused_by(&["Lstm"], &file, &["weight_hh_l0 [8, 1] is missing", "and more"]);
+    refused_model(&file, &[]);
+    // A name as long as a file, in front of all that is missing.
+    let prefix = "x".repeat(1 << 20);
+    for layers in ["1", "1000000", "1000000000000"] {
+        let texts = [("prefix.lstm", &*prefix), ("num_layers", layers), ("head", "1")];
+        refused_model(&described(&texts, 4), &[]);
+    }
 }
 
 /// A tebibyte of nothing takes a few kibibytes of a disk. The header is right, and memory for it isn't there.
@@ -311,7 +327,7 @@ fn files_larger_than_memory() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trainer.safetensors");
     let bytes = 1 << 40;
-    for (dtype, width) in [("F32", 4), ("F16", 2)] {
+    for (dtype, width) in [("F32", 4), ("F16", 2), ("F64", 8)] {
         let header = of(&[entry("w", dtype, &format!("[{}]", bytes / width), (0, bytes))], &[]);
         std::fs::write(&path, &header).unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
@@ -321,6 +337,21 @@ fn files_larger_than_memory() {
             let words = format!("no memory for w, {} elements", bytes / width);
             assert!(said.contains(&words), "{name}: {said}");
         }
+    }
+    // What no model is made of costs neither memory nor time.
+    for dtype in ["U8", "LATER"] {
+        let wide = entry("w", dtype, &format!("[{bytes}]"), (4, 4 + bytes));
+        let header = of(&[entry("b", "F32", "[1]", (0, 4)), wide], &[]);
+        std::fs::write(&path, &header).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(header.len() as u64 + 4 + bytes).unwrap();
+        let start = Instant::now();
+        let (read, held) = peak(|| checkpoint::read(&path));
+        assert_eq!(read.unwrap().left_out.len(), 1);
+        assert!(held <= 4 << 20 && start.elapsed() < GENEROUS, "{held} bytes held");
+        let (part, held) = peak(|| checkpoint::read_part(&path, |name| name == "none"));
+        assert_eq!(part.unwrap().left_out.len(), 2);
+        assert!(held <= 4 << 20, "{held} bytes held");
     }
     // The header alone.
     let mut file = vec![b' '; 8 + (1 << 20)];
@@ -382,7 +413,8 @@ fn many_layers_take_linear_time() {
     let ((result, held), took) = taken(|| peak(|| Forecaster::load(&Device::cpu(), &path)));
     println!("{count} layers: {took:?}, {held} bytes for {}", file.len());
     let said = message(result, &path);
-    assert!(said.contains("tensors"), "{}", &said[..200]);
+    assert!(said.contains("lstm.weight_hh_l0 [4, 1] is missing"), "{}", &said[..200]);
+    assert!(said.contains("and more") && said.len() < 1 << 17, "{} bytes", said.len());
     assert!(held <= allowed(file.len()), "{held} for {}", file.len());
     assert!(took < GENEROUS, "{took:?}");
 }
@@ -425,12 +457,13 @@ fn deep_models_take_linear_time() {
 fn whole_models_take_a_small_multiple() {
     let model = Lstm::new(&Device::cpu(), gatefold::LstmConfig::new(64, 256).layers(2)).unwrap();
     let tensors = model.state_dict().unwrap();
-    for (dtype, width) in [("F32", 4), ("F16", 2)] {
+    for (dtype, width) in [("F32", 4), ("F16", 2), ("F64", 8)] {
         let (mut entries, mut data) = (Vec::new(), Vec::new());
         for (name, array) in &tensors {
             let start = data.len() as u64;
             match dtype {
                 "F32" => data.extend(array.data().iter().flat_map(|v| v.to_le_bytes())),
+                "F64" => data.resize(data.len() + 8 * array.data().len(), 0),
                 _ => data.extend(std::iter::repeat_n([0, 0x3c], array.data().len()).flatten()),
             }
             let shape = format!("{:?}", array.shape());

@@ -20,7 +20,7 @@ pub fn entry(name: &str, dtype: &str, shape: &str, offsets: (u64, u64)) -> Strin
 }
 
 /// A file of such tensors and texts, the same bytes at every call.
-fn plain(Checkpoint { tensors, metadata }: &Checkpoint) -> Vec<u8> {
+fn plain(Checkpoint { tensors, metadata, .. }: &Checkpoint) -> Vec<u8> {
     let (mut entries, mut data) = (Vec::new(), Vec::new());
     for (name, array) in tensors {
         let start = data.len() as u64;
@@ -61,21 +61,26 @@ pub fn checkpoints() -> Vec<Vec<u8>> {
     // Without a description, as PyTorch's.
     let lstm = Lstm::new(&device, config().layers(2)).unwrap();
     let tensors = lstm.state_dict().unwrap();
-    files.push(plain(&Checkpoint { tensors, metadata: Default::default() }));
-    // Of half as many bits.
+    files.push(plain(&Checkpoint::from(tensors)));
+    // Of half and of twice as many bits, with what is no weight beside them.
     let shapes = [("weight_ih_l0", "[4,1]"), ("weight_hh_l0", "[4,1]"), ("bias_ih_l0", "[4]")];
-    for dtype in ["F16", "BF16"] {
+    for (dtype, width) in [("F16", 2), ("BF16", 2), ("F64", 8)] {
         let of = |(i, (name, shape)): (usize, &(&str, &str))| {
-            entry(name, dtype, shape, (8 * i as u64, 8 * i as u64 + 8))
+            let bytes = 4 * width;
+            entry(name, dtype, shape, (bytes * i as u64, bytes * (i as u64 + 1)))
         };
-        let entries: Vec<String> = shapes.iter().enumerate().map(of).collect();
-        files.push(raw(&format!("{{{}}}", entries.join(",")), &[0x3c; 24]));
+        let mut entries: Vec<String> = shapes.iter().enumerate().map(of).collect();
+        let end = 12 * width;
+        entries.push(entry("steps", "I64", "[]", (end, end + 8)));
+        entries.push(entry("none", "F32", "[0,4]", (end + 8, end + 8)));
+        entries.push(entry("mask", "F4", "[2,3]", (end + 8, end + 11)));
+        files.push(raw(&format!("{{{}}}", entries.join(",")), &vec![0x3c; end as usize + 11]));
     }
     // A cell with a tensor for each gate.
     let gates =
         ["wa1", "wa2", "ba1", "wb1", "wb2", "bb1", "wc1", "wc2", "bc1", "wd1", "wd2", "bd1"];
     let tensors = gates.map(|name| (name.to_owned(), Array::new(vec![0.5], &[]).unwrap())).to_vec();
-    files.push(plain(&Checkpoint { tensors, metadata: Default::default() }));
+    files.push(plain(&Checkpoint::from(tensors)));
     files
 }
 
@@ -129,9 +134,17 @@ const NUMBERS: [&str; 22] = [
     "1e9",
 ];
 
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 32] = [
     "",
     "F32",
+    "F4",
+    "F64",
+    "BOOL",
+    "identity",
+    "final_states",
+    "mean_over_time",
+    "lstm.",
+    "rnn.",
     "F16",
     "BF16",
     "I64",
@@ -226,8 +239,8 @@ fn change(random: &mut Random, list: &mut Vec<(String, String)>) {
         4 if list[i].1.starts_with('"') => list[i].1 = format!("\"{}\"", any(random, &WORDS)),
         5 if list[i].1.starts_with('"') => list[i].1 = format!("\"{}\"", any(random, &NUMBERS)),
         6 => {
-            for dtype in ["F32", "F16", "BF16"] {
-                let new = any(random, &["F16", "BF16", "F32", "F64"]);
+            for dtype in ["F32", "F16", "BF16", "F64", "I64"] {
+                let new = any(random, &["F16", "BF16", "F32", "F64", "U8", "F6_E2M3"]);
                 list[i].1 = list[i].1.replacen(dtype, new, 1);
             }
         }

@@ -65,7 +65,7 @@ impl Trainer {
                 expected:
                     "a cross-entropy, binary or over classes: of others nothing is right or wrong"
                         .to_owned(),
-                got: format!("{:?}", self.settings.loss),
+                got: self.settings.loss.name().to_owned(),
             });
         }
         Ok(self.evaluate_as(data, wait).await?.accuracy)

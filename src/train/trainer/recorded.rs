@@ -90,7 +90,10 @@ impl Trainer {
                 operation,
                 name: "accumulate and truncate".to_owned(),
                 expected: "unset, since every recorded step is a whole one".to_owned(),
-                got: format!("{} and {:?}", self.settings.accumulate, self.settings.truncate),
+                got: match self.settings.truncate {
+                    Some(steps) => format!("{} and {steps}", self.settings.accumulate),
+                    _ => format!("{} and unset", self.settings.accumulate),
+                },
             });
         }
         if let Encoding::Embedding(_) = shape.encoding {

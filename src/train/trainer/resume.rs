@@ -17,6 +17,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;
 use crate::device::Wait;
 use crate::error::{Error, Result};
+use crate::plan::Rule;
 use crate::tensor::Array;
 use crate::train::schedule::Seen;
 
@@ -156,38 +157,65 @@ impl Trainer {
     /// optimizer, and for a file that isn't whole. Nothing has changed then.
     pub fn resume(&mut self, folder: impl AsRef<Path>) -> Result<()> {
         let path = folder.as_ref().join(TRAINER);
-        let Checkpoint { tensors, metadata } = checkpoint::read(&path)?;
+        let file = checkpoint::read(&path)?;
+        let Checkpoint { tensors, metadata, .. } = &file;
         let refused = |problem: String| Error::Checkpoint { path: path.clone(), problem };
         let network = &self.model.network;
-        for (key, value) in network.description() {
-            let stored = metadata.get(&key);
-            // Two models of one shape may have been drawn from different seeds, but dropout goes by it.
-            let free = key.ends_with(".seed") && network.config.drops().is_none();
-            if stored != Some(&value) && !free {
-                let stored = stored.map_or("nothing", String::as_str);
-                return Err(refused(format!("{key} is {stored}, the model's is {value}")));
-            }
+        if let Some(problem) = network.differs(metadata) {
+            return Err(refused(problem));
         }
-        let said = Said { metadata: &metadata };
-        let rule = format!("{:?}", self.settings.optimizer.rule());
+        let said = Said { metadata };
+        let rule = self.settings.optimizer.rule();
         let stored: String = said.get("optimizer").map_err(refused)?;
-        if stored != rule {
-            return Err(refused(format!("its optimizer is {stored}, the trainer's is {rule}")));
+        // Older files have it as it stands in a program.
+        let is = |rule: &Rule| rule.to_string() == stored || format!("{rule:?}") == stored;
+        match Rule::ALL.into_iter().find(is) {
+            Some(stored) if stored == rule => {}
+            Some(stored) => {
+                return Err(refused(format!("its optimizer is {stored}, the trainer's is {rule}")));
+            }
+            None => return Err(refused(format!("its optimizer is none, the trainer's is {rule}"))),
         }
         let mut state = State::new(&self.model, &self.settings)?;
         state.place = said.place(&self.settings).map_err(refused)?;
         let find = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
-        let flat = |kind: &str| {
-            let flat = match network.flat(&tensors, &format!("{kind}.")) {
-                Err(Error::StateDict { problem }) => return Err(refused(problem)),
+        let rows = state.place.carried;
+        let shape = &network.shape;
+        let states = shape.layers * shape.directions();
+        // Everything that is wrong with the tensors, before one of them is taken.
+        let mut problems = Vec::new();
+        let finite = self.settings.non_finite != NonFinite::Pass;
+        let moments = state.device.moments.iter().map(|(name, _)| *name);
+        let best = state.place.best.map(|_| "best");
+        for kind in ["params"].into_iter().chain(moments).chain(best) {
+            match network.expect(&file, &format!("{kind}."), finite) {
+                Err(Error::StateDict { problem }) => problems.push(problem),
                 other => other?,
-            };
-            let whole = flat.iter().all(|v| v.is_finite());
-            match whole || self.settings.non_finite == NonFinite::Pass {
-                true => Ok(flat),
-                false => Err(refused(format!("{kind} holds NaN or infinity"))),
             }
-        };
+        }
+        for (name, width) in [("h", shape.state()), ("c", shape.hidden)] {
+            let expected = [states, rows, width];
+            match find(name) {
+                _ if rows == 0 => {}
+                Some(array) if array.shape() == expected => {}
+                Some(array) => {
+                    let shape = array.shape();
+                    problems.push(format!("{name} has shape {shape:?} instead of {expected:?}"));
+                }
+                None => problems.push(format!("{name} {expected:?} is missing")),
+            }
+        }
+        let known = ["params.", "moment_0.", "moment_1.", "moment_2.", "best."];
+        let others = ["h", "c", "order", "losses", "untold"];
+        let unexpected = tensors.iter().map(|(name, _)| name.as_str()).filter(|name| {
+            !known.iter().any(|kind| name.starts_with(kind)) && !others.contains(name)
+        });
+        let unexpected: Vec<&str> = unexpected.take(100).collect();
+        problems.extend(unexpected.iter().map(|name| format!("{name} is unexpected")));
+        if !problems.is_empty() {
+            return Err(refused(problems.join("; ")));
+        }
+        let flat = |kind: &str| network.flat(&file, &format!("{kind}."));
         let params = flat("params")?;
         let device = &network.device;
         for (name, buffer) in &state.device.moments {
@@ -198,17 +226,7 @@ impl Trainer {
             device.write(&best, 0, &flat("best")?)?;
             state.best = Some(best);
         }
-        let rows = state.place.carried;
-        if rows > 0 {
-            let shape = &network.shape;
-            let states = shape.layers * shape.directions();
-            let carried = |name: &str, width: usize| {
-                let expected = [states, rows, width];
-                find(name)
-                    .filter(|array| array.shape() == expected)
-                    .ok_or_else(|| refused(format!("{name} {expected:?} is missing")))
-            };
-            let (h, c) = (carried("h", shape.state())?, carried("c", shape.hidden)?);
+        if let (Some(h), Some(c), true) = (find("h"), find("c"), rows > 0) {
             // As much as the next call may want: where there is more room, the states are gone.
             state.device.carry(&self.model, rows.max(self.settings.batch_size))?;
             if let Some((to_h, to_c)) = &state.device.carried {
@@ -263,7 +281,7 @@ fn said(state: &State, settings: &Settings, generator: Option<u128>) -> HashMap<
     let optional = |value: Option<&dyn Display>| value.map_or(String::new(), |v| v.to_string());
     let best = place.best.as_ref();
     let entries = [
-        ("optimizer", format!("{:?}", settings.optimizer.rule())),
+        ("optimizer", settings.optimizer.rule().to_string()),
         ("step", place.step.to_string()),
         ("step.first", place.first.to_string()),
         ("step.reported", place.reported.to_string()),

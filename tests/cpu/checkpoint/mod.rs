@@ -3,6 +3,7 @@
 mod convert;
 mod equations;
 mod file;
+mod loads;
 mod refuse;
 
 use gatefold::checkpoint::{GateLayout, GateNames, OnnxLstm, StateDict};
