@@ -169,7 +169,7 @@ impl Gpu {
     /// poll it themselves; none of the device's callbacks is replaced.
     ///
     /// A driver that computes on a CPU is asked, once in a process, whether it stops long loops, as llvmpipe
-    /// up to Mesa 24 does without a word: a launch that is waited for.
+    /// of older Mesa does without a word: a launch that is waited for.
     ///
     /// # Errors
     /// [`Error::Limit`] where kernels need more than the device has (see

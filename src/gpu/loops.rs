@@ -1,8 +1,9 @@
 //! How many iterations a driver lets its loops have.
 //!
-//! Drivers that compute on a CPU may stop loops: llvmpipe up to Mesa 24 runs at most 65,535 iterations in
+//! Drivers that compute on a CPU may stop loops: llvmpipe of Mesa 22.3 runs at most 65,535 iterations in
 //! one invocation and then falls through every loop without a word (Mesa's `lp_bld_ir_common.c`,
-//! `LP_MAX_TGSI_LOOP_ITERATIONS`); later ones have no such limit. No API says so: they are asked with a loop.
+//! `LP_MAX_TGSI_LOOP_ITERATIONS`); that of Mesa 25.0 has no such limit. No API says so: they are asked with a
+//! loop.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};

@@ -861,3 +861,51 @@ fn wavefronts_are_chosen_where_they_are_faster() {
     assert_eq!(tier(1, 128, 4, &Limits::WEBGPU).0, Tier::Step);
     assert_eq!(tier(4, 128, 4, &Limits::CPU).0, Tier::Sequence);
 }
+
+/// On a device that has as little as one may have, plans are made, or refused by the name of a limit.
+#[test]
+fn plans_for_small_devices_are_made_or_refused() {
+    use gatefold::Error;
+    use gatefold::plan::Encoding;
+
+    let update = Some(Optimizer::from(Adam::new(0.01)).update());
+    let options = TrainingOptions { update, input_gradient: true, ..Default::default() };
+    let (mut made, mut refused) = (0, 0);
+    for max_binding in [64, 65, 100, 128, 200, 256, 400, 700, 1024, 5000] {
+        for (max_workgroups, software) in [(8, false), (8, true), (9, false), (65_535, false)] {
+            for tier in [None, Some(Tier::Sequence), Some(Tier::Step), Some(Tier::Wavefront)] {
+                let limits =
+                    Limits { max_binding, max_workgroups, software, tier, ..Limits::WEBGPU };
+                for (hidden, layers, projection, head) in [
+                    (1, 1, None, Head::LastHidden),
+                    (7, 2, Some(3), Head::Linear(5)),
+                    (40, 2, None, Head::EveryStep(70)),
+                    (300, 1, None, Head::Linear(1)),
+                ] {
+                    let encoding = if layers == 2 { Encoding::OneHot } else { Encoding::Values };
+                    let bidirectional = layers == 2;
+                    let shape = StackShape { layers, projection, head, encoding, ..stack(1) };
+                    let shape = StackShape { hidden, bidirectional, ..shape };
+                    for sequences in [Sequences::new(1, 1), Sequences::new(5, 33).with_lengths()] {
+                        for planned in [
+                            Plan::training(&shape, &sequences, &options, &limits),
+                            Plan::gradient(&shape, &sequences, None, &limits),
+                            Plan::forward(&shape, &sequences, &limits),
+                        ] {
+                            match planned {
+                                Ok(plan) => {
+                                    fits(&plan, &limits);
+                                    made += 1;
+                                }
+                                Err(Error::Limit { .. }) => refused += 1,
+                                Err(Error::Value { name, .. }) if name == "tier" => (),
+                                Err(other) => panic!("{limits:?}, {shape:?}: {other}"),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(made > 100 && refused > 100, "{made} made, {refused} refused");
+}

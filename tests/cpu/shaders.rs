@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gatefold::kernels;
+use gatefold::{kernels, wgpu};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 fn root() -> &'static Path {
@@ -486,4 +486,94 @@ fn what_other_drivers_do_is_found() {
         assert_eq!(found.len(), 1, "{write}: {found:?}");
         assert!(found[0].starts_with("writes a component: "), "{found:?}");
     }
+}
+
+/// A device is taken where it has what every kernel needs in some variant, and refused, by the limit's name, where it
+/// has less.
+#[test]
+fn devices_have_what_kernels_need() {
+    use gatefold::Error;
+    use gatefold::gpu::Gpu;
+
+    let table = kernels::table();
+    let every = || table.0.iter().flat_map(|kernel| &kernel.variants);
+    // Of each kernel the variant that asks for least; those with subgroups need them besides.
+    let of_each = |of: &dyn Fn(&gatefold::command::Variant) -> u32| {
+        let least = |kernel: &gatefold::command::Kernel| {
+            kernel.variants.iter().filter(|v| v.subgroup.is_none()).map(of).min().unwrap()
+        };
+        table.0.iter().map(least).max().unwrap()
+    };
+    let bindings = table.0.iter().map(|kernel| kernel.bindings.len() as u32).max().unwrap();
+    let constants = table.0.iter().map(|kernel| kernel.params_size as u64).max().unwrap();
+    let memory = of_each(&|variant| {
+        workgroup_memory(&naga::front::wgsl::parse_str(variant.source()).unwrap()) as u32
+    });
+    let webgpu = wgpu::Limits::default();
+    let least = wgpu::Limits {
+        max_bind_groups: 1,
+        max_bindings_per_bind_group: bindings + 1,
+        max_uniform_buffers_per_shader_stage: 1,
+        max_dynamic_uniform_buffers_per_pipeline_layout: 1,
+        max_storage_buffers_per_shader_stage: bindings,
+        max_uniform_buffer_binding_size: 256,
+        max_storage_buffer_binding_size: 256,
+        max_buffer_size: 256,
+        max_compute_workgroup_storage_size: 16 << 10,
+        max_compute_invocations_per_workgroup: of_each(&|v| v.workgroup.iter().product()),
+        max_compute_workgroup_size_x: 256,
+        max_compute_workgroup_size_y: every().map(|v| v.workgroup[1]).max().unwrap(),
+        max_compute_workgroup_size_z: every().map(|v| v.workgroup[2]).max().unwrap(),
+        max_compute_workgroups_per_dimension: 8,
+        ..wgpu::Limits::downlevel_webgl2_defaults()
+    };
+    assert!(constants <= 256 && memory <= 16 << 10, "{constants} and {memory} bytes");
+    assert!(every().filter(|v| v.subgroup.is_none()).all(|v| v.workgroup[0] <= 256));
+    Gpu::check_limits(&least).unwrap();
+    Gpu::check_limits(&webgpu).unwrap();
+
+    let refused = |limits: &wgpu::Limits| match Gpu::check_limits(limits) {
+        Err(Error::Limit { limit, needed, available, .. }) => (limit, needed, available),
+        other => panic!("{other:?}"),
+    };
+    let smaller: [(&str, fn(&mut wgpu::Limits) -> u64); 14] = [
+        ("max_bind_groups", |l| less(&mut l.max_bind_groups)),
+        ("max_bindings_per_bind_group", |l| less(&mut l.max_bindings_per_bind_group)),
+        ("max_uniform_buffers_per_shader_stage", |l| {
+            less(&mut l.max_uniform_buffers_per_shader_stage)
+        }),
+        ("max_dynamic_uniform_buffers_per_pipeline_layout", |l| {
+            less(&mut l.max_dynamic_uniform_buffers_per_pipeline_layout)
+        }),
+        ("max_storage_buffers_per_shader_stage", |l| {
+            less(&mut l.max_storage_buffers_per_shader_stage)
+        }),
+        ("max_uniform_buffer_binding_size", |l| less(&mut l.max_uniform_buffer_binding_size)),
+        ("max_storage_buffer_binding_size", |l| less(&mut l.max_storage_buffer_binding_size)),
+        ("max_buffer_size", |l| less(&mut l.max_buffer_size)),
+        ("max_compute_workgroup_storage_size", |l| less(&mut l.max_compute_workgroup_storage_size)),
+        ("max_compute_invocations_per_workgroup", |l| {
+            less(&mut l.max_compute_invocations_per_workgroup)
+        }),
+        ("max_compute_workgroup_size_x", |l| less(&mut l.max_compute_workgroup_size_x)),
+        ("max_compute_workgroup_size_y", |l| less(&mut l.max_compute_workgroup_size_y)),
+        ("max_compute_workgroup_size_z", |l| less(&mut l.max_compute_workgroup_size_z)),
+        ("max_compute_workgroups_per_dimension", |l| {
+            less(&mut l.max_compute_workgroups_per_dimension)
+        }),
+    ];
+    for (name, make_smaller) in smaller {
+        let mut limits = least.clone();
+        let needed = make_smaller(&mut limits);
+        assert_eq!(refused(&limits), (name, needed, needed - 1));
+    }
+    let without_compute = wgpu::Limits::downlevel_webgl2_defaults();
+    assert_eq!(refused(&without_compute).0, "max_storage_buffers_per_shader_stage");
+}
+
+/// Makes a limit smaller by one; returns what it was.
+fn less<T: Copy + Into<u64> + std::ops::SubAssign + From<u8>>(limit: &mut T) -> u64 {
+    let before = (*limit).into();
+    *limit -= T::from(1);
+    before
 }

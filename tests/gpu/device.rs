@@ -377,6 +377,9 @@ fn forgotten_zeros_are_in_the_report(device: &Device) {
     let variables: [(&str, &dyn Fn(&Row) -> bool); 2] =
         [("sums", &adds_sums), ("features", &adds_features)];
     for (variable, adds) in variables {
+        if variable == "features" && device.limits().subgroup.is_none() {
+            continue; // There are no broadcasts.
+        }
         let report = report(variable);
         assert!(report.refused.is_empty(), "{report}");
         let walks = report.rows.iter().filter(|row| row.name != "pass");
