@@ -33,7 +33,8 @@ impl Linear {
     /// With parameters uniform in `+-1/sqrt(inputs)`, as PyTorch draws them.
     ///
     /// # Errors
-    /// [`Error::Value`] for a zero size, [`Error::Overflow`], [`Error::OutOfMemory`].
+    /// [`Error::Value`](crate::Error::Value) for a zero size,
+    /// [`Error::Overflow`](crate::Error::Overflow), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(device: &Device, inputs: usize, outputs: usize, seed: u64) -> Result<Linear> {
         let config = LstmConfig::new(inputs, inputs).layers(0).bias(Bias::None).seed(seed);
         Ok(Linear { network: Network::new(device, &config, Head::Linear(outputs), names())? })
@@ -42,7 +43,8 @@ impl Linear {
     /// From a file that [`Linear::save`] or PyTorch has written.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Checkpoint`] with every missing, unexpected and misshapen tensor.
+    /// [`Error::Io`](crate::Error::Io), [`Error::Checkpoint`](crate::Error::Checkpoint) with every missing,
+    /// unexpected and misshapen tensor.
     pub fn load(device: &Device, path: impl AsRef<Path>) -> Result<Linear> {
         let (network, _) = Network::load(device, path.as_ref(), names(), Wanted::Linear)?;
         Ok(Linear { network })
@@ -61,7 +63,7 @@ impl Linear {
     /// From the tensors `weight` and `bias`, whose shapes say how large it is.
     ///
     /// # Errors
-    /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
+    /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Linear> {
         let network = Network::of(device, tensors.into(), names(), None, Wanted::Linear, None)?;
         Ok(Linear { network })
@@ -72,7 +74,8 @@ impl Linear {
     /// `x [B, I]` to `[B, O]`. Nothing is read back.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::OtherDevice`], [`Error::Limit`], [`Error::OutOfMemory`].
+    /// [`Error::Shape`](crate::Error::Shape), [`Error::OtherDevice`](crate::Error::OtherDevice),
+    /// [`Error::Limit`](crate::Error::Limit), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (device, shape) = (&self.network.device, &self.network.shape);
         x.expect("Linear::forward", "x", device, &[("B", None), ("I", Some(shape.input))])?;

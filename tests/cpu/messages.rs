@@ -232,7 +232,11 @@ fn of_files(device: &Device) -> Vec<Error> {
     errors.push(said(checkpoint::write(&path, &[one.clone(), one.clone()], &none)));
     errors.push(said(Lstm::from_state_dict(device, std::slice::from_ref(&one))));
     errors.push(said(Linear::from_state_dict(device, std::slice::from_ref(&one))));
-    errors.push(said(checkpoint::from_gates(&[one.clone()], &GateNames::MATRICES_G, "l0")));
+    errors.push(said(checkpoint::from_gates(
+        std::slice::from_ref(&one),
+        &GateNames::MATRICES_G,
+        "l0",
+    )));
     errors.push(said(checkpoint::from_keras(&one.1, &one.1, None, "l0")));
     errors.push(said(checkpoint::from_onnx(&one.1, &one.1, None, "l0")));
     errors.push(said(checkpoint::to_onnx(&[one], "l0")));
