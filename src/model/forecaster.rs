@@ -221,7 +221,8 @@ impl Forecaster {
     }
 
     /// As [`predict`](Self::predict), for sequences that end after so many timesteps: nothing that stands
-    /// behind a sequence's end is read. What the predictions at those timesteps are says nothing.
+    /// behind a sequence's end is read. What the predictions at those timesteps are says nothing. Of a
+    /// sequence of length 0 the final states are the initial ones, and it has no outputs.
     ///
     /// # Errors
     /// As [`predict`](Self::predict), and [`Error::Value`] for lengths that don't fit.

@@ -407,9 +407,9 @@ pub fn binary_accuracy(device: &Device) {
         logits: launch.buffer(vec![2.0, -2.0, 2.0, -2.0, 0.0, f32::NAN], 0),
         targets: launch.buffer(vec![1.0, 1.0, 0.0, 0.0, 0.5, 0.0], 0),
         padding: Padding(None),
-        weights: None,
+        weights: Some(launch.buffer(vec![2.0, 1.0, 1.0, 0.5, 0.0, 1.0], 0)),
         correct: launch.poisoned(6),
     };
     let dispatch = kernels::binary_accuracy::dispatch((0, 6), (6, 1), &operands);
-    assert_eq!(launch.run(device, dispatch, 2), [1.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(launch.run(device, dispatch, 3), [2.0, 0.0, 0.0, 0.5, 0.0, 0.0]);
 }
