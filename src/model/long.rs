@@ -219,7 +219,8 @@ fn half(states: States<'_>, widths: [usize; 2]) -> States<'_> {
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
-    use crate::{Device, Init, Lstm, LstmConfig};
+    use crate::device::Device;
+    use crate::model::{Init, Lstm, LstmConfig};
 
     fn numbers(device: &Device, shape: &[usize]) -> Tensor {
         let len: usize = shape.iter().product();

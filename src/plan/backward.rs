@@ -195,7 +195,7 @@ impl Planner<'_> {
 
         let (start, width) = self.state_at(State::Hidden, l, d);
         let from = Place { buffer: self.named("dh_n"), start };
-        self.to_final_output(&label, d, (width, from), true);
+        self.final_output_gradient(&label, d, (width, from), true);
     }
 
     /// The timestep that the backward pass of a direction visits `s`th.

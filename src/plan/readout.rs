@@ -110,7 +110,7 @@ impl Planner<'_> {
             for d in 0..2 {
                 let label = format!("final state{}, gradient", said(d));
                 let from = Place { buffer: d_read, start: d * self.shape.state() };
-                self.to_final_output(&label, d, (width, from), false);
+                self.final_output_gradient(&label, d, (width, from), false);
             }
             return;
         }
@@ -148,7 +148,7 @@ impl Planner<'_> {
 
     /// Puts the gradient `[B, P]` of a direction's final hidden state, or adds it, to that of the output
     /// that it is, in `dh`. A row without timesteps has none.
-    pub(super) fn to_final_output(
+    pub(super) fn final_output_gradient(
         &mut self,
         label: &str,
         d: usize,

@@ -166,8 +166,8 @@ pub fn of_both_directions(device: &Device) {
         }
         for lengths in [[3, 3, 3], [2, 1, 3]] {
             let got = model.predict_lengths(&x, &lengths).unwrap();
-            for row in 0..3 {
-                let y = outputs(row, lengths[row]);
+            for (row, length) in lengths.into_iter().enumerate() {
+                let y = outputs(row, length);
                 let want = match readout {
                     Readout::FinalStates => vec![y[0]],
                     Readout::LastOutput => vec![*y.last().unwrap()],

@@ -876,16 +876,16 @@ fn plans_for_small_devices_are_made_or_refused() {
             for tier in [None, Some(Tier::Sequence), Some(Tier::Step), Some(Tier::Wavefront)] {
                 let limits =
                     Limits { max_binding, max_workgroups, software, tier, ..Limits::WEBGPU };
-                for (hidden, layers, projection, head) in [
-                    (1, 1, None, Head::LastHidden),
-                    (7, 2, Some(3), Head::Linear(5)),
-                    (40, 2, None, Head::EveryStep(70)),
-                    (300, 1, None, Head::Linear(1)),
+                for (hidden, layers, projection, head, readout) in [
+                    (1, 1, None, Head::Identity, Readout::LastOutput),
+                    (7, 2, Some(3), Head::Linear(5), Readout::FinalStates),
+                    (40, 2, None, Head::Linear(70), Readout::EveryStep),
+                    (300, 1, None, Head::Linear(1), Readout::MaxOverTime),
                 ] {
                     let encoding = if layers == 2 { Encoding::OneHot } else { Encoding::Values };
                     let bidirectional = layers == 2;
                     let shape = StackShape { layers, projection, head, encoding, ..stack(1) };
-                    let shape = StackShape { hidden, bidirectional, ..shape };
+                    let shape = StackShape { hidden, bidirectional, readout, ..shape };
                     for sequences in [Sequences::new(1, 1), Sequences::new(5, 33).with_lengths()] {
                         for planned in [
                             Plan::training(&shape, &sequences, &options, &limits),

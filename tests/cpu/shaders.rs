@@ -536,7 +536,8 @@ fn devices_have_what_kernels_need() {
         Err(Error::Limit { limit, needed, available, .. }) => (limit, needed, available),
         other => panic!("{other:?}"),
     };
-    let smaller: [(&str, fn(&mut wgpu::Limits) -> u64); 14] = [
+    type Smaller = (&'static str, fn(&mut wgpu::Limits) -> u64);
+    let smaller: [Smaller; 14] = [
         ("max_bind_groups", |l| less(&mut l.max_bind_groups)),
         ("max_bindings_per_bind_group", |l| less(&mut l.max_bindings_per_bind_group)),
         ("max_uniform_buffers_per_shader_stage", |l| {

@@ -374,8 +374,8 @@ fn forgotten_zeros_are_in_the_report(device: &Device) {
             && row.variant.starts_with("broadcast")
             && row.shapes.iter().any(|shape| shape.contains(" P"))
     };
-    let variables: [(&str, &dyn Fn(&Row) -> bool); 2] =
-        [("sums", &adds_sums), ("features", &adds_features)];
+    type Which<'a> = (&'a str, &'a dyn Fn(&Row) -> bool);
+    let variables: [Which<'_>; 2] = [("sums", &adds_sums), ("features", &adds_features)];
     for (variable, adds) in variables {
         if variable == "features" && device.limits().subgroup.is_none() {
             continue; // There are no broadcasts.
