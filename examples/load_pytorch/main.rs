@@ -25,7 +25,7 @@ Options:
   --lstm PREFIX  What stands before the names of the LSTM [default: lstm.]
   --head PREFIX  What stands before those of the linear layer [default: fc.]
   --readout NAME What the linear layer reads: final_states, last_output, every_step, mean_over_time or
-                 max_over_time [default, in one direction: final_states]
+                 max_over_time [default: last_output, out[:, -1] in train.py]
   --help         This text
 
 It runs on the CPU, and on the GPU that there is.
@@ -41,8 +41,8 @@ struct Options {
     lstm: String,
     /// What stands before those of the linear layer.
     head: String,
-    /// What that reads, where it is said.
-    readout: Option<Readout>,
+    /// What that reads.
+    readout: Readout,
 }
 
 /// The options, or `None` where only help was wanted.
@@ -54,7 +54,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             .into(),
         lstm: "lstm.".to_owned(),
         head: "fc.".to_owned(),
-        readout: None,
+        readout: Readout::LastOutput,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -64,7 +64,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("readout") => {
                 let name = parser.value()?.string()?;
                 let readout = Readout::named(&name);
-                options.readout = Some(readout.ok_or_else(|| format!("no readout `{name}`"))?);
+                options.readout = readout.ok_or_else(|| format!("no readout `{name}`"))?;
             }
             Value(file) => options.file = file.into(),
             Long("help") | Short('h') => return Ok(None),
@@ -94,7 +94,7 @@ fn run(device: &Device, options: &Options) -> Result<f32, Error> {
     let file = checkpoint::read(&options.file)?;
     // The input and the outputs of the example stand beside the model.
     let named = LoadOptions::new().lstm(&options.lstm).head(&options.head).leave_others();
-    let named = options.readout.map_or(named.clone(), |readout| named.readout(readout));
+    let named = named.readout(options.readout);
     let model = Forecaster::from_checkpoint(device, &file, &named)?;
     println!("\nOn {device}");
     let [Some(input), hidden, output] = examples(&file.tensors) else {

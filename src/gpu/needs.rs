@@ -28,7 +28,7 @@ const NEEDS: [Need; 14] = [
         l.max_compute_invocations_per_workgroup.into()
     }),
     ("max_compute_workgroup_size_x", 256, |l| l.max_compute_workgroup_size_x.into()),
-    ("max_compute_workgroup_size_y", 16, |l| l.max_compute_workgroup_size_y.into()),
+    ("max_compute_workgroup_size_y", 32, |l| l.max_compute_workgroup_size_y.into()),
     ("max_compute_workgroup_size_z", 1, |l| l.max_compute_workgroup_size_z.into()),
     ("max_compute_workgroups_per_dimension", 8, |l| l.max_compute_workgroups_per_dimension.into()),
 ];

@@ -886,10 +886,13 @@ fn plans_for_small_devices_are_made_or_refused() {
                     let bidirectional = layers == 2;
                     let shape = StackShape { layers, projection, head, encoding, ..stack(1) };
                     let shape = StackShape { hidden, bidirectional, readout, ..shape };
+                    let (head, encoding) = (Head::Sequence, Encoding::Values);
+                    let readout = Readout::default();
+                    let layers_alone = StackShape { head, encoding, readout, ..shape };
                     for sequences in [Sequences::new(1, 1), Sequences::new(5, 33).with_lengths()] {
                         for planned in [
                             Plan::training(&shape, &sequences, &options, &limits),
-                            Plan::gradient(&shape, &sequences, None, &limits),
+                            Plan::gradient(&layers_alone, &sequences, None, &limits),
                             Plan::forward(&shape, &sequences, &limits),
                         ] {
                             match planned {

@@ -534,7 +534,7 @@ fn devices_have_what_kernels_need() {
 
     let refused = |limits: &wgpu::Limits| match Gpu::check_limits(limits) {
         Err(Error::Limit { limit, needed, available, .. }) => (limit, needed, available),
-        other => panic!("{other:?}"),
+        other => panic!("{other:?} for {limits:?}"),
     };
     type Smaller = (&'static str, fn(&mut wgpu::Limits) -> u64);
     let smaller: [Smaller; 14] = [
