@@ -62,8 +62,9 @@ impl Dtype {
     /// Bytes of so many elements, of which several may share one; an error where they aren't whole or can't
     /// be counted, and `None` where nobody knows.
     fn bytes(&self, elements: Option<u64>) -> Result<Option<u64>, ()> {
+        let elements = elements.ok_or(())?;
         let Dtype::Known(known) = self else { return Ok(None) };
-        let bits = elements.and_then(|n| n.checked_mul(known.bitsize() as u64)).ok_or(())?;
+        let bits = elements.checked_mul(known.bitsize() as u64).ok_or(())?;
         if bits.is_multiple_of(8) { Ok(Some(bits / 8)) } else { Err(()) }
     }
 }

@@ -35,16 +35,20 @@ impl Device {
         self.idle.add(keeper);
     }
 
-    /// Lets go of all memory on the device that nobody uses; whether there was any.
+    /// Lets go of all memory on the device that nobody uses; whether there was any. What it has just been
+    /// used for may still be running, and holds it until it is done.
     pub(super) fn give_up_idle(&self) -> bool {
-        // What it has just been used for may still be running: that holds it until it is done.
-        self.idle.give_up() > 0 && self.wait().is_ok()
+        self.idle.give_up() > 0
     }
 
     /// Does what takes memory, once more without what nobody uses where there isn't enough.
     pub(super) fn with_room<T>(&self, take: impl Fn() -> Result<T>) -> Result<T> {
         match take() {
-            Err(Error::OutOfMemory { .. }) if self.give_up_idle() => take(),
+            Err(Error::OutOfMemory { .. }) if self.give_up_idle() => {
+                // Where nothing can be waited for, what is done already is free.
+                self.wait().ok();
+                take()
+            }
             taken => taken,
         }
     }

@@ -372,6 +372,7 @@ impl Device {
         if let (Kind::Gpu(gpu), Buffer::Gpu(buffer)) = (&self.kind, buffer) {
             return match gpu.read_async(buffer, start, len).await {
                 Err(Error::OutOfMemory { .. }) if self.give_up_idle() => {
+                    gpu.wait_async().await?;
                     gpu.read_async(buffer, start, len).await
                 }
                 read => read,

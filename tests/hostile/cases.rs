@@ -218,6 +218,11 @@ fn headers_that_arent_text() {
     for (dtype, words) in [("f32", "w [1] is f32"), ("", "w [1] is ,"), ("I64", "w [1] is I64")] {
         left_out(&of(&[entry("w", dtype, "[1]", (0, 8))], &[0; 8]), words);
     }
+    // Nobody can count the elements, whatever they are.
+    for dtype in ["F32", "LATER"] {
+        let uncounted = entry("w", dtype, "[4294967296, 4294967296]", (0, 0));
+        refused(&of(&[uncounted], &[]), &["isn't of its shape"]);
+    }
 }
 
 /// What takes the most memory for its bytes: short entries, many of them.

@@ -115,7 +115,7 @@ impl Trainer {
                     // Whoever asks to stop doesn't wait for a batch that may never come.
                     let shape = &self.model.network.shape;
                     if state.place.position == 0 || !feeder.is_over(shape, done) {
-                        return Ok(());
+                        return feeder.error().map_or(Ok(()), Err);
                     }
                     stops = true;
                 }
@@ -298,10 +298,15 @@ impl Trainer {
         if now < before || before.is_nan() && !now.is_nan() {
             let mut recorder = self.model.network.device.recorder();
             recorder.copy((&self.model.network.params, 0), (kept, 0), kept.len());
-            recorder.submit_as(wait).await?;
+            // It is submitted when it is polled first: where the future is dropped while it waits, they are kept.
+            let (best, since) = (place.best, place.reports_since_best);
             let epoch = place.epoch + usize::from(place.begun);
             place.best = Some(Best { epoch, step: place.step, validation: now });
             place.reports_since_best = 0;
+            if let Err(error) = recorder.submit_as(wait).await {
+                (place.best, place.reports_since_best) = (best, since);
+                return Err(error);
+            }
         } else {
             place.reports_since_best += 1;
         }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::data::{Batch, Batches, Dataset};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::StackShape;
 use crate::train::micro::Micro;
 
@@ -180,6 +180,17 @@ impl<'a, S: Source<'a>> Feeder<'a, S> {
             match self.cut() {
                 Some(piece) => self.ahead.push_back(piece),
                 None => return true,
+            }
+        }
+    }
+
+    /// The error that looking ahead has met, if that is what comes next.
+    pub(super) fn error(&mut self) -> Option<Error> {
+        match self.ahead.pop_front()? {
+            Err(error) => Some(error),
+            piece => {
+                self.ahead.push_front(piece);
+                None
             }
         }
     }

@@ -113,11 +113,6 @@ impl Trainer {
         }
         let Some(state) = &mut self.state else { unreachable!("it was made just now") };
         state.apply(&self.model, &self.settings)?;
-        if state.swapped {
-            let mut recorder = device.recorder();
-            state.show_last(&self.model, &mut recorder);
-            recorder.submit()?;
-        }
         let (rows, start) = coming(&self.model, &self.settings, state)?;
         let batch_first = network.config.batch_first;
         let sequences = Sequences { batch_first, ..Sequences::new(steps, batch) };
@@ -133,6 +128,11 @@ impl Trainer {
             let (to, at) = session.known_part("loss_scale");
             let written = device.write(&to, at, &[scale]);
             written.inspect_err(|_| state.device.recorded.release())?;
+        }
+        if state.swapped {
+            let mut recorder = device.recorder();
+            state.show_last(&self.model, &mut recorder);
+            recorder.submit()?;
         }
         record::copy_in(encoder, session, &[(x, "x"), (target, "target")]);
         if let Some(rows) = rows.as_wgpu() {
