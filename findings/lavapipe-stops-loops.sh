@@ -17,10 +17,10 @@ packages=(mesa-vulkan-drivers=22.3.6-1+deb12u2 libllvm15 libdrm2 libdrm-amdgpu1 
     libxcb-xfixes0 libxcb1 libxau6 libxdmcp6 libbsd0 libmd0 libxshmfence1 libz3-4 libedit2 libtinfo6
     libffi8 libxml2 libicu72 libvulkan1)
 apt-get -qq download "${packages[@]}"
-for package in *.deb; do dpkg-deb -x "$package" root; done
-libraries="$folder/root/usr/lib/x86_64-linux-gnu"
+for package in *.deb; do dpkg-deb -x "$package" unpacked; done
+libraries="$folder/unpacked/usr/lib/x86_64-linux-gnu"
 sed "s|\"library_path\": *\"[^\"]*\"|\"library_path\": \"$libraries/libvulkan_lvp.so\"|" \
-    root/usr/share/vulkan/icd.d/lvp_icd.*.json >lavapipe.json
+    unpacked/usr/share/vulkan/icd.d/lvp_icd.*.json >lavapipe.json
 
 python3 -m venv env
 env/bin/pip -q install --disable-pip-version-check wgpu==0.32.0

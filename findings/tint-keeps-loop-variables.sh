@@ -13,7 +13,7 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
 apt-get -qq download chromium-common
-dpkg-deb -x chromium-common_*.deb root
+dpkg-deb -x chromium-common_*.deb unpacked
 npm install --silent --no-audit --no-fund webgpu@0.6.2
 cat >loops.mjs <<'JAVASCRIPT'
 import { create, globals } from 'webgpu';
@@ -68,6 +68,6 @@ console.log(same ? 'as before' : 'another result than before');
 process.exit(same ? 0 : 1);
 JAVASCRIPT
 export XDG_RUNTIME_DIR="$folder"
-export VK_DRIVER_FILES="$folder/root/usr/lib/chromium/vk_swiftshader_icd.json"
+export VK_DRIVER_FILES="$folder/unpacked/usr/lib/chromium/vk_swiftshader_icd.json"
 export VK_ICD_FILENAMES="$VK_DRIVER_FILES"
 node loops.mjs
