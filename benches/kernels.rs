@@ -19,9 +19,9 @@ use gatefold::kernels::{
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
-    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Panels, Pointwise, Pool,
-    Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights, Strides, policy,
-    sort_tokens, status,
+    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Nonlinearity, Panels,
+    Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights,
+    Strides, policy, sort_tokens, status,
 };
 
 /// One launch and what it moves.
@@ -566,9 +566,10 @@ fn cases(limits: &Limits) -> Vec<Case> {
 
     let mut b = new();
     let (logits, out) = (b.buffer(rows * classes), b.buffer(rows * classes));
-    let launch = kernels::sigmoid::dispatch(rows * classes, false, logits, out);
+    let sigmoid = Some(Nonlinearity::Sigmoid);
+    let launch = kernels::nonlinearity::dispatch(rows * classes, sigmoid, logits, out);
     let both = Throughput::Bytes(8 * (rows * classes) as u64);
-    cases.push(b.case("sigmoid", shape.clone(), both, launch));
+    cases.push(b.case("nonlinearity", shape.clone(), both, launch));
 
     let mut b = new();
     let operands = kernels::binary_accuracy::Operands {

@@ -36,10 +36,10 @@ pub use error::{Error, Result};
 #[cfg(feature = "gpu")]
 pub use model::LstmBindings;
 pub use model::{
-    Forecaster, Init, Linear, LoadOptions, Lstm, LstmCell, LstmConfig, LstmGradients, LstmState,
-    Stream, StreamPool, TrainingPass,
+    Forecaster, Init, Linear, LinearConfig, LoadOptions, Lstm, LstmCell, LstmConfig, LstmGradients,
+    LstmState, ModuleNames, Stream, StreamPool, TrainingPass,
 };
-pub use plan::{Activation, Bias, Readout};
+pub use plan::{Activation, Bias, Head, Nonlinearity, Readout};
 pub use tensor::{Array, Tensor};
 pub use verify::verify;
 #[cfg(feature = "gpu")]

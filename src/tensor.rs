@@ -76,6 +76,28 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// Writes its elements anew, row-major, in their place among what is submitted: calls before see the old
+    /// ones. Clones are the same tensor.
+    ///
+    /// ```
+    /// use gatefold::{Device, Lstm, LstmConfig, StreamPool, Tensor};
+    /// let device = Device::cpu();
+    /// let mut pool = StreamPool::new(&Lstm::new(&device, LstmConfig::new(2, 4))?, 1)?;
+    /// let (stream, x) = (pool.join()?, Tensor::zeros(&device, &[1, 2])?);
+    /// for input in [[0.1, 0.2], [0.3, 0.4]] {
+    ///     x.write(&input)?; // nothing is created
+    ///     pool.step(&x, &[stream])?;
+    /// }
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of elements, [`Error::Gpu`].
+    pub fn write(&self, data: &[f32]) -> Result<()> {
+        check("Tensor::write", data.len(), &self.shape)?;
+        self.device.write(&self.buffer, self.start, data)
+    }
+
     /// The elements, once everything that was submitted before is done.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ fn run(device: &Device) -> Result<()> {
 
     // Forward: one timestep of one row. Gates are kept where a backward pass may follow.
     let call = Sequences::new(1, 1).with_state();
-    let layer = StackShape { head: Head::Sequence, ..shape };
+    let layer = StackShape { head: Head::Sequence, ..shape.clone() };
     let plan = Plan::gradient(&layer, &call, None, &device.limits())?;
     let session = device.session(&plan.program)?;
     session.write("params", &params)?;

@@ -6,6 +6,7 @@
 
 pub mod accuracy;
 pub mod adam;
+pub mod align_sequence;
 pub mod argmax;
 pub mod binary_accuracy;
 pub mod clip_scale;
@@ -24,6 +25,8 @@ pub mod lstm_step_forward;
 pub mod lstm_wavefront_backward;
 pub mod lstm_wavefront_forward;
 pub mod matmul;
+pub mod nonlinearity;
+pub mod nonlinearity_backward;
 pub mod one_hot;
 pub mod pack_panels;
 pub mod pointwise_loss;
@@ -32,7 +35,6 @@ pub mod pool_over_time_backward;
 pub mod reduce_sum;
 pub mod rmsprop;
 pub mod sgd;
-pub mod sigmoid;
 pub mod softmax;
 pub mod training_step;
 
@@ -101,10 +103,14 @@ pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(26);
 pub const POOL_OVER_TIME: KernelId = KernelId(27);
 /// `pool_over_time_backward` in the [`table`].
 pub const POOL_OVER_TIME_BACKWARD: KernelId = KernelId(28);
-/// `sigmoid` in the [`table`].
-pub const SIGMOID: KernelId = KernelId(29);
+/// `nonlinearity` in the [`table`].
+pub const NONLINEARITY: KernelId = KernelId(29);
 /// `binary_accuracy` in the [`table`].
 pub const BINARY_ACCURACY: KernelId = KernelId(30);
+/// `nonlinearity_backward` in the [`table`].
+pub const NONLINEARITY_BACKWARD: KernelId = KernelId(31);
+/// `align_sequence` in the [`table`].
+pub const ALIGN_SEQUENCE: KernelId = KernelId(32);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -143,8 +149,10 @@ fn rows() -> KernelTable {
         lstm_wavefront_backward::row(),
         pool_over_time::row(),
         pool_over_time_backward::row(),
-        sigmoid::row(),
+        nonlinearity::row(),
         binary_accuracy::row(),
+        nonlinearity_backward::row(),
+        align_sequence::row(),
     ])
 }
 

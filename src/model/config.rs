@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::Init;
+use super::load_options::Said;
+use super::{Init, ModuleNames};
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
+use crate::plan::{Activation, Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
 use crate::reference::{Dropout, Readout};
 
 /// The settings of a stack of LSTM layers; the defaults are those of `torch.nn.LSTM`.
@@ -26,15 +27,24 @@ pub struct LstmConfig {
     pub(crate) input: usize,
     pub(crate) encoding: Encoding,
     pub(crate) hidden: usize,
+    /// Units of each layer, where they were given so: each is a module of its own.
+    pub(crate) sizes: Vec<usize>,
     pub(crate) layers: usize,
     pub(crate) bias: Bias,
     pub(crate) bidirectional: bool,
+    reverse: bool,
     pub(crate) proj_size: usize,
     pub(crate) batch_first: bool,
+    /// Whether calls of an `Lstm` take lengths as those of rows that start late.
+    pub(crate) right_aligned: bool,
     pub(crate) learned_state: bool,
     pub(crate) readout: Readout,
     pub(crate) dropout: f64,
     pub(crate) seed: u64,
+    tied: bool,
+    padding_idx: Option<usize>,
+    output: Option<Activation>,
+    pub(crate) names: Option<ModuleNames>,
     init: Vec<(String, Init)>,
     forget_bias: Option<f32>,
 }
@@ -48,17 +58,43 @@ impl LstmConfig {
             input,
             encoding: Encoding::Values,
             hidden,
+            sizes: Vec::new(),
             layers: 1,
             bias: Bias::Double,
             bidirectional: false,
+            reverse: false,
             proj_size: 0,
             batch_first: false,
+            right_aligned: false,
             learned_state: false,
             readout: Readout::default(),
             dropout: 0.0,
             seed: 0,
+            tied: false,
+            padding_idx: None,
+            output: None,
+            names: None,
             init: Vec::new(),
             forget_bias: None,
+        }
+    }
+
+    /// Layers of so many units each, the lowest first, as several PyTorch modules on each other: by default
+    /// those of a `nn.ModuleList`, whose tensors are `lstm.0.weight_ih_l0`, `lstm.1.weight_ih_l0` and so on;
+    /// [`names`](Self::names) may call them otherwise. For models that predict.
+    ///
+    /// ```
+    /// use gatefold::{Array, Device, Forecaster, LstmConfig};
+    /// let model = Forecaster::new(&Device::cpu(), LstmConfig::stack(4, &[64, 16]), 3)?;
+    /// let x = Array::new(vec![0.5; 5 * 10 * 4], &[5, 10, 4])?;
+    /// assert_eq!(model.predict(&x)?.shape(), [5, 3]);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn stack(input: usize, hidden_sizes: &[usize]) -> LstmConfig {
+        LstmConfig {
+            sizes: hidden_sizes.to_vec(),
+            layers: hidden_sizes.len(),
+            ..LstmConfig::new(input, hidden_sizes.iter().max().copied().unwrap_or(0))
         }
     }
 
@@ -80,6 +116,51 @@ impl LstmConfig {
         LstmConfig { encoding: Encoding::OneHot, ..self }
     }
 
+    /// The token that fills up short sequences: its row of the embedding is zeros at first, and what is read
+    /// of it changes it in no way, as in `torch.nn.Embedding`.
+    pub fn padding_idx(self, token: usize) -> Self {
+        LstmConfig { padding_idx: Some(token), ..self }
+    }
+
+    /// The weight of the head's last linear layer is that of the embedding, `decoder.weight =
+    /// encoder.weight` in PyTorch (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017): the layer has as many
+    /// outputs as there are tokens, over as many features as the embedding gives. Both names are in
+    /// [`state_dict`](crate::Forecaster::state_dict) and in files.
+    ///
+    /// ```
+    /// use gatefold::{Device, Forecaster, LstmConfig};
+    /// let config = LstmConfig::new(16, 16).embedding(100).tie_weights(true);
+    /// let model = Forecaster::every_step(&Device::cpu(), config, 100)?;
+    /// let tensors = model.state_dict()?;
+    /// let find = |wanted: &str| tensors.iter().find(|(name, _)| name == wanted);
+    /// assert_eq!(find("fc.weight").unwrap().1, find("embedding.weight").unwrap().1);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn tie_weights(self, tied: bool) -> Self {
+        LstmConfig { tied, ..self }
+    }
+
+    /// What inference makes of the head's outputs: [`predict`](crate::Forecaster::predict),
+    /// [`forward`](crate::Forecaster::forward), recorded calls and streams answer with it. Losses are of
+    /// the outputs themselves. Default nothing.
+    ///
+    /// ```
+    /// use gatefold::{Activation, Array, Device, Forecaster, LstmConfig};
+    /// let config = LstmConfig::new(4, 16).output_activation(Activation::Softmax);
+    /// let model = Forecaster::new(&Device::cpu(), config, 3)?;
+    /// let y = model.predict(&Array::new(vec![0.5; 10 * 4], &[1, 10, 4])?)?;
+    /// assert!((y.data().iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    pub fn output_activation(self, activation: Activation) -> Self {
+        LstmConfig { output: Some(activation), ..self }
+    }
+
+    /// What the modules of a model that predicts are called, in its tensors' names and its files.
+    pub fn names(self, names: ModuleNames) -> Self {
+        LstmConfig { names: Some(names), ..self }
+    }
+
     /// How many biases a gate has. Default two, as in PyTorch.
     pub fn bias(self, bias: Bias) -> Self {
         LstmConfig { bias, ..self }
@@ -89,6 +170,14 @@ impl LstmConfig {
     /// side by side, `[.., 2 P]`. Default no.
     pub fn bidirectional(self, bidirectional: bool) -> Self {
         LstmConfig { bidirectional, ..self }
+    }
+
+    /// Whether every layer runs over the sequence from its end alone, ONNX's `direction="reverse"`: the
+    /// output at a timestep has seen those from there to the end, and the final state is the one at the
+    /// first timestep. Of a row with a length the end is its own. Default no.
+    #[doc(alias = "go_backwards")]
+    pub fn reverse(self, reverse: bool) -> Self {
+        LstmConfig { reverse, ..self }
     }
 
     /// Features `P` that every hidden state is projected to, below the hidden size (Sak, Senior and
@@ -159,11 +248,25 @@ impl LstmConfig {
         }
     }
 
+    /// Whether each layer is a module of its own.
+    pub(crate) fn is_of_modules(&self) -> bool {
+        self.sizes.len() > 1
+    }
+
     pub(crate) fn shape(&self, head: Head) -> StackShape {
+        // More or fewer than there are layers are an error of the shape's.
+        let differ =
+            self.sizes.len() != self.layers || self.sizes.iter().any(|&s| s != self.hidden);
+        let listed = !self.sizes.is_empty() && differ;
         StackShape {
             input: self.input,
             encoding: self.encoding,
             hidden: self.hidden,
+            sizes: if listed { self.sizes.clone() } else { Vec::new() },
+            reverse: self.reverse,
+            tied: self.tied,
+            padding_idx: self.padding_idx,
+            output: self.output,
             layers: self.layers,
             bias: self.bias,
             head,
@@ -171,6 +274,28 @@ impl LstmConfig {
             bidirectional: self.bidirectional,
             projection: Some(self.proj_size).filter(|&p| p > 0),
             learned_state: self.learned_state,
+        }
+    }
+
+    /// Calls of an `Lstm` take lengths as those of rows that start late.
+    pub(crate) fn right_aligned(self, right_aligned: bool) -> Self {
+        LstmConfig { right_aligned, ..self }
+    }
+
+    /// Layers of so many units each.
+    pub(crate) fn sizes(self, sizes: Vec<usize>) -> Self {
+        LstmConfig { sizes, ..self }
+    }
+
+    /// What only some files say.
+    pub(crate) fn with_said(self, said: &Said) -> Self {
+        LstmConfig {
+            readout: said.readout.unwrap_or(self.readout),
+            tied: self.tied || said.tied,
+            padding_idx: said.padding_idx.or(self.padding_idx),
+            reverse: self.reverse || said.reverse,
+            output: said.output.or(self.output),
+            ..self
         }
     }
 
@@ -184,6 +309,11 @@ impl LstmConfig {
             learned_state: shape.learned_state,
             readout: shape.readout,
             encoding: shape.encoding,
+            sizes: shape.sizes.clone(),
+            reverse: shape.reverse,
+            tied: shape.tied,
+            padding_idx: shape.padding_idx,
+            output: shape.output,
             ..LstmConfig::new(shape.input, shape.hidden)
         }
     }
@@ -251,7 +381,11 @@ impl LstmConfig {
                 _ => None,
             });
             if let Some(value) = forget {
-                values[shape.hidden..2 * shape.hidden].fill(value);
+                let units = values.len() / 4;
+                values[units..2 * units].fill(value);
+            }
+            if let (Role::Embedding, Some(token)) = (entry.role, shape.padding_idx) {
+                values[token * shape.input..][..shape.input].fill(0.0);
             }
             flat[entry.start..][..entry.len].copy_from_slice(&entry.from_pytorch(&values));
         }
@@ -263,15 +397,27 @@ impl LstmConfig {
 impl fmt::Display for LstmConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layers = if self.layers == 1 { "layer" } else { "layers" };
-        write!(f, "{} inputs, {} {layers} of {} units", self.input, self.layers, self.hidden)?;
+        let units = match self.sizes.is_empty() {
+            true => self.hidden.to_string(),
+            false => self.sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+        };
+        write!(f, "{} inputs, {} {layers} of {units} units", self.input, self.layers)?;
         let single = self.bias == Bias::Single;
         let said = [
             (self.encoding != Encoding::Values, self.encoding.to_string()),
+            (self.tied, "decoder tied to it".to_owned()),
+            (
+                self.padding_idx.is_some(),
+                format!("padding token {}", self.padding_idx.unwrap_or(0)),
+            ),
             (self.bidirectional, "two directions".to_owned()),
+            (self.reverse, "reverse".to_owned()),
             (self.proj_size > 0, format!("projection to {}", self.proj_size)),
             (single || self.bias == Bias::None, self.bias.to_string()),
             (self.learned_state, "learned initial states".to_owned()),
             (self.readout != Readout::default(), format!("readout {}", self.readout.name())),
+            (self.output == Some(Activation::Softmax), "softmax of outputs".to_owned()),
+            (self.output == Some(Activation::Sigmoid), "sigmoid of outputs".to_owned()),
             (self.batch_first, "batch first".to_owned()),
             (self.dropout != 0.0, format!("dropout {}", self.dropout)),
         ];
@@ -291,10 +437,16 @@ impl fmt::Display for LstmConfig {
 /// normal for an embedding. Learned states start as zeros.
 fn default_init(shape: &StackShape, entry: &Parameter) -> Init {
     let size = match entry.role {
-        Role::HeadWeight | Role::HeadBias => shape.features(),
+        Role::HeadWeight(number) | Role::HeadBias(number) => {
+            shape.head.linears(shape.features())[number].features
+        }
         Role::InitialH | Role::InitialC => return Init::Zeros,
         Role::Embedding => return Init::Normal { mean: 0.0, std: 1.0 },
-        _ => shape.hidden,
+        Role::WeightIh(l, _)
+        | Role::WeightHh(l, _)
+        | Role::BiasIh(l, _)
+        | Role::BiasHh(l, _)
+        | Role::WeightHr(l, _) => shape.units(l),
     };
     Init::Uniform { bound: 1.0 / (size as f32).sqrt() }
 }

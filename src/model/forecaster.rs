@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::network::of_path;
 use super::state_dict::{Names, Wanted};
-use super::{LoadOptions, LstmConfig, Network, parameter_methods, time_major};
+use super::{LoadOptions, LstmConfig, ModuleNames, Network, parameter_methods, time_major};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
@@ -50,6 +50,14 @@ impl Forecaster {
         Forecaster::build(device, &config, Head::Linear(outputs))
     }
 
+    /// With a head of several modules, as `torch.nn.Sequential`.
+    ///
+    /// # Errors
+    /// As [`Forecaster::new`]; [`Error::Value`] for a dropout outside `[0, 1)`.
+    pub fn with_head(device: &Device, config: LstmConfig, head: Head) -> Result<Forecaster> {
+        Forecaster::build(device, &config, head)
+    }
+
     /// Without a linear layer: what is [read](LstmConfig::readout), such as the final hidden states, is the
     /// prediction.
     ///
@@ -70,6 +78,14 @@ impl Forecaster {
 
     fn build(device: &Device, config: &LstmConfig, head: Head) -> Result<Forecaster> {
         config.expect_layers("Forecaster::new")?;
+        if head == Head::Sequence {
+            return Err(Error::Value {
+                operation: "Forecaster::new",
+                name: "head".to_owned(),
+                expected: "one that predicts, such as `Head::new()`".to_owned(),
+                got: head.to_string(),
+            });
+        }
         Ok(Forecaster { network: Network::new(device, config, head, names())? })
     }
 
@@ -122,8 +138,8 @@ impl Forecaster {
     ) -> Result<Forecaster> {
         let naming = options.naming(file)?;
         let part = options.part(file, &naming);
-        let (file, readout) = (part.as_ref().unwrap_or(file), options.readout);
-        let network = Network::of_file(device, file, naming, Wanted::Forecaster, readout)?;
+        let (file, said) = (part.as_ref().unwrap_or(file), &options.said);
+        let network = Network::of_file(device, file, naming, Wanted::Forecaster, said)?;
         Ok(Forecaster { network })
     }
 
@@ -141,12 +157,43 @@ impl Forecaster {
         lstm: &str,
         head: &str,
     ) -> Result<Forecaster> {
-        let names = || tensors.iter().map(|(name, _)| name.as_str());
-        let dotted = |prefix| checkpoint::dotted(prefix, names());
-        let naming = Names::new(&dotted(lstm), &dotted(head));
-        let wanted = Wanted::Forecaster;
-        let network = Network::of(device, tensors.into(), naming, None, wanted, None)?;
+        Forecaster::from_state_dict_as(device, tensors, &LoadOptions::new().lstm(lstm).head(head))
+    }
+
+    /// As [`from_state_dict`](Self::from_state_dict), with whatever the tensors don't say.
+    ///
+    /// ```
+    /// use gatefold::{Device, Forecaster, Head, LoadOptions, LstmConfig, ModuleNames};
+    /// let head = Head::new().dropout(0.5).linear(16).relu().linear(2);
+    /// let model = Forecaster::with_head(&Device::cpu(), LstmConfig::new(3, 8), head.clone())?;
+    /// let tensors = model.state_dict()?; // lstm.weight_ih_l0 ... fc.1.weight ... fc.3.bias
+    ///
+    /// let options = LoadOptions::new().modules(head);
+    /// let same = Forecaster::from_state_dict_as(&Device::cpu(), &tensors, &options)?;
+    /// assert_eq!(same.outputs(), 2);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](Self::from_state_dict).
+    pub fn from_state_dict_as(
+        device: &Device,
+        tensors: &[(String, Array)],
+        options: &LoadOptions,
+    ) -> Result<Forecaster> {
+        let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        let naming = options.naming_of(&names)?;
+        let (wanted, said) = (Wanted::Forecaster, &options.said);
+        let network = Network::of(device, tensors.into(), naming, None, wanted, said)?;
         Ok(Forecaster { network })
+    }
+
+    /// Calls the modules something else, in [`state_dict`](Self::state_dict) and in files from now on.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for another number of names than there are modules.
+    pub fn rename(&mut self, names: &ModuleNames) -> Result<()> {
+        self.network.rename(names)
     }
 
     /// As [`Forecaster::save`], with entries of the caller's, such as scalers, in the file's
@@ -242,8 +289,9 @@ impl Forecaster {
     /// What makes probabilities of the outputs: the sigmoid where there is one output, and otherwise what
     /// [`set_activation`](Self::set_activation) has said.
     pub fn activation(&self) -> Activation {
-        match self.outputs() {
-            1 => Activation::Sigmoid,
+        match (self.network.shape.output, self.outputs()) {
+            (Some(activation), _) => activation,
+            (None, 1) => Activation::Sigmoid,
             _ => self.network.activation,
         }
     }

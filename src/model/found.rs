@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Network;
-use super::network::{named, of_path};
+use super::load_options::Said;
+use super::network::{Named, described, named, of_path};
 use super::state_dict::{Given, Names, Wanted, lstms};
 use crate::checkpoint::{self, Checkpoint, dotted};
 use crate::device::Device;
@@ -29,11 +30,22 @@ impl Network {
         given: Option<(&str, &str)>,
     ) -> Result<(Network, Vec<String>)> {
         let names = || Given::from(&file).names();
-        let naming = match (given, named(&file.metadata)) {
-            (Some((lstm, head)), _) => Names::new(&dotted(lstm, names()), &dotted(head, names())),
-            (None, [Some(lstm), Some(head), Some(embedding)]) => {
-                let cell = lstms(names()).contains(&(lstm, true));
-                Names { embedding: embedding.to_owned(), cell, ..Names::new(lstm, head) }
+        let refused = |problem: String| Error::StateDict { problem };
+        let naming = match (given, named(&file.metadata).map_err(refused)?) {
+            (Some((lstm, head)), _) => {
+                let naming = Names::new(&dotted(lstm, names()), &dotted(head, names()));
+                match described(&file.metadata).map_err(refused)? {
+                    Some((config, head)) => {
+                        let modules = config.is_of_modules();
+                        naming.of_model(&config.shape(head), modules)
+                    }
+                    None => naming,
+                }
+            }
+            (None, Named { lstm: Some(lstm), head: Some(head), embedding: Some(embedding) }) => {
+                let is_cell = |prefix: &str| lstms(names()).contains(&(prefix, true));
+                let cell = matches!(&*lstm, [module] if is_cell(&module.prefix));
+                Names { lstm, head, embedding, cell }
             }
             _ => naming(&file)?,
         };
@@ -46,7 +58,7 @@ impl Network {
         ignored.sort_unstable();
         left_out.retain(|left| naming.is_of_model(&left.name));
         let own = Checkpoint { tensors: own, metadata, left_out, rounded };
-        let network = Network::of_file(device, &own, naming, Wanted::Any, None)?;
+        let network = Network::of_file(device, &own, naming, Wanted::Any, &Said::default())?;
         Ok((network, ignored))
     }
 }

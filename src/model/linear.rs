@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::load_options::Said;
 use super::state_dict::{Names, Wanted};
-use super::{LstmConfig, Network, parameter_methods};
+use super::{Init, LstmConfig, Network, parameter_methods};
 use crate::checkpoint::Checkpoint;
 use crate::device::Device;
 use crate::error::Result;
@@ -12,6 +13,46 @@ use crate::tensor::{Array, Tensor};
 
 fn names() -> Names {
     Names::new("lstm.", "")
+}
+
+/// The settings of a [`Linear`]; the defaults are those of `torch.nn.Linear`.
+///
+/// ```
+/// use gatefold::{Device, Init, Linear, LinearConfig};
+/// let config = LinearConfig::new(3, 2).bias(false).init("weight", Init::XavierUniform).seed(7);
+/// let linear = Linear::with(&Device::cpu(), config)?;
+/// assert_eq!(linear.state_dict()?.len(), 1);
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearConfig {
+    outputs: usize,
+    bias: bool,
+    /// Initial values and seed are those of any parameters.
+    config: LstmConfig,
+}
+
+impl LinearConfig {
+    /// `inputs` features to `outputs`, with a bias; parameters uniform in `+-1/sqrt(inputs)`.
+    pub fn new(inputs: usize, outputs: usize) -> LinearConfig {
+        let config = LstmConfig::new(inputs, inputs).layers(0).bias(Bias::None);
+        LinearConfig { outputs, bias: true, config }
+    }
+
+    /// Whether it has a bias. Default yes.
+    pub fn bias(self, bias: bool) -> Self {
+        LinearConfig { bias, ..self }
+    }
+
+    /// Initial values for `weight` or `bias`, whichever names contain `pattern`; a later call wins.
+    pub fn init(self, pattern: &str, init: Init) -> Self {
+        LinearConfig { config: self.config.init(pattern, init), ..self }
+    }
+
+    /// The seed of the initial values. Default 0.
+    pub fn seed(self, seed: u64) -> Self {
+        LinearConfig { config: self.config.seed(seed), ..self }
+    }
 }
 
 /// `y = x W^T + b`, as
@@ -36,8 +77,21 @@ impl Linear {
     /// [`Error::Value`](crate::Error::Value) for a zero size,
     /// [`Error::Overflow`](crate::Error::Overflow), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(device: &Device, inputs: usize, outputs: usize, seed: u64) -> Result<Linear> {
-        let config = LstmConfig::new(inputs, inputs).layers(0).bias(Bias::None).seed(seed);
-        Ok(Linear { network: Network::new(device, &config, Head::Linear(outputs), names())? })
+        Linear::with(device, LinearConfig::new(inputs, outputs).seed(seed))
+    }
+
+    /// With other settings.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Value`](crate::Error::Value) for an initialiser that matches
+    /// nothing.
+    pub fn with(device: &Device, config: LinearConfig) -> Result<Linear> {
+        let LinearConfig { outputs, bias, config } = config;
+        let head = match bias {
+            true => Head::Linear(outputs),
+            false => Head::new().linear_without_bias(outputs),
+        };
+        Ok(Linear { network: Network::new(device, &config, head, names())? })
     }
 
     /// From a file that [`Linear::save`] or PyTorch has written.
@@ -56,7 +110,7 @@ impl Linear {
     /// # Errors
     /// As [`from_state_dict`](Self::from_state_dict).
     pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<Linear> {
-        let network = Network::of_file(device, file, names(), Wanted::Linear, None)?;
+        let network = Network::of_file(device, file, names(), Wanted::Linear, &Said::default())?;
         Ok(Linear { network })
     }
 
@@ -65,7 +119,8 @@ impl Linear {
     /// # Errors
     /// [`Error::StateDict`](crate::Error::StateDict) with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Linear> {
-        let network = Network::of(device, tensors.into(), names(), None, Wanted::Linear, None)?;
+        let network =
+            Network::of(device, tensors.into(), names(), None, Wanted::Linear, &Said::default())?;
         Ok(Linear { network })
     }
 

@@ -1,11 +1,12 @@
 //! What a file doesn't say of a model.
 
-use super::found;
+use super::module_names::{ModuleNames, Prefixes};
 use super::network::{described, named};
-use super::state_dict::{Given, Names};
+use super::state_dict::{Given, Names, lstms_in};
+use super::{found, network};
 use crate::checkpoint::{Checkpoint, dotted};
 use crate::error::{Error, Result};
-use crate::plan::Readout;
+use crate::plan::{Activation, Head, Readout};
 
 /// How [`Forecaster::load_as`](crate::Forecaster::load_as) and
 /// [`Forecaster::from_checkpoint`](crate::Forecaster::from_checkpoint) take a model out of what a file holds,
@@ -19,11 +20,20 @@ use crate::plan::Readout;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    lstm: Option<String>,
-    head: Option<String>,
-    embedding: Option<String>,
-    pub(super) readout: Option<Readout>,
+    names: ModuleNames,
     leave_others: bool,
+    pub(super) said: Said,
+}
+
+/// What of a model its tensors don't say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) readout: Option<Readout>,
+    pub(crate) head: Option<Head>,
+    pub(crate) tied: bool,
+    pub(crate) padding_idx: Option<usize>,
+    pub(crate) reverse: bool,
+    pub(crate) output: Option<Activation>,
 }
 
 impl LoadOptions {
@@ -32,29 +42,62 @@ impl LoadOptions {
         LoadOptions::default()
     }
 
+    /// What the modules are called.
+    pub fn names(self, names: ModuleNames) -> Self {
+        LoadOptions { names, ..self }
+    }
+
     /// What the names of the LSTM's tensors begin with, such as `rnn.`; the dot may be left away.
     pub fn lstm(self, prefix: &str) -> Self {
-        LoadOptions { lstm: Some(prefix.to_owned()), ..self }
+        LoadOptions { names: self.names.lstm(prefix), ..self }
     }
 
     /// What the names of the linear layer's tensors begin with. Where there are none, what is read of the
     /// LSTM is the prediction.
     pub fn head(self, prefix: &str) -> Self {
-        LoadOptions { head: Some(prefix.to_owned()), ..self }
+        LoadOptions { names: self.names.head(prefix), ..self }
     }
 
     /// What the name of the embedding's weight begins with, where there is one.
     pub fn embedding(self, prefix: &str) -> Self {
-        LoadOptions { embedding: Some(prefix.to_owned()), ..self }
+        LoadOptions { names: self.names.embedding(prefix), ..self }
+    }
+
+    /// The modules of the head, of which a file of PyTorch's says the linear layers alone.
+    pub fn modules(self, head: Head) -> Self {
+        LoadOptions { said: Said { head: Some(head), ..self.said }, ..self }
+    }
+
+    /// The weight of the last linear layer is the embedding's, and stays so in training. Files that have it
+    /// once, and name it in their metadata, say so themselves.
+    pub fn tie_weights(self) -> Self {
+        LoadOptions { said: Said { tied: true, ..self.said }, ..self }
+    }
+
+    /// The token whose row of the embedding isn't learned from being read, as
+    /// [`LstmConfig::padding_idx`](crate::LstmConfig::padding_idx).
+    pub fn padding_idx(self, token: usize) -> Self {
+        LoadOptions { said: Said { padding_idx: Some(token), ..self.said }, ..self }
+    }
+
+    /// The layers run from the end of a sequence to its beginning alone.
+    pub fn reverse(self) -> Self {
+        LoadOptions { said: Said { reverse: true, ..self.said }, ..self }
+    }
+
+    /// What inference makes of the outputs, as
+    /// [`LstmConfig::output_activation`](crate::LstmConfig::output_activation).
+    pub fn output_activation(self, activation: Activation) -> Self {
+        LoadOptions { said: Said { output: Some(activation), ..self.said }, ..self }
     }
 
     /// What the head reads of a sequence. A file that says nothing has to be told it where its LSTM has two
     /// directions; where it has one, the default is the final state.
     pub fn readout(self, readout: Readout) -> Self {
-        LoadOptions { readout: Some(readout), ..self }
+        LoadOptions { said: Said { readout: Some(readout), ..self.said }, ..self }
     }
 
-    /// Leaves tensors alone that stand outside the three modules. Without it they are an error, since a model
+    /// Leaves tensors alone that stand outside the model's modules. Without it they are an error, since a model
     /// with more in it computes something else.
     pub fn leave_others(self) -> Self {
         LoadOptions { leave_others: true, ..self }
@@ -62,24 +105,70 @@ impl LoadOptions {
 
     /// How the tensors of a file are called.
     pub(super) fn naming(&self, file: &Checkpoint) -> Result<Names> {
-        let names = || Given::from(file).names();
-        let said = named(&file.metadata);
-        let given = [&self.lstm, &self.head, &self.embedding];
+        let refused = |problem: String| Error::StateDict { problem };
+        let names: Vec<&str> = Given::from(file).names().collect();
+        let said = named(&file.metadata).map_err(refused)?;
+        let described = described(&file.metadata).map_err(refused)?;
         let default = Names::new("lstm.", "fc.");
         // Files of this crate from before they said it hold the model, and nothing else.
-        let refused = |problem: String| Error::StateDict { problem };
-        let is_ours = described(&file.metadata).map_err(refused)?.is_some();
-        let silent = said == [None; 3] && given == [&None; 3];
-        if is_ours && silent && !names().any(|name| name.starts_with(&default.lstm)) {
-            return Ok(found::naming(file).unwrap_or(default));
+        let silent = said == network::Named::default() && self.names == ModuleNames::default();
+        if described.is_some() && silent {
+            let inside = |name: &&str| name.starts_with(&default.lstm[0].prefix);
+            if !names.iter().any(inside) {
+                return Ok(found::naming(file).unwrap_or(default));
+            }
         }
-        let or = |at: usize, default: &str| match (given[at], said[at]) {
-            (Some(prefix), _) => dotted(prefix, names()).into_owned(),
-            (None, Some(said)) => said.to_owned(),
-            (None, None) => default.to_owned(),
+        let head = self.said.head.clone().or(described.map(|(_, head)| head));
+        self.names_among(&names, said, head.as_ref())
+    }
+
+    /// How tensors are called that nothing says anything of.
+    pub(super) fn naming_of(&self, names: &[&str]) -> Result<Names> {
+        self.names_among(names, network::Named::default(), self.said.head.as_ref())
+    }
+
+    fn names_among(
+        &self,
+        names: &[&str],
+        said: network::Named,
+        head: Option<&Head>,
+    ) -> Result<Names> {
+        let default = Names::new("lstm.", "fc.");
+        let with_dot = |prefix: &str| dotted(prefix, names.iter().copied()).into_owned();
+        let each = |prefixes: &Prefixes| -> Vec<String> {
+            prefixes.all().iter().map(|prefix| with_dot(prefix)).collect()
         };
-        let [lstm, head] = [or(0, &default.lstm), or(1, &default.head)];
-        Ok(Names { lstm, head, embedding: or(2, &default.embedding), cell: false })
+        let lstm = match (&self.names.lstm, said.lstm) {
+            (Some(prefixes), _) => lstms_in(&each(prefixes), names),
+            (None, Some(said)) => said,
+            (None, None) => default.lstm,
+        };
+        let linears = head.map(|head| head.linears(1)).unwrap_or_default();
+        let heads = match (&self.names.head, said.head) {
+            (Some(prefixes), _) => each(prefixes),
+            (None, Some(said)) => said,
+            (None, None) => default.head,
+        };
+        let heads = match &*heads {
+            [prefix] if linears.len() > 1 => {
+                linears.iter().map(|linear| format!("{prefix}{}.", linear.module)).collect()
+            }
+            _ => heads,
+        };
+        if heads.len() != linears.len().max(1) {
+            return Err(Error::Value {
+                operation: "LoadOptions",
+                name: "heads".to_owned(),
+                expected: format!("the names of {} linear layers", linears.len().max(1)),
+                got: heads.len().to_string(),
+            });
+        }
+        let embedding = match (&self.names.embedding, said.embedding) {
+            (Some(prefix), _) => with_dot(prefix),
+            (None, Some(said)) => said,
+            (None, None) => default.embedding,
+        };
+        Ok(Names { lstm, head: heads, embedding, cell: false })
     }
 
     /// What of a file is to be the model's.

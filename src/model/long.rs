@@ -36,6 +36,10 @@ impl Network {
         error: Error,
     ) -> Result<()> {
         let limits = self.device.limits();
+        if sequences.right_aligned {
+            // A piece of a row that starts late doesn't end where the piece does.
+            return Err(error);
+        }
         let fits = |steps: usize| {
             let piece = Sequences { steps, state: true, ..*sequences };
             Plan::fits(&self.shape, &piece, &limits).is_ok()
@@ -61,7 +65,9 @@ impl Network {
         let long = Long { network: self, sequences: *sequences, lengths, steps };
         if !self.shape.bidirectional {
             let states = [(&last.h, 0), (&last.c, 0)];
-            return (0..long.pieces()).try_for_each(|k| long.run(k, x, Some(y), states, states));
+            let last = long.pieces() - 1;
+            let piece = |k: usize| if self.shape.reverse { last - k } else { k };
+            return (0..=last).try_for_each(|k| long.run(piece(k), x, Some(y), states, states));
         }
         // A layer's reverse direction begins where the layer below has ended.
         let mut below: Option<Tensor> = None;
@@ -110,7 +116,7 @@ impl Long<'_> {
     fn both_ways(&self, x: &Tensor, y: &Tensor, states: States<'_>) -> Result<()> {
         let network = self.network;
         let (batch, last) = (self.sequences.batch, self.pieces() - 1);
-        let widths = [network.shape.state(), network.shape.hidden].map(|width| batch * width);
+        let widths = [network.shape.state(0), network.shape.hidden].map(|width| batch * width);
         let tensor = |width: usize| Tensor::zeros(&network.device, &[2, width]);
         let new = || -> Result<[Tensor; 2]> { Ok([tensor(widths[0])?, tensor(widths[1])?]) };
         // Forward's state before each piece; of the reverse half nothing counts.
@@ -170,7 +176,7 @@ impl Long<'_> {
             recorder.copy(x.from(whole), (&session.known("x"), part), len);
         });
         let states = network.shape.layers * network.shape.directions() * all.batch;
-        let lens = [states * network.shape.state(), states * network.shape.hidden];
+        let lens = [states * network.shape.state(0), states * network.shape.hidden];
         for ((name, (tensor, start)), len) in ["h_0", "c_0"].into_iter().zip(from).zip(lens) {
             recorder.copy(tensor.from(start), (&session.known(name), 0), len);
         }
@@ -234,12 +240,14 @@ mod tests {
     fn pieces_are_the_whole() {
         let device = Device::cpu();
         let (steps, batch, input) = (11, 4, 3);
-        for i in 0..64 {
+        for i in 0..96 {
             let [both, projected, padded, batch_first, given, learned] =
                 [1, 2, 4, 8, 16, 32].map(|f| i & f > 0);
+            let (reverse, both) = (i >= 64, both && i < 64);
             let config = LstmConfig::new(input, 5)
                 .layers(1 + i % 3)
                 .bidirectional(both)
+                .reverse(reverse)
                 .proj_size(if projected { 2 } else { 0 })
                 .batch_first(batch_first)
                 .learned_state(learned)
@@ -251,7 +259,7 @@ mod tests {
             let lengths = padded.then_some(&[11, 0, 4, 7][..]);
             let states = network.shape.layers * network.shape.directions();
             let state = given.then(|| LstmState {
-                h: numbers(&device, &[states, batch, network.shape.state()]),
+                h: numbers(&device, &[states, batch, network.shape.state(0)]),
                 c: numbers(&device, &[states, batch, 5]),
             });
             let want = lstm.forward_padded(&x, lengths, state.as_ref()).unwrap();

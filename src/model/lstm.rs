@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::load_options::Said;
 use super::state_dict::{Names, Wanted};
 use super::{LstmConfig, Network, TrainingPass, parameter_methods};
 use crate::checkpoint::Checkpoint;
@@ -109,6 +110,14 @@ impl Lstm {
     /// [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
         config.expect_layers("Lstm::new")?;
+        if !config.shape(Head::Sequence).sizes.is_empty() {
+            return Err(Error::Value {
+                operation: "Lstm::new",
+                name: "hidden sizes".to_owned(),
+                expected: "one: of several, make an `Lstm` each, or a `Forecaster`".to_owned(),
+                got: format!("{:?}", config.sizes),
+            });
+        }
         let network = Network::new(device, &config, Head::Sequence, names())?;
         Ok(Lstm { network: Arc::new(network) })
     }
@@ -130,7 +139,7 @@ impl Lstm {
     /// # Errors
     /// As [`from_state_dict`](Self::from_state_dict).
     pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<Lstm> {
-        let network = Network::of_file(device, file, names(), Wanted::Lstm, None)?;
+        let network = Network::of_file(device, file, names(), Wanted::Lstm, &Said::default())?;
         Ok(Lstm { network: Arc::new(network) })
     }
 
@@ -141,7 +150,8 @@ impl Lstm {
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<Lstm> {
-        let network = Network::of(device, tensors.into(), names(), None, Wanted::Lstm, None)?;
+        let network =
+            Network::of(device, tensors.into(), names(), None, Wanted::Lstm, &Said::default())?;
         Ok(Lstm { network: Arc::new(network) })
     }
 
@@ -150,7 +160,30 @@ impl Lstm {
     /// The same model, whose inputs and outputs are `[B, T, ..]` or `[T, B, ..]`, which PyTorch's
     /// files don't say.
     pub fn batch_first(self, batch_first: bool) -> Lstm {
-        Lstm { network: Arc::new(self.network.with_batch_first(batch_first)) }
+        let config = self.network.config.clone().batch_first(batch_first);
+        Lstm { network: Arc::new(self.network.with_config(config)) }
+    }
+
+    /// The same model, for batches that are filled up in front, as `tokenizer.padding_side = "left"` has it:
+    /// where a call has lengths, rows start late instead of ending early, in the input as in the outputs,
+    /// which are zeros before. States are those of the rows alone.
+    ///
+    /// ```
+    /// use gatefold::{Device, Lstm, LstmConfig, Tensor};
+    /// let device = Device::cpu();
+    /// let lstm = Lstm::new(&device, LstmConfig::new(1, 4))?;
+    /// let row = Tensor::from_slice(&device, &[0.1, 0.2], &[2, 1, 1])?;
+    /// let padded = Tensor::from_slice(&device, &[9.0, 0.1, 0.2], &[3, 1, 1])?;
+    /// let (y, state) = lstm.clone().right_aligned(true).forward_padded(&padded, Some(&[2]), None)?;
+    /// let (alone, same) = lstm.forward(&row, None)?;
+    /// assert_eq!(y.to_vec()?[4..], alone.to_vec()?);
+    /// assert_eq!(state.h.to_vec()?, same.h.to_vec()?);
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    #[doc(alias = "padding_side")]
+    pub fn right_aligned(self, right_aligned: bool) -> Lstm {
+        let config = self.network.config.clone().right_aligned(right_aligned);
+        Lstm { network: Arc::new(self.network.with_config(config)) }
     }
 
     /// All parameters, flat and on the device, in the order and layout of
@@ -317,12 +350,12 @@ impl Lstm {
         let mut inputs = vec![(given("x", bindings.x, steps * batch * shape.input), "x")];
         inputs.extend(bindings.lengths.map(|slice| (given("lengths", slice, batch), "lengths")));
         if let Some([h, c]) = bindings.state {
-            inputs.push((given("h_0", h, states * shape.state()), "h_0"));
+            inputs.push((given("h_0", h, states * shape.state(0)), "h_0"));
             inputs.push((given("c_0", c, states * shape.hidden), "c_0"));
         }
         let y = bindings.y.map(|slice| given("y", slice, steps * batch * shape.features()));
         let last = bindings.last_state.map(|[h, c]| {
-            [given("h_n", h, states * shape.state()), given("c_n", c, states * shape.hidden)]
+            [given("h_n", h, states * shape.state(0)), given("c_n", c, states * shape.hidden)]
         });
         let outputs: Vec<Given<'_>> = y.into_iter().chain(last.into_iter().flatten()).collect();
         let read: Vec<Given<'_>> = inputs.iter().map(|(given, _)| *given).collect();
@@ -331,6 +364,7 @@ impl Lstm {
         let sequences = Sequences {
             lengths: bindings.lengths.is_some(),
             batch_first: self.network.config.batch_first,
+            right_aligned: self.network.config.right_aligned && bindings.lengths.is_some(),
             state: bindings.state.is_some(),
             ..Sequences::new(steps, batch)
         };
@@ -380,7 +414,7 @@ impl Lstm {
         let given = |name, slice, len| Given { name, slice, len };
         let x_t = given("x_t", x_t, batch * shape.input);
         let y_t = given("y_t", y_t, batch * shape.features());
-        let h = given("h", h, shape.layers * batch * shape.state());
+        let h = given("h", h, shape.layers * batch * shape.state(0));
         let c = given("c", c, shape.layers * batch * shape.hidden);
         record::expect(operation, &self.network.device, &[x_t], &[y_t], &[h, c])?;
         let ready = self.network.recorded_session(&Sequences::new(1, batch).with_state())?;
@@ -395,15 +429,7 @@ impl Lstm {
     }
 
     pub(super) fn expect_one_direction(&self, operation: &'static str) -> Result<()> {
-        match self.network.shape.bidirectional {
-            false => Ok(()),
-            true => Err(Error::Value {
-                operation,
-                name: "bidirectional".to_owned(),
-                expected: "false, since the reverse direction needs the sequence's end".to_owned(),
-                got: "true".to_owned(),
-            }),
-        }
+        self.network.shape.expect_causal(operation)
     }
 
     /// The states that a sequence starts from where none are given: the learned ones, or zeros.
@@ -425,7 +451,7 @@ impl Lstm {
             true => Tensor::zeros(device, &[states, batch, width]),
             false => Tensor::zeros(device, &[states, width]),
         };
-        Ok(LstmState { h: zeros(shape.state())?, c: zeros(shape.hidden)? })
+        Ok(LstmState { h: zeros(shape.state(0))?, c: zeros(shape.hidden)? })
     }
 
     /// Puts rows of a state back to where a sequence starts, as
@@ -559,6 +585,7 @@ impl Lstm {
             lengths: lengths.is_some(),
             // Without a batch there is one layout, which needs no turning.
             batch_first: batched && config.batch_first,
+            right_aligned: config.right_aligned && lengths.is_some(),
             state: state.is_some(),
             ..Sequences::new(steps, batch)
         };
@@ -575,7 +602,7 @@ impl Lstm {
         let (device, shape) = (&self.network.device, &self.network.shape);
         let name = if shape.projection.is_some() { "P" } else { "H" };
         let parts = [
-            ("h_0", &state.h, (name, Some(shape.state()))),
+            ("h_0", &state.h, (name, Some(shape.state(0)))),
             ("c_0", &state.c, ("H", Some(shape.hidden))),
         ];
         for (tensor_name, tensor, width) in parts {

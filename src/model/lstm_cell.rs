@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::load_options::Said;
 use super::state_dict::{Names, Wanted};
 use super::{LstmConfig, LstmState, Network, parameter_methods};
 use crate::checkpoint::Checkpoint;
@@ -70,7 +71,7 @@ impl LstmCell {
     /// # Errors
     /// As [`from_state_dict`](Self::from_state_dict).
     pub fn from_checkpoint(device: &Device, file: &Checkpoint) -> Result<LstmCell> {
-        let network = Network::of_file(device, file, names(), Wanted::Cell, None)?;
+        let network = Network::of_file(device, file, names(), Wanted::Cell, &Said::default())?;
         Ok(LstmCell { network })
     }
 
@@ -79,7 +80,8 @@ impl LstmCell {
     /// # Errors
     /// [`Error::StateDict`] with every missing, unexpected and misshapen tensor.
     pub fn from_state_dict(device: &Device, tensors: &[(String, Array)]) -> Result<LstmCell> {
-        let network = Network::of(device, tensors.into(), names(), None, Wanted::Cell, None)?;
+        let network =
+            Network::of(device, tensors.into(), names(), None, Wanted::Cell, &Said::default())?;
         Ok(LstmCell { network })
     }
 

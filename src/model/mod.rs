@@ -9,6 +9,7 @@ mod load_options;
 mod long;
 mod lstm;
 mod lstm_cell;
+mod module_names;
 mod network;
 mod sessions;
 mod state_dict;
@@ -18,12 +19,13 @@ mod training_pass;
 pub use config::LstmConfig;
 pub use forecaster::Forecaster;
 pub use init::Init;
-pub use linear::Linear;
+pub use linear::{Linear, LinearConfig};
 pub use load_options::LoadOptions;
 #[cfg(feature = "gpu")]
 pub use lstm::LstmBindings;
 pub use lstm::{Lstm, LstmState};
 pub use lstm_cell::LstmCell;
+pub use module_names::ModuleNames;
 pub use stream_pool::{Stream, StreamPool};
 pub use training_pass::{LstmGradients, TrainingPass};
 

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use super::LstmConfig;
+use super::load_options::Said;
 use super::sessions::{InUse, SessionCache};
 #[cfg(feature = "gpu")]
 use super::sessions::{Ready, RecordedSessions};
-use super::state_dict::{Found, Given, Names, Sorted, Wanted};
+use super::state_dict::{Found, Given, LstmModule, MODULES, Names, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Activation, Answer, Bias, Encoding, Head, Parameter, ParameterTable, Plan, Readout, Role,
-    Sequences, StackShape, norm_chunk,
+    Activation, Answer, Bias, Encoding, Head, HeadModule, Nonlinearity, Parameter, ParameterTable,
+    Plan, Probability, Readout, Role, Sequences, StackShape, norm_chunk,
 };
 use crate::tensor::Array;
 
@@ -51,6 +52,10 @@ impl Network {
         naming: Names,
     ) -> Result<Network> {
         // Before the values are drawn: a model that is too large is known at once.
+        let naming = match &config.names {
+            Some(names) => names.over(naming),
+            None => naming,
+        };
         let network = Network::zeros(device, config, head, naming)?;
         let initial = config.initial(&network.shape, &network.table, &network.names)?;
         device.write(&network.params, 0, &initial)?;
@@ -63,6 +68,8 @@ impl Network {
         config.check("model")?;
         shape.check("model", 1, 1)?;
         shape.fits("model", 1, 1, &device.limits())?;
+        let naming = naming.of_model(&shape, config.is_of_modules());
+        naming.expect(&shape)?;
         let table = ParameterTable::new(&shape);
         let names: Vec<String> = table.entries.iter().map(|entry| naming.of(entry.role)).collect();
         let params = device.create_buffer("parameters", table.len)?;
@@ -82,12 +89,17 @@ impl Network {
         })
     }
 
-    /// The same parameters, read and written in another layout.
-    pub(crate) fn with_batch_first(&self, batch_first: bool) -> Network {
+    /// The same parameters, for a model of its own.
+    pub(crate) fn share(&self) -> Network {
+        self.with_config(self.config.clone())
+    }
+
+    /// The same with other settings, of what a call looks like.
+    pub(super) fn with_config(&self, config: LstmConfig) -> Network {
         Network {
             device: self.device.clone(),
-            config: self.config.clone().batch_first(batch_first),
-            shape: self.shape,
+            config,
+            shape: self.shape.clone(),
             table: self.table.clone(),
             names: self.names.clone(),
             naming: self.naming.clone(),
@@ -98,6 +110,23 @@ impl Network {
             #[cfg(feature = "gpu")]
             recorded: RecordedSessions::default(),
         }
+    }
+
+    /// Calls the modules something else.
+    pub(super) fn rename(&mut self, names: &super::ModuleNames) -> Result<()> {
+        let modules = self.naming.lstm.len() > 1;
+        let mut naming = names.over(self.naming.clone());
+        if naming.lstm.len() == self.naming.lstm.len() {
+            // Each has as many layers as before.
+            for (new, old) in naming.lstm.iter_mut().zip(&self.naming.lstm) {
+                new.layers = old.layers;
+            }
+        }
+        let naming = naming.of_model(&self.shape, modules);
+        naming.expect(&self.shape)?;
+        self.names = self.table.entries.iter().map(|entry| naming.of(entry.role)).collect();
+        self.naming = naming;
+        Ok(())
     }
 
     /// Keeps the parameters from being replaced; how often they were.
@@ -111,7 +140,7 @@ impl Network {
             bias: self.shape.bias,
             bidirectional: self.shape.bidirectional,
             projection: self.shape.projection,
-            ..StackShape::lstm(self.shape.layer_input(l), self.shape.hidden)
+            ..StackShape::lstm(self.shape.layer_input(l), self.shape.units(l))
         };
         let config = LstmConfig::of(&shape);
         let layer = Network::zeros(&self.device, &config, Head::Sequence, self.naming.clone())?;
@@ -131,7 +160,7 @@ impl Network {
         let mut recorder = self.device.recorder();
         recorder.copy((params, 0), (&copy, 0), params.len());
         recorder.submit()?;
-        let network = self.with_batch_first(self.config.batch_first);
+        let network = self.share();
         Ok(Network { params: copy, replaced: Arc::default(), ..network })
     }
 
@@ -189,7 +218,23 @@ impl Network {
             // One copy, in its place among what is submitted.
             false => self.device.read_as(&self.params, 0, len, wait).await?,
         };
-        self.named(&flat)
+        self.all_named(&flat)
+    }
+
+    /// The same with a tensor under both of its names, where two are tied.
+    fn all_named(&self, flat: &[f32]) -> Result<Vec<(String, Array)>> {
+        let mut tensors = self.named(flat)?;
+        let number = self.shape.head.linears(self.shape.features()).len().checked_sub(1);
+        if let Some(number) = number.filter(|_| self.shape.tied) {
+            let places = self.table.entries.iter();
+            let embedding = places.clone().position(|entry| entry.role == Role::Embedding);
+            let bias = places.clone().position(|entry| entry.role == Role::HeadBias(number));
+            if let Some(array) = embedding.map(|at| tensors[at].1.clone()) {
+                let name = self.naming.of(Role::HeadWeight(number));
+                tensors.insert(bias.unwrap_or(tensors.len()), (name, array));
+            }
+        }
+        Ok(tensors)
     }
 
     pub(crate) fn load_state_dict(&self, tensors: &[(String, Array)]) -> Result<()> {
@@ -251,9 +296,8 @@ impl Network {
 
     /// What its files say of it.
     pub(crate) fn description(&self) -> HashMap<String, String> {
-        let Names { lstm, head, embedding, .. } = &self.naming;
-        let names = [("lstm", lstm), ("head", head), ("embedding", embedding)];
-        let names = names.map(|(key, name)| (format!("gatefold.prefix.{key}"), name.clone()));
+        let names = Named::said(&self.naming);
+        let names = names.map(|(key, name)| (format!("gatefold.prefix.{key}"), name));
         let entries = description(&self.shape, &self.config).into_iter();
         entries.map(|(key, value)| (format!("gatefold.{key}"), value)).chain(names).collect()
     }
@@ -269,10 +313,15 @@ impl Network {
         let own = description(&self.shape, &self.config);
         own.into_iter().zip(stored).find_map(|((key, own), (_, stored))| {
             // Two models of one shape may have been drawn from different seeds, but dropout goes by it.
-            let free = key == "seed" && self.config.drops().is_none();
+            let free = key == "seed" && !self.drops();
             let differs = own != stored && !free;
             differs.then(|| format!("gatefold.{key} is {stored}, the model's is {own}"))
         })
+    }
+
+    /// Whether training drops anything.
+    pub(crate) fn drops(&self) -> bool {
+        self.config.drops().is_some() || self.shape.head.drops()
     }
 
     /// Elements of a chunk in which the gradients' norm is taken.
@@ -330,7 +379,7 @@ impl Network {
         wait: Wait,
     ) -> Result<()> {
         let flat = self.device.read_as(params, 0, self.table.len, wait).await?;
-        self.write(self.named(&flat)?, path, entries)
+        self.write(self.all_named(&flat)?, path, entries)
     }
 
     fn write(
@@ -341,8 +390,8 @@ impl Network {
     ) -> Result<()> {
         if self.shape.bias == Bias::Single {
             // PyTorch has two biases or none.
-            let rows = 4 * self.shape.hidden;
             for l in 0..self.shape.layers {
+                let rows = 4 * self.shape.units(l);
                 for d in 0..self.shape.directions() {
                     let zeros = Array::new(vec![0.0; rows], &[rows])?;
                     tensors.push((self.naming.of(Role::BiasHh(l, d)), zeros));
@@ -363,23 +412,23 @@ impl Network {
         wanted: Wanted,
     ) -> Result<(Network, HashMap<String, String>)> {
         let file = checkpoint::read(path)?;
-        let network = Network::of_file(device, &file, naming, wanted, None);
+        let network = Network::of_file(device, &file, naming, wanted, &Said::default());
         Ok((of_path(path, network)?, file.metadata))
     }
 
     /// A network for what a file holds, under these names. Its metadata say what it is, where they say it,
-    /// but for a readout that the caller asks for.
+    /// but for what the caller says.
     pub(super) fn of_file(
         device: &Device,
         file: &Checkpoint,
         naming: Names,
         wanted: Wanted,
-        readout: Option<Readout>,
+        said: &Said,
     ) -> Result<Network> {
         let refused = |problem: String| Error::StateDict { problem };
         let activation = Activation::described(&file.metadata).map_err(refused)?;
         let described = described(&file.metadata).map_err(refused)?;
-        let network = Network::of(device, file.into(), naming, described, wanted, readout)?;
+        let network = Network::of(device, file.into(), naming, described, wanted, said)?;
         Ok(Network { activation, ..network })
     }
 
@@ -390,22 +439,19 @@ impl Network {
         naming: Names,
         described: Option<(LstmConfig, Head)>,
         wanted: Wanted,
-        readout: Option<Readout>,
+        said: &Said,
     ) -> Result<Network> {
         let sorted = Sorted::new(given, &naming, wanted);
         let is_described = described.is_some();
         let (config, head, unknown) = match described {
-            Some((config, head)) => (config, head, String::new()),
+            Some((config, head)) => (config, said.head.clone().unwrap_or(head), String::new()),
             None => {
-                let (shape, unknown) = sorted.implied(wanted)?;
+                let (shape, unknown) = sorted.implied(wanted, said.head.as_ref())?;
                 (LstmConfig::of(&shape), shape.head, unknown)
             }
         };
-        let config = match readout {
-            Some(readout) => config.readout(readout),
-            None => config,
-        };
-        let shape = config.shape(head);
+        let config = config.with_said(said);
+        let shape = config.shape(head.clone());
         config.check("load")?;
         wanted.expect(&shape)?;
         // Before anything of the size is made, the tensors have to say the same as the description.
@@ -417,7 +463,7 @@ impl Network {
             return Err(Error::StateDict { problem: format!("nothing tells the sizes {unknown}") });
         }
         let predicts = wanted == Wanted::Forecaster;
-        if predicts && shape.bidirectional && !is_described && readout.is_none() {
+        if predicts && shape.bidirectional && !is_described && said.readout.is_none() {
             let problem = "nothing says what is read of two directions: `Readout::FinalStates`, \
                            torch.cat([h_n[-2], h_n[-1]], 1), or `Readout::LastOutput`, out[:, -1]? Say it \
                            with `LoadOptions::readout`";
@@ -467,11 +513,12 @@ fn room(len: usize) -> Result<Vec<f32>> {
 }
 
 /// What a file says of a model, apart from how it is called.
-fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, String); 13] {
-    let head = match shape.head {
+fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, String); 18] {
+    let head = match &shape.head {
         Head::Sequence => "sequence".to_owned(),
         Head::Identity => "identity".to_owned(),
         Head::Linear(outputs) => outputs.to_string(),
+        Head::Modules(modules) => joined(modules),
     };
     let encoding = match shape.encoding {
         Encoding::Values => "values".to_owned(),
@@ -483,14 +530,25 @@ fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, Strin
         Bias::Single => "single: bias_hh is written as zero",
         Bias::Double => "double",
     };
+    let output = match shape.output {
+        None => "none",
+        Some(Activation::Softmax) => "softmax",
+        Some(Activation::Sigmoid) => "sigmoid",
+    };
+    let padding_idx = shape.padding_idx.map_or("none".to_owned(), |token| token.to_string());
     [
         ("input_size", shape.input.to_string()),
         ("hidden_size", shape.hidden.to_string()),
+        ("hidden_sizes", joined(&config.sizes)),
         ("num_layers", shape.layers.to_string()),
         ("bias", bias.to_owned()),
         ("head", head),
+        ("output_activation", output.to_owned()),
         ("encoding", encoding),
+        ("padding_idx", padding_idx),
+        ("tied", shape.tied.to_string()),
         ("bidirectional", shape.bidirectional.to_string()),
+        ("reverse", shape.reverse.to_string()),
         ("proj_size", config.proj_size.to_string()),
         ("batch_first", config.batch_first.to_string()),
         ("learned_state", shape.learned_state.to_string()),
@@ -500,10 +558,82 @@ fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, Strin
     ]
 }
 
+fn joined<T: ToString>(parts: &[T]) -> String {
+    parts.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The names that the metadata give, of which older files have none.
-pub(super) fn named(metadata: &HashMap<String, String>) -> [Option<&str>; 3] {
-    let get = |key: &str| metadata.get(&format!("gatefold.prefix.{key}")).map(String::as_str);
-    ["lstm", "head", "embedding"].map(get)
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) lstm: Option<Vec<LstmModule>>,
+    pub(super) head: Option<Vec<String>>,
+    pub(super) embedding: Option<String>,
+}
+
+impl Named {
+    /// What a file says: a prefix as it is, or a list where a module has several.
+    fn said(naming: &Names) -> [(&'static str, String); 3] {
+        let listed =
+            |prefixes: Vec<serde_json::Value>| serde_json::Value::from(prefixes).to_string();
+        let is_plain = |prefix: &str| !prefix.starts_with('[');
+        let lstm = match &*naming.lstm {
+            [only] if is_plain(&only.prefix) => only.prefix.clone(),
+            several => {
+                let pair = |module: &LstmModule| serde_json::json!([module.prefix, module.layers]);
+                listed(several.iter().map(pair).collect())
+            }
+        };
+        let head = match &*naming.head {
+            [only] if is_plain(only) => only.clone(),
+            several => listed(several.iter().map(|head| head.as_str().into()).collect()),
+        };
+        [("lstm", lstm), ("head", head), ("embedding", naming.embedding.clone())]
+    }
+}
+
+/// The names that a file's metadata give.
+pub(super) fn named(metadata: &HashMap<String, String>) -> std::result::Result<Named, String> {
+    let get = |key: &str| metadata.get(&format!("gatefold.prefix.{key}"));
+    fn list<T: serde::de::DeserializeOwned>(
+        key: &str,
+        text: &str,
+    ) -> std::result::Result<Vec<T>, String> {
+        let list: Option<Vec<T>> = serde_json::from_str(text).ok();
+        let fits = |list: &Vec<T>| (1..=MODULES).contains(&list.len());
+        list.filter(fits).ok_or_else(|| format!("gatefold.prefix.{key} is {text:?}"))
+    }
+    let lstm = match get("lstm") {
+        Some(text) if text.starts_with('[') => {
+            let pairs: Vec<(String, usize)> = list("lstm", text)?;
+            let module = |(prefix, layers)| LstmModule { prefix, layers };
+            Some(pairs.into_iter().map(module).collect())
+        }
+        text => text.map(|prefix| vec![LstmModule { prefix: prefix.clone(), layers: usize::MAX }]),
+    };
+    let head = match get("head") {
+        Some(text) if text.starts_with('[') => Some(list("head", text)?),
+        text => text.map(|prefix| vec![prefix.clone()]),
+    };
+    Ok(Named { lstm, head, embedding: get("embedding").cloned() })
+}
+
+/// The modules that a description has, such as `linear 8, relu, dropout 0.5, linear 3 without bias`.
+fn modules_of(text: &str) -> Option<Head> {
+    let mut head = Head::new();
+    for part in text.split(", ") {
+        let module = match part.split_once(' ') {
+            None => HeadModule::Nonlinearity(Nonlinearity::named(part)?),
+            Some(("dropout", p)) => HeadModule::Dropout(Probability(p.parse().ok()?)),
+            Some(("linear", rest)) => {
+                let bare = rest.strip_suffix(" without bias");
+                let outputs = bare.unwrap_or(rest).parse().ok()?;
+                HeadModule::Linear { outputs, bias: bare.is_none() }
+            }
+            Some(_) => return None,
+        };
+        head = head.then(module);
+    }
+    Some(head)
 }
 
 /// The settings that the metadata give, where they give any; of what is newer than a file, the defaults.
@@ -531,23 +661,51 @@ pub(super) fn described(
         Some("double") => Bias::Double,
         _ => return Err(refused("bias")),
     };
+    let sizes = match get("hidden_sizes").unwrap_or_default() {
+        "" => Vec::new(),
+        text => {
+            let sizes: Option<Vec<usize>> =
+                text.split(", ").map(|size| size.parse().ok()).collect();
+            sizes.ok_or_else(|| refused("hidden_sizes"))?
+        }
+    };
+    let said = Said {
+        padding_idx: match get("padding_idx").unwrap_or("none") {
+            "none" => None,
+            token => Some(parsed(Some(token)).ok_or_else(|| refused("padding_idx"))?),
+        },
+        output: match get("output_activation").unwrap_or("none") {
+            "none" => None,
+            "softmax" => Some(Activation::Softmax),
+            "sigmoid" => Some(Activation::Sigmoid),
+            _ => return Err(refused("output_activation")),
+        },
+        tied: flag("tied")?,
+        reverse: flag("reverse")?,
+        ..Said::default()
+    };
     let config = LstmConfig::new(number("input_size")?, number("hidden_size")?)
         .layers(number("num_layers")?)
+        .sizes(sizes)
         .bias(bias)
         .bidirectional(flag("bidirectional")?)
         .proj_size(parsed(or_zero("proj_size")).ok_or_else(|| refused("proj_size"))?)
         .batch_first(flag("batch_first")?)
         .learned_state(flag("learned_state")?)
         .dropout(parsed(or_zero("dropout")).ok_or_else(|| refused("dropout"))?)
-        .seed(parsed(or_zero("seed")).ok_or_else(|| refused("seed"))?);
-    let outputs = |text: &str| text.parse().map_err(|_| refused("head"));
+        .seed(parsed(or_zero("seed")).ok_or_else(|| refused("seed"))?)
+        .with_said(&said);
     let text = get("head").ok_or_else(|| refused("head"))?;
     // Files from before there was a choice say so with the head, which read the last output.
     let every_step = text.strip_prefix("every step: ");
+    let text = every_step.unwrap_or(text);
     let head = match text {
         "sequence" => Head::Sequence,
         "identity" | "last_hidden" => Head::Identity,
-        text => Head::Linear(outputs(every_step.unwrap_or(text))?),
+        text => match text.parse() {
+            Ok(outputs) => Head::Linear(outputs),
+            Err(_) => modules_of(text).ok_or_else(|| refused("head"))?,
+        },
     };
     let readout = match (get("readout"), every_step) {
         (Some(name), _) => Readout::named(name).ok_or_else(|| refused("readout"))?,

@@ -11,14 +11,23 @@ use crate::tensor::Array;
 /// How a model's parameters are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// What stands before the LSTM's names.
-    pub(crate) lstm: String,
-    /// What stands before the linear layer's.
-    pub(crate) head: String,
+    /// The modules of LSTM layers, the lowest first.
+    pub(crate) lstm: Vec<LstmModule>,
+    /// What stands before the names of each linear layer of the head.
+    pub(crate) head: Vec<String>,
     /// What stands before the embedding's.
     pub(crate) embedding: String,
     /// Whether the LSTM is a `torch.nn.LSTMCell`, whose names have no `_l0`.
     pub(crate) cell: bool,
+}
+
+/// A module of LSTM layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LstmModule {
+    /// What stands before its names.
+    pub(crate) prefix: String,
+    /// How many layers it has; of the only one, as many as there are.
+    pub(crate) layers: usize,
 }
 
 /// A layer's parameter, from the layer and the direction.
@@ -35,56 +44,155 @@ const KINDS: [(&str, OfLayer); 5] = [
 
 impl Names {
     pub(crate) fn new(lstm: &str, head: &str) -> Names {
+        let lstm = vec![LstmModule { prefix: lstm.to_owned(), layers: usize::MAX }];
         let embedding = "embedding.".to_owned();
-        Names { lstm: lstm.to_owned(), head: head.to_owned(), embedding, cell: false }
+        Names { lstm, head: vec![head.to_owned()], embedding, cell: false }
+    }
+
+    /// Those of a model for which less is said than it has: a stack of modules by its layers' numbers, linear
+    /// layers by those that `nn.Sequential` gives them.
+    pub(super) fn of_model(mut self, shape: &StackShape, modules: bool) -> Names {
+        if let ([module], true) = (&*self.lstm, modules) {
+            let prefix = |l: usize| format!("{}{l}.", module.prefix);
+            let of = |l: usize| LstmModule { prefix: prefix(l), layers: 1 };
+            self.lstm = (0..shape.layers).map(of).collect();
+        }
+        let linears = shape.head.linears(shape.features());
+        if let ([head], true) = (&*self.head, linears.len() > 1) {
+            self.head = linears.iter().map(|linear| format!("{head}{}.", linear.module)).collect();
+        }
+        self
+    }
+
+    /// Checks that there are as many as a model has modules, and that no two mean the same tensor.
+    pub(super) fn expect(&self, shape: &StackShape) -> Result<()> {
+        let refused = |name: &str, expected: String, got: String| {
+            Err(Error::Value { operation: "model", name: name.to_owned(), expected, got })
+        };
+        let layers = self.lstm.iter().map(|module| module.layers).fold(0, usize::saturating_add);
+        if shape.layers > 0 && layers != shape.layers && self.lstm.len() > 1 {
+            let expected = format!("those of {} layers", shape.layers);
+            return refused("names of the LSTM's modules", expected, format!("of {layers}"));
+        }
+        let linears = shape.head.linears(shape.features()).len().max(1);
+        if self.head.len() != linears {
+            let got = self.head.len().to_string();
+            return refused("names of the head's linear layers", linears.to_string(), got);
+        }
+        let lstms = self.lstm.iter().map(|module| &module.prefix);
+        let mut all: Vec<&String> = lstms.chain(&self.head).chain([&self.embedding]).collect();
+        if self.lstm.len() + self.head.len() > 2 {
+            all.sort_unstable();
+            if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+                return refused("names", "different ones".to_owned(), format!("{} twice", pair[0]));
+            }
+        }
+        Ok(())
     }
 
     /// The same behind something else.
     pub(super) fn behind(&self, prefix: &str) -> Names {
         let of = |own: &str| format!("{prefix}{own}");
-        let Names { lstm, head, embedding, cell } = self;
-        Names { lstm: of(lstm), head: of(head), embedding: of(embedding), cell: *cell }
+        let module = |LstmModule { prefix, layers }: &LstmModule| LstmModule {
+            prefix: of(prefix),
+            layers: *layers,
+        };
+        Names {
+            lstm: self.lstm.iter().map(module).collect(),
+            head: self.head.iter().map(|head| of(head)).collect(),
+            embedding: of(&self.embedding),
+            cell: self.cell,
+        }
+    }
+
+    /// The modules of layers, each with the number of its first layer.
+    fn modules(&self) -> impl Iterator<Item = (&LstmModule, usize)> {
+        let mut below = 0usize;
+        self.lstm.iter().map(move |module| {
+            let first = below;
+            below = below.saturating_add(module.layers);
+            (module, first)
+        })
+    }
+
+    /// The module of a layer, and the number of its first layer.
+    fn module_of(&self, layer: usize) -> (&LstmModule, usize) {
+        let mut found = (&self.lstm[0], 0);
+        for (module, first) in self.modules() {
+            if first <= layer {
+                found = (module, first);
+            }
+        }
+        found
     }
 
     /// The parameter that a name means.
     pub(super) fn role(&self, name: &str) -> Option<Role> {
-        let of_lstm = name.strip_prefix(&self.lstm).and_then(|rest| match rest {
-            "h_0" if !self.cell => Some(Role::InitialH),
-            "c_0" if !self.cell => Some(Role::InitialC),
-            _ => of_layer(rest, self.cell),
-        });
-        let of_head = || match name.strip_prefix(&self.head)? {
-            "weight" => Some(Role::HeadWeight),
-            "bias" => Some(Role::HeadBias),
+        let of_module = |(module, first): (&LstmModule, usize)| {
+            let rest = name.strip_prefix(&module.prefix)?;
+            match rest {
+                "h_0" if !self.cell && first == 0 => return Some(Role::InitialH),
+                "c_0" if !self.cell && first == 0 => return Some(Role::InitialC),
+                _ => {}
+            }
+            let role = of_layer(rest, self.cell)?;
+            let l = layer(role).filter(|&l| l < module.layers)?;
+            Some(role.of_layer(first.saturating_add(l)))
+        };
+        let of_head = |(number, head): (usize, &String)| match name.strip_prefix(head)? {
+            "weight" => Some(Role::HeadWeight(number)),
+            "bias" => Some(Role::HeadBias(number)),
             _ => None,
         };
         let is_embedding = || name.strip_prefix(&self.embedding) == Some("weight");
-        of_lstm.or_else(of_head).or_else(|| is_embedding().then_some(Role::Embedding))
+        let of_lstm = self.modules().find_map(of_module);
+        of_lstm
+            .or_else(|| self.head.iter().enumerate().find_map(of_head))
+            .or_else(|| is_embedding().then_some(Role::Embedding))
     }
 
     /// Whether a name is a parameter's, or begins as one of a layer's.
     pub(super) fn is_of_model(&self, name: &str) -> bool {
         let kind = |rest: &str| KINDS.iter().any(|(kind, _)| rest.starts_with(kind));
-        self.role(name).is_some() || name.strip_prefix(&self.lstm).is_some_and(kind)
+        let begins = |module: &LstmModule| name.strip_prefix(&module.prefix).is_some_and(kind);
+        self.role(name).is_some() || self.lstm.iter().any(begins)
+    }
+
+    /// Whether a name is that of a linear layer in a `nn.Sequential` where the head's name is.
+    fn is_of_sequential(&self, name: &str) -> bool {
+        let rest = match &*self.head {
+            [head] if !head.is_empty() => name.strip_prefix(head.as_str()),
+            _ => None,
+        };
+        let number = rest.and_then(|rest| rest.strip_suffix(".weight"));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Whether a name stands in one of the modules.
     pub(super) fn has(&self, name: &str) -> bool {
-        let prefixes = [&self.lstm, &self.head, &self.embedding];
-        let inside = |prefix: &&String| !prefix.is_empty() && name.starts_with(prefix.as_str());
-        prefixes.iter().any(inside) || self.is_of_model(name)
+        let lstms = self.lstm.iter().map(|module| &module.prefix);
+        let mut prefixes = lstms.chain(&self.head).chain([&self.embedding]);
+        let inside = |prefix: &String| !prefix.is_empty() && name.starts_with(prefix.as_str());
+        prefixes.any(inside) || self.is_of_model(name)
     }
 
     /// The parameter's name in PyTorch.
     pub(super) fn of(&self, role: Role) -> String {
-        let Names { lstm, head, embedding, cell } = self;
-        let prefix = match role {
-            Role::HeadWeight | Role::HeadBias => head,
-            Role::Embedding => embedding,
-            _ => lstm,
+        let (prefix, role) = match role {
+            Role::HeadWeight(number) | Role::HeadBias(number) => {
+                // More than are named belong to no model.
+                (self.head.get(number).map_or("", String::as_str), role)
+            }
+            Role::Embedding => (self.embedding.as_str(), role),
+            Role::InitialH | Role::InitialC => (self.lstm[0].prefix.as_str(), role),
+            of_layer => {
+                let l = layer(of_layer).unwrap_or(0);
+                let (module, first) = self.module_of(l);
+                (module.prefix.as_str(), of_layer.of_layer(l - first))
+            }
         };
         let name = role.to_string();
-        let name = if *cell { name.strip_suffix("_l0").unwrap_or(&name) } else { &name };
+        let name = if self.cell { name.strip_suffix("_l0").unwrap_or(&name) } else { &name };
         format!("{prefix}{name}")
     }
 }
@@ -131,6 +239,41 @@ pub(super) fn lstms<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, b
     found
 }
 
+/// Modules of a model that names may tell apart, at most: each name is looked for in each.
+pub(super) const MODULES: usize = 1024;
+
+/// The modules of layers under some prefixes, the lowest first. One has all layers that there are; of several,
+/// or of a list's, names tell how many each has.
+pub(super) fn lstms_in(prefixes: &[String], names: &[&str]) -> Vec<LstmModule> {
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    for name in names {
+        let kind = KINDS.iter().filter_map(|(kind, _)| name.rfind(kind)).max();
+        let Some((prefix, rest)) = kind.map(|at| name.split_at(at)) else { continue };
+        if let Some(l) = of_layer(rest, false).and_then(layer) {
+            let most = last.entry(prefix).or_default();
+            *most = l.max(*most);
+        }
+    }
+    let several = |prefixes: &[String]| -> Vec<LstmModule> {
+        // One of which nothing is there has a layer, whose tensors are missing.
+        let layers = |prefix: &str| last.get(prefix).map_or(1, |last| last.saturating_add(1));
+        let module =
+            |prefix: &String| LstmModule { prefix: prefix.clone(), layers: layers(prefix) };
+        prefixes.iter().map(module).collect()
+    };
+    let alone = |prefix: &str| vec![LstmModule { prefix: prefix.to_owned(), layers: usize::MAX }];
+    let [prefix] = prefixes else { return several(prefixes) };
+    // The modules of a list have its name and a number, from 0 on.
+    let numbered = (0..MODULES).map(|l| format!("{prefix}{l}."));
+    let listed: Vec<String> = numbered.take_while(|own| last.contains_key(own.as_str())).collect();
+    match &*listed {
+        [] => alone(prefix),
+        _ if last.contains_key(prefix.as_str()) => alone(prefix),
+        [only] => alone(only),
+        _ => several(&listed),
+    }
+}
+
 /// The models that a loader makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -145,7 +288,7 @@ pub(crate) enum Wanted {
 impl Wanted {
     /// Whether such a model can have that parameter.
     fn has(self, role: Role) -> bool {
-        let of_head = matches!(role, Role::HeadWeight | Role::HeadBias);
+        let of_head = matches!(role, Role::HeadWeight(_) | Role::HeadBias(_));
         match self {
             Wanted::Lstm => !of_head && role != Role::Embedding,
             Wanted::Cell => {
@@ -160,10 +303,10 @@ impl Wanted {
     /// Checks that a model is one of them.
     pub(super) fn expect(self, shape: &StackShape) -> Result<()> {
         let lstm = shape.layers > 0;
-        let single = shape.layers == 1 && !shape.bidirectional;
+        let single = shape.layers == 1 && shape.is_causal();
         let plain = shape.projection.is_none() && !shape.learned_state;
         let right = match self {
-            Wanted::Lstm => lstm && shape.head == Head::Sequence,
+            Wanted::Lstm => lstm && shape.head == Head::Sequence && shape.sizes.is_empty(),
             Wanted::Cell => single && plain && shape.head == Head::Sequence,
             Wanted::Linear => !lstm,
             Wanted::Forecaster => lstm && shape.head != Head::Sequence,
@@ -172,9 +315,10 @@ impl Wanted {
         if right {
             return Ok(());
         }
-        let is = match (lstm, shape.head) {
+        let is = match (lstm, &shape.head) {
             (false, _) => "a `Linear`",
-            (true, Head::Sequence) => "an `Lstm`",
+            (true, Head::Sequence) if shape.sizes.is_empty() => "an `Lstm`",
+            (true, Head::Sequence) => "layers of several sizes",
             (true, _) => "a `Forecaster`",
         };
         let wanted = match self {
@@ -204,18 +348,21 @@ pub(crate) struct Given<'a> {
     pub(crate) rounded: &'a [String],
     /// What names begin with: of the others nothing is looked at.
     pub(crate) within: &'a str,
+    /// Where a file's metadata may say that a tensor is left out since it is another one: by its name, the
+    /// name of that.
+    pub(crate) shared: Option<&'a HashMap<String, String>>,
 }
 
 impl<'a> From<&'a [(String, Array)]> for Given<'a> {
     fn from(tensors: &'a [(String, Array)]) -> Given<'a> {
-        Given { tensors, left_out: &[], rounded: &[], within: "" }
+        Given { tensors, left_out: &[], rounded: &[], within: "", shared: None }
     }
 }
 
 impl<'a> From<&'a Checkpoint> for Given<'a> {
     fn from(file: &'a Checkpoint) -> Given<'a> {
-        let Checkpoint { tensors, left_out, rounded, .. } = file;
-        Given { tensors, left_out, rounded, within: "" }
+        let Checkpoint { tensors, left_out, rounded, metadata } = file;
+        Given { tensors, left_out, rounded, within: "", shared: Some(metadata) }
     }
 }
 
@@ -274,6 +421,8 @@ pub(super) struct Sorted<'a> {
     problems: Problems,
     /// Whether NaN and infinity are problems.
     finite: bool,
+    /// Pairs of parameters that are one, as the file says.
+    shared: Vec<[Role; 2]>,
 }
 
 /// A tensor of a model, and the second bias that is added to a first one.
@@ -289,6 +438,7 @@ impl<'a> Sorted<'a> {
             others: Vec::new(),
             problems: Problems::default(),
             finite: true,
+            shared: Vec::new(),
         };
         let within = |name: &str| name.starts_with(given.within);
         for left in given.left_out.iter().filter(|left| within(&left.name)) {
@@ -315,6 +465,16 @@ impl<'a> Sorted<'a> {
                 sorted.others.retain(|name| naming.has(name) || !is_rounded(name));
             }
         }
+        // As safetensors' own tools write a model in which two names are one tensor.
+        for (removed, kept) in given.shared.into_iter().flatten() {
+            if let (Some(removed), Some(kept)) = (role(removed), role(kept))
+                && !sorted.has(removed)
+                && let Some(&array) = sorted.arrays.get(&kept)
+            {
+                sorted.arrays.insert(removed, array);
+                sorted.shared.push([removed, kept]);
+            }
+        }
         sorted.others.sort_unstable();
         if let Some(pair) = sorted.others.windows(2).find(|pair| pair[0] == pair[1]) {
             sorted.problems.push(format!("{} stands twice", pair[0]));
@@ -337,8 +497,13 @@ impl<'a> Sorted<'a> {
     }
 
     /// The shape of the model that names and sizes imply: what one of its layers has, all of them have. Also
-    /// the letters of the sizes that nothing tells.
-    pub(super) fn implied(&self, wanted: Wanted) -> Result<(StackShape, String)> {
+    /// the letters of the sizes that nothing tells. What no name tells, such as what stands between linear
+    /// layers, is `head`'s.
+    pub(super) fn implied(
+        &self,
+        wanted: Wanted,
+        head: Option<&Head>,
+    ) -> Result<(StackShape, String)> {
         let any = |is: fn(Role) -> bool| self.roles().any(is);
         let layers = if wanted == Wanted::Linear { 0 } else { self.layers()? };
         let bidirectional = any(|role| direction(role) == Some(1));
@@ -353,24 +518,19 @@ impl<'a> Sorted<'a> {
         let mut unknown = String::new();
         let mut known = |letter: char, size: Option<usize>| {
             size.unwrap_or_else(|| {
-                unknown.push(letter);
+                if !unknown.contains(letter) {
+                    unknown.push(letter);
+                }
                 1
             })
         };
-        let hidden =
-            self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
-                (Role::WeightIh(..) | Role::WeightHh(..), &[rows, _]) => quarter(rows),
-                (Role::BiasIh(..) | Role::BiasHh(..), &[rows]) => quarter(rows),
-                (Role::WeightHr(..), &[_, hidden]) => Some(hidden),
-                _ => None,
-            });
-        let projection =
-            self.most(layers, 1 + usize::from(bidirectional), |role, shape| match (role, shape) {
-                (Role::WeightHr(..), &[features, _]) | (Role::WeightHh(..), &[_, features]) => {
-                    Some(features)
-                }
-                _ => None,
-            });
+        let directions = 1 + usize::from(bidirectional);
+        let projection = self.most(0..layers, directions, |role, shape| match (role, shape) {
+            (Role::WeightHr(..), &[features, _]) | (Role::WeightHh(..), &[_, features]) => {
+                Some(features)
+            }
+            _ => None,
+        });
         // Recurrent weights of other columns than there are units have a projection before them.
         let apart = |array: &Array| matches!(array.shape(), &[rows, p] if 4 * p < rows);
         let recurrent = |role: &Role| matches!(role, Role::WeightHh(..));
@@ -383,30 +543,58 @@ impl<'a> Sorted<'a> {
                 .filter(|array| array.shape().len() == dims)
                 .map(|a| a.shape()[at])
         };
+        let tied = self.shared.iter().any(|pair| {
+            let of_head = |role: &Role| matches!(role, Role::HeadWeight(_));
+            pair.contains(&Role::Embedding) && pair.iter().any(of_head)
+        });
         let embedding = self.has(Role::Embedding);
-        let outputs = size(Role::HeadWeight, 2, 0).or_else(|| size(Role::HeadBias, 1, 0));
-        let head = match self.has(Role::HeadWeight) || self.has(Role::HeadBias) || layers == 0 {
-            true => Head::Linear(known('O', outputs)),
+        let (weight, head_bias) = (Role::HeadWeight(0), Role::HeadBias(0));
+        let outputs = size(weight, 2, 0).or_else(|| size(head_bias, 1, 0));
+        let head = match self.has(weight) || self.has(head_bias) || layers == 0 {
+            _ if head.is_some() => head.cloned().unwrap_or_default(),
+            true => {
+                let outputs = known('O', outputs);
+                // What has a weight and nothing else has no bias.
+                match self.has(head_bias) || !self.has(weight) {
+                    true => Head::Linear(outputs),
+                    false => Head::new().linear_without_bias(outputs),
+                }
+            }
             false if wanted == Wanted::Forecaster => Head::Identity,
             false => Head::Sequence,
         };
-        let (input, hidden) = match layers {
-            0 => {
-                let input = known('I', size(Role::HeadWeight, 2, 1));
-                (input, input)
-            }
+        let units = |layers: std::ops::Range<usize>| {
+            self.most(layers, directions, |role, shape| match (role, shape) {
+                (Role::WeightIh(..) | Role::WeightHh(..), &[rows, _]) => quarter(rows),
+                (Role::BiasIh(..) | Role::BiasHh(..), &[rows]) => quarter(rows),
+                (Role::WeightHr(..), &[_, hidden]) => Some(hidden),
+                _ => None,
+            })
+        };
+        let (input, sizes) = match layers {
+            0 => (known('I', size(weight, 2, 1)), Vec::new()),
             _ => {
                 let input = size(Role::WeightIh(0, 0), 2, 1)
                     .or_else(|| size(Role::WeightIh(0, 1), 2, 1))
                     .or_else(|| size(Role::Embedding, 2, 1));
-                (known('I', input), known('H', hidden))
+                let input = known('I', input);
+                let mut sizes = Vec::new();
+                for (module, first) in self.naming.modules().filter(|(_, first)| *first < layers) {
+                    let end = first.saturating_add(module.layers).min(layers);
+                    let units = known('H', units(first..end));
+                    sizes.extend(std::iter::repeat_n(units, end - first));
+                }
+                (input, sizes)
             }
         };
         let encoding = match embedding {
             true => Encoding::Embedding(known('V', size(Role::Embedding, 2, 0))),
             false => Encoding::Values,
         };
+        let hidden = sizes.iter().max().copied().unwrap_or(input);
+        let differ = sizes.iter().any(|&size| size != hidden);
         let shape = StackShape {
+            sizes: if differ { sizes } else { Vec::new() },
             layers,
             bias,
             head,
@@ -414,6 +602,7 @@ impl<'a> Sorted<'a> {
             projection: projected.then(|| known('P', projection)),
             learned_state: self.has(Role::InitialH) || self.has(Role::InitialC),
             encoding,
+            tied,
             ..StackShape::lstm(input, hidden)
         };
         Ok((shape, unknown))
@@ -438,12 +627,12 @@ impl<'a> Sorted<'a> {
     /// The size that most of the tensors of layers say; of several, what the first says.
     fn most(
         &self,
-        layers: usize,
+        layers: std::ops::Range<usize>,
         directions: usize,
         said: impl Fn(Role, &[usize]) -> Option<usize>,
     ) -> Option<usize> {
         let mut votes: HashMap<usize, (usize, usize)> = HashMap::new();
-        let places = (0..layers).flat_map(|l| (0..directions).map(move |d| (l, d)));
+        let places = layers.flat_map(|l| (0..directions).map(move |d| (l, d)));
         let roles = places.flat_map(|(l, d)| KINDS.map(|(_, role)| role(l, d)));
         for (place, role) in roles.enumerate() {
             if let Some(size) = self.arrays.get(&role).and_then(|array| said(role, array.shape())) {
@@ -462,6 +651,7 @@ impl<'a> Sorted<'a> {
     ) -> Result<Vec<Found<'a>>> {
         let mut found = Vec::new();
         let mut any_layer = shape.layers == 0;
+        self.untie(shape);
         for role in roles {
             if self.problems.is_full() {
                 self.problems.more = true;
@@ -516,14 +706,51 @@ impl<'a> Sorted<'a> {
                 let places = elsewhere.iter().take(8).map(place).collect::<Vec<_>>().join(", ");
                 self.problems.push(format!("an LSTM is there {places}"));
             }
+            if self.others.iter().any(|name| self.naming.is_of_sequential(name)) {
+                self.problems.push(
+                    "its head has several modules, of which names tell the linear layers alone: say \
+                     them with `LoadOptions::modules`",
+                );
+            }
         }
         self.problems.finish(found)
+    }
+
+    /// Leaves one tensor of two that are one in the model.
+    fn untie(&mut self, shape: &StackShape) {
+        let Some(last) = shape.head.linears(shape.features()).len().checked_sub(1) else { return };
+        let head = Role::HeadWeight(last);
+        if !shape.tied {
+            return;
+        }
+        if let Some(left) = self.left_out.remove(&head) {
+            self.problems.push(left.to_string());
+        }
+        let Some(of_head) = self.arrays.remove(&head) else { return };
+        match self.arrays.get(&Role::Embedding) {
+            // As bits: NaN is refused elsewhere.
+            Some(of_embedding) if !same(of_embedding, of_head) => {
+                let [head, embedding] = [head, Role::Embedding].map(|role| self.naming.of(role));
+                let problem = format!("{head} differs from {embedding}, to which it is tied");
+                self.problems.push(problem);
+            }
+            Some(_) => {}
+            None => {
+                self.arrays.insert(Role::Embedding, of_head);
+            }
+        }
     }
 
     fn not_finite(&self, array: &Array) -> Option<String> {
         let at = array.data().iter().position(|v| self.finite && !v.is_finite())?;
         Some(format!("has {} at element {at}", array.data()[at]))
     }
+}
+
+/// Whether two tensors have the same bits.
+fn same(a: &Array, b: &Array) -> bool {
+    let bits = |array: &Array| array.data().iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+    a.shape() == b.shape() && bits(a) == bits(b)
 }
 
 /// What is wrong with the shape of a parameter's tensor.

@@ -3,9 +3,10 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::lstm::copy_state;
-use super::{Lstm, LstmState};
+use super::{Forecaster, Lstm, LstmState, Network};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Sequences};
+use crate::plan::{Plan, Readout, Role, Sequences};
+use crate::reference::index_in;
 use crate::tensor::{Array, Tensor};
 
 /// A stream of a [`StreamPool`]. It ends with [`StreamPool::leave`]: used after that, or with another
@@ -45,8 +46,11 @@ struct Slot {
 /// assert!(pool.feed(&[(a, &[0.0; 3])]).is_err());
 /// # Ok::<(), gatefold::Error>(())
 /// ```
+///
+/// Of a [`Forecaster`], [`Forecaster::streams`], outputs are predictions.
 pub struct StreamPool {
-    lstm: Lstm,
+    /// With the parameters of the model that it is of.
+    network: Network,
     /// Tells its streams from those of other pools.
     id: u64,
     slots: Vec<Slot>,
@@ -64,21 +68,51 @@ impl StreamPool {
     /// [`Error::Value`] for a capacity of zero or a bidirectional model, which needs a sequence's
     /// end; [`Error::Limit`], [`Error::OutOfMemory`].
     pub fn new(lstm: &Lstm, capacity: usize) -> Result<StreamPool> {
-        let operation = "StreamPool::new";
-        lstm.expect_one_direction(operation)?;
-        let (device, shape) = (lstm.device(), &lstm.network.shape);
+        StreamPool::of("StreamPool::new", &lstm.network, capacity)
+    }
+
+    fn of(operation: &'static str, network: &Network, capacity: usize) -> Result<StreamPool> {
+        let (device, shape) = (&network.device, &network.shape);
+        shape.expect_causal(operation)?;
         shape.check(operation, 1, capacity)?;
         shape.fits(operation, 1, capacity, &device.limits())?;
-        Ok(StreamPool {
-            lstm: lstm.clone(),
+        let pool = StreamPool {
+            network: network.share(),
             // Random, from the system.
             id: RandomState::new().build_hasher().finish(),
             slots: vec![Slot::default(); capacity],
             free: (0..capacity as u32).rev().collect(),
-            state: lstm.zero_state(capacity, true)?,
-            x: Tensor::zeros(device, &[capacity, shape.input])?,
-            y: Tensor::zeros(device, &[capacity, shape.features()])?,
-        })
+            state: StreamPool::zero_state(network, capacity)?,
+            x: Tensor::zeros(device, &StreamPool::input_size(network, capacity))?,
+            y: Tensor::zeros(device, &[capacity, StreamPool::output_size(network)])?,
+        };
+        Ok(pool)
+    }
+
+    /// The sizes of the inputs of so many streams.
+    fn input_size(network: &Network, streams: usize) -> Vec<usize> {
+        let shape = &network.shape;
+        let tokens = shape.encoding.tokens(shape.input).is_some();
+        if tokens { vec![streams] } else { vec![streams, shape.input] }
+    }
+
+    /// Numbers of an output.
+    fn output_size(network: &Network) -> usize {
+        match network.shape.outputs() {
+            0 => network.shape.features(),
+            outputs => outputs,
+        }
+    }
+
+    /// States of so many streams; of layers of several sizes each is flat, layer by layer.
+    fn zero_state(network: &Network, streams: usize) -> Result<LstmState> {
+        let (device, shape) = (&network.device, &network.shape);
+        let [h, c] = shape.state_widths();
+        let zeros = |width: usize| match shape.sizes.is_empty() {
+            true => Tensor::zeros(device, &[shape.layers, streams, width / shape.layers]),
+            false => Tensor::zeros(device, &[streams * width]),
+        };
+        Ok(LstmState { h: zeros(h)?, c: zeros(c)? })
     }
 
     /// Places.
@@ -166,27 +200,29 @@ impl StreamPool {
         }
     }
 
-    /// One step of the streams `fed`, over their rows of `x [capacity, I]`; the others rest, and
-    /// their rows of `x` don't count. Returns the outputs `[capacity, P]`, zero for those that
-    /// rest, in a tensor that the next step writes again. Nothing is read back.
+    /// One step of the streams `fed`, over their rows of `x [capacity, I]`, or `[capacity]` of tokens; the
+    /// others rest, and their rows of `x` don't count. Returns the outputs `[capacity, P]`, zero for those that
+    /// rest, or predictions `[capacity, O]`, of which those of streams that rest say nothing: in a tensor that
+    /// the next step writes again. Nothing is read back, and nobody looks at tokens.
     ///
     /// # Errors
     /// [`Error::Value`] for a stream that has left or stands twice, [`Error::Shape`],
     /// [`Error::OtherDevice`], [`Error::OutOfMemory`].
     pub fn step(&mut self, x: &Tensor, fed: &[Stream]) -> Result<&Tensor> {
         let operation = "StreamPool::step";
-        let shape = &self.lstm.network.shape;
+        let shape = &self.network.shape;
         let size = [("capacity", Some(self.capacity())), ("I", Some(shape.input))];
-        x.expect(operation, "x", self.lstm.device(), &size)?;
+        let dims = StreamPool::input_size(&self.network, 1).len();
+        x.expect(operation, "x", &self.network.device, &size[..dims])?;
         self.advance(operation, x, fed)?;
         Ok(&self.y)
     }
 
-    /// One step of some streams from the host: each with its input `[I]`. Returns their outputs in
-    /// that order, `[n, P]`.
+    /// One step of some streams from the host: each with its input `[I]`, or its token `[1]`. Returns their
+    /// outputs in that order, `[n, P]`, or their predictions, `[n, O]`.
     ///
     /// # Errors
-    /// As [`step`](Self::step); [`Error::Value`] where nobody is fed.
+    /// As [`step`](Self::step); [`Error::Value`] where nobody is fed, and for a token that isn't there.
     pub fn feed(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Array> {
         let rows = self.advance_from_host(inputs)?;
         self.outputs(&rows, &self.y.to_vec()?)
@@ -199,13 +235,13 @@ impl StreamPool {
     /// # Errors
     /// As [`feed`](Self::feed).
     pub async fn feed_async(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Array> {
-        self.lstm.device().room_async().await;
+        self.network.device.room_async().await;
         let rows = self.advance_from_host(inputs)?;
         self.outputs(&rows, &self.y.to_vec_async().await?)
     }
 
     fn outputs(&self, rows: &[usize], y: &[f32]) -> Result<Array> {
-        let features = self.lstm.output_size();
+        let features = StreamPool::output_size(&self.network);
         let fed = rows.iter().flat_map(|row| &y[row * features..][..features]);
         Array::new(fed.copied().collect(), &[rows.len(), features])
     }
@@ -213,7 +249,8 @@ impl StreamPool {
     /// Submits a step; returns the rows of those that take it.
     fn advance_from_host(&mut self, inputs: &[(Stream, &[f32])]) -> Result<Vec<usize>> {
         let operation = "StreamPool::feed";
-        let input = self.lstm.input_size();
+        let shape = &self.network.shape;
+        let (input, tokens) = (shape.given(), shape.encoding.tokens(shape.input));
         let mut x = vec![0.0; self.capacity() * input];
         let mut fed = Vec::with_capacity(inputs.len());
         let mut rows = Vec::with_capacity(inputs.len());
@@ -225,6 +262,14 @@ impl StreamPool {
                     tensor: "an input".to_owned(),
                     expected: format!("[I = {input}]"),
                     got: format!("[{}]", values.len()),
+                });
+            }
+            if let Some(count) = tokens.filter(|&count| index_in(values[0], count).is_none()) {
+                return Err(Error::Value {
+                    operation,
+                    name: "an input".to_owned(),
+                    expected: format!("a token from 0 to {}", count - 1),
+                    got: values[0].to_string(),
                 });
             }
             x[row * input..][..input].copy_from_slice(values);
@@ -239,7 +284,7 @@ impl StreamPool {
                 got: "none".to_owned(),
             });
         }
-        self.lstm.device().write(self.x.at().0, self.x.at().1, &x)?;
+        self.x.write(&x)?;
         let x = self.x.clone();
         self.advance(operation, &x, &fed)?;
         Ok(rows)
@@ -259,12 +304,12 @@ impl StreamPool {
             }
             lengths[row] = 1.0;
         }
-        let network = &self.lstm.network;
+        let network = &self.network;
         let (device, capacity) = (&network.device, self.capacity());
         let sequences =
             Sequences { resets: true, ..Sequences::new(1, capacity).with_lengths().with_state() };
         let _parameters = network.parameters();
-        let plan = || Plan::forward(&network.shape, &sequences, &device.limits());
+        let plan = || Plan::streams(&network.shape, &sequences, &device.limits());
         let caller = [("params", &network.params)];
         let ready = network.sessions.take((sequences, "streams"), device, plan, &caller)?;
         let session = &ready.session;
@@ -300,9 +345,9 @@ impl StreamPool {
     pub fn save(&self, stream: Stream) -> Result<LstmState> {
         let row = self.row("StreamPool::save", stream)?;
         if self.slots[row].fresh {
-            return self.lstm.initial_state(1);
+            return self.initial_state();
         }
-        let state = self.lstm.zero_state(1, true)?;
+        let state = StreamPool::zero_state(&self.network, 1)?;
         self.copy_row(row, &state, false)?;
         Ok(state)
     }
@@ -314,20 +359,40 @@ impl StreamPool {
     pub fn restore(&mut self, stream: Stream, state: &LstmState) -> Result<()> {
         let operation = "StreamPool::restore";
         let row = self.row(operation, stream)?;
-        self.lstm.expect_state(operation, Some(1), state)?;
+        let own = StreamPool::zero_state(&self.network, 1)?;
+        for (name, given, own) in [("h", &state.h, &own.h), ("c", &state.c, &own.c)] {
+            let size: Vec<_> = own.shape().iter().map(|&size| ("size", Some(size))).collect();
+            given.expect(operation, name, &self.network.device, &size)?;
+        }
         self.copy_row(row, state, true)?;
         self.slots[row].fresh = false;
         Ok(())
     }
 
+    /// The state that a stream begins from.
+    fn initial_state(&self) -> Result<LstmState> {
+        let state = StreamPool::zero_state(&self.network, 1)?;
+        let mut recorder = self.network.device.recorder();
+        let learned = [(&state.h, Role::InitialH), (&state.c, Role::InitialC)];
+        for (tensor, role) in learned {
+            if let Some(entry) = self.network.table.get(role) {
+                recorder.copy((&self.network.params, entry.start), tensor.at(), tensor.len());
+            }
+        }
+        recorder.submit()?;
+        Ok(state)
+    }
+
     /// Copies a row's state from or to the pool's.
     fn copy_row(&self, row: usize, state: &LstmState, to_pool: bool) -> Result<()> {
-        let mut recorder = self.lstm.device().recorder();
-        for (pool, own) in [(&self.state.h, &state.h), (&self.state.c, &state.c)] {
-            let width = pool.shape()[2];
-            for l in 0..pool.shape()[0] {
-                let place = pool.from((l * self.capacity() + row) * width);
-                let single = own.from(l * width);
+        let (shape, capacity) = (&self.network.shape, self.capacity());
+        let mut recorder = self.network.device.recorder();
+        for l in 0..shape.layers {
+            let hidden = (&self.state.h, &state.h, shape.states_below(l, 0, |l| shape.state(l)));
+            let cell = (&self.state.c, &state.c, shape.states_below(l, 0, |l| shape.units(l)));
+            for ((pool, own, below), width) in [(hidden, shape.state(l)), (cell, shape.units(l))] {
+                let place = pool.from(below * capacity + row * width);
+                let single = own.from(below);
                 match to_pool {
                     true => recorder.copy(single, place, width),
                     false => recorder.copy(place, single, width),
@@ -335,5 +400,39 @@ impl StreamPool {
             }
         }
         recorder.submit()
+    }
+}
+
+impl Forecaster {
+    /// An empty pool of streams of this model, with its weights, not a copy: each step of a stream answers
+    /// with the prediction from what it has seen so far, as [`predict`](Self::predict) gives it for the
+    /// whole sequence.
+    ///
+    /// ```
+    /// use gatefold::{Array, Device, Forecaster, LstmConfig};
+    /// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(2, 8), 3)?;
+    /// let mut pool = model.streams(100)?;
+    /// let stream = pool.join()?;
+    /// let first = pool.feed(&[(stream, &[0.1, 0.2])])?; // [1, 3]
+    /// let second = pool.feed(&[(stream, &[0.3, 0.4])])?;
+    /// let whole = model.predict(&Array::new(vec![0.1, 0.2, 0.3, 0.4], &[1, 2, 2])?)?;
+    /// assert_eq!(second.data(), whole.data());
+    /// # Ok::<(), gatefold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`StreamPool::new`]; [`Error::Value`] for a readout over time, which needs all outputs.
+    pub fn streams(&self, capacity: usize) -> Result<StreamPool> {
+        let operation = "Forecaster::streams";
+        let readout = self.readout();
+        if matches!(readout, Readout::MeanOverTime | Readout::MaxOverTime) {
+            return Err(Error::Value {
+                operation,
+                name: "readout".to_owned(),
+                expected: "one of a single timestep".to_owned(),
+                got: readout.name().to_owned(),
+            });
+        }
+        StreamPool::of(operation, &self.network, capacity)
     }
 }

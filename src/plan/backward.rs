@@ -8,7 +8,7 @@ use crate::command::{BufferId, Dispatch, Operation, Range, Tier};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::matmul::Sums;
 use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
-use crate::reference::{Product, Strides};
+use crate::reference::{Alignment, Product, Strides};
 
 impl Planner<'_> {
     /// What comes back from outside to a model without a head.
@@ -28,7 +28,7 @@ impl Planner<'_> {
         let partials = self.column_sum_partials();
         let sums = self.workspace("column_sums", "[partial sums]", &[partials]);
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
-        let (directions, width) = (self.shape.directions(), self.shape.features());
+        let (directions, width) = (self.shape.directions(), self.shape.widest_output());
         if self.shape.layers == 0 {
             self.head_backward(grads, sums);
             return;
@@ -87,12 +87,18 @@ impl Planner<'_> {
         if self.shape.head == Head::Sequence {
             let from = (self.callers_strides(width), Place { buffer: self.named("dy"), start: 0 });
             let to = (Strides::time_major(batch, width), Place { buffer: dh, start: 0 });
-            if from.0 == to.0 && !self.sequences.lengths {
-                let (from, to) = (self.whole(from.1.buffer), self.whole(dh));
-                self.push("outputs, gradient", Operation::Copy { from, to });
-            } else {
-                let padded = self.ended_by(0);
-                self.copy_sequence("outputs, gradient", (steps, width), from, to, padded, false);
+            let label = "outputs, gradient";
+            match self.alignment() {
+                Some(alignment) => self.align_sequence(label, alignment, width, from, to),
+                None if from.0 == to.0 && !self.sequences.lengths => {
+                    let from = self.whole(from.1.buffer);
+                    let to = Range { buffer: dh, start: 0, len: from.len };
+                    self.push(label, Operation::Copy { from, to });
+                }
+                None => {
+                    let padded = self.ended_by(0);
+                    self.copy_sequence(label, (steps, width), from, to, padded, false);
+                }
             }
             return;
         }
@@ -100,40 +106,8 @@ impl Planner<'_> {
         self.read_backward(d_read);
     }
 
-    /// The gradients of the head's parameters; returns where that of its input is.
-    fn head_backward(&mut self, grads: BufferId, sums: BufferId) -> BufferId {
-        let (features, outputs) = (self.shape.features(), self.shape.outputs());
-        let rows = self.shape.predictions(self.steps) * self.batch;
-        let dy = self.named("dy");
-        if self.shape.head == Head::Identity {
-            return dy;
-        }
-        let at_dy = Place { buffer: dy, start: 0 };
-        let input = self.head_input();
-        let weight = self.required(self.params, Role::HeadWeight);
-        let d_weight = self.required(grads, Role::HeadWeight);
-        let d_bias = self.required(grads, Role::HeadBias);
-        let shape = self.summed(Product::dense(outputs, features, rows, true, false));
-        let biases = (Sums::Rows, &[d_bias][..]);
-        self.weight_gradient(
-            "head, weight gradient",
-            shape,
-            (at_dy, input, d_weight),
-            biases,
-            sums,
-        );
-        let d_input = match self.shape.every_step() {
-            true => self.named("dh"),
-            false => self.workspace("d_read", "[B, D P]", &[rows, features]),
-        };
-        let shape = Product::dense(rows, features, outputs, false, false);
-        let to = Place { buffer: d_input, start: 0 };
-        self.product("head, input gradient", shape, at_dy, weight, &[], to);
-        d_input
-    }
-
     /// A product that is a parameter's gradient: added to what is there where gradients are.
-    fn summed(&self, product: Product) -> Product {
+    pub(super) fn summed(&self, product: Product) -> Product {
         Product { accumulate: self.accumulate, ..product }
     }
 
@@ -143,7 +117,7 @@ impl Planner<'_> {
             self.final_states_backward(l, d);
         }
         if let Some(projection) = self.shape.projection {
-            let (width, features) = (quads(projection), self.shape.features());
+            let (width, features) = (quads(projection), self.shape.layer_output(l));
             let (dh, dp) = (self.named("dh"), self.named("dp"));
             if width > projection {
                 self.push(format!("layer {l}, backward"), Operation::Zero(self.whole(dp)));
@@ -172,12 +146,12 @@ impl Planner<'_> {
     /// Where the gradient of a cell state starts in `dc`, which the layers of a wavefront don't share.
     fn dc_at(&self, l: usize, d: usize) -> usize {
         let place = if self.backward_cut.tier == Tier::Wavefront { l } else { d };
-        place * self.slot()
+        place * self.slot(l)
     }
 
     /// Where the gradient of a direction's projected state starts in `dp`.
     pub(super) fn dp_at(&self, d: usize, t: usize) -> usize {
-        (d * self.steps + t) * self.batch * quads(self.shape.state())
+        (d * self.steps + t) * self.batch * quads(self.shape.state(0))
     }
 
     /// Adds what comes back through the final hidden state to the output that it is, and starts
@@ -186,7 +160,7 @@ impl Planner<'_> {
         let label = format!("layer {l}{}, final state's gradient", said(d));
         let (dc, batch) = (self.named("dc"), self.batch);
         let (start, width) = self.state_at(State::Cell, l, d);
-        let to = Range { buffer: dc, start: self.dc_at(l, d), len: self.slot() };
+        let to = Range { buffer: dc, start: self.dc_at(l, d), len: self.slot(l) };
         let Some(dc_n) = self.program.buffer("dc_n") else {
             return self.push(label, Operation::Zero(to));
         };
@@ -195,7 +169,7 @@ impl Planner<'_> {
 
         let (start, width) = self.state_at(State::Hidden, l, d);
         let from = Place { buffer: self.named("dh_n"), start };
-        self.final_output_gradient(&label, d, (width, from), true);
+        self.final_output_gradient(&label, l, d, (width, from), true);
     }
 
     /// The timestep that the backward pass of a direction visits `s`th.
@@ -231,14 +205,14 @@ impl Planner<'_> {
         let shape = Product {
             ldc: quads(projection),
             accumulate: true,
-            ..Product::dense(self.batch, projection, 4 * self.shape.hidden, false, true)
+            ..Product::dense(self.batch, projection, 4 * self.shape.units(l), false, true)
         };
         self.products(&format!("{label}, projection"), shape, &operands);
     }
 
     fn step_backward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
-        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
-        let (features, projection) = (self.shape.features(), self.shape.projection);
+        let (batch, hidden, slot) = (self.batch, self.shape.units(l), self.slot(l));
+        let (features, projection) = (self.shape.layer_output(l), self.shape.projection);
         let terms = projection.map_or(hidden, |p| quads(p) / 4);
         let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
             self.windows_of(directions, buffer, len, each)
@@ -304,8 +278,8 @@ impl Planner<'_> {
 
     fn layer_weights_backward(&mut self, l: usize, grads: BufferId, partials: BufferId) {
         let (rows, hidden, input) =
-            (self.steps * self.batch, self.shape.hidden, self.shape.layer_input(l));
-        let (state, features) = (self.shape.state(), self.shape.features());
+            (self.steps * self.batch, self.shape.units(l), self.shape.layer_input(l));
+        let (state, features) = (self.shape.state(l), self.shape.layer_output(l));
         for d in 0..self.shape.directions() {
             let said = format!("layer {l}{}", said(d));
             let d_gates = Place { buffer: self.gates(l), start: self.gates_at(l, d, 0) };
@@ -332,7 +306,7 @@ impl Planner<'_> {
             let none = (Sums::Columns, &[][..]);
             self.weight_gradient(&label, shape, (h_prev, d_gates, to), none, partials);
             if let Some(projection) = self.shape.projection {
-                let z = Place { buffer: self.layer("z", l), start: self.z_at(d, 0) };
+                let z = Place { buffer: self.layer("z", l), start: self.z_at(l, d, 0) };
                 let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, 0) };
                 let to = self.required(grads, Role::WeightHr(l, d));
                 let shape = Product {
@@ -355,14 +329,14 @@ impl Planner<'_> {
         let (start, width) = self.state_at(State::Hidden, l, 0);
         let from = (Strides { step: 0, row: width }, Place { buffer: given, start });
         let to = Place { buffer: self.layer("h", l), start: self.h_at(l, 0, 0) };
-        let to = (Strides { step: 0, row: self.shape.features() }, to);
+        let to = (Strides { step: 0, row: self.shape.layer_output(l) }, to);
         let label = format!("layer {l}, states of rows without timesteps");
         self.copy_sequence(&label, (1, width), from, to, Some(mask), false);
     }
 
     /// The gradients of a layer's initial states, from its first gates.
     fn initial_states_backward(&mut self, l: usize) {
-        let (hidden, batch) = (self.shape.hidden, self.batch);
+        let (hidden, batch) = (self.shape.units(l), self.batch);
         for d in 0..self.shape.directions() {
             let label = format!("layer {l}{}, initial state's gradient", said(d));
             let (start, width) = self.state_at(State::Hidden, l, d);
@@ -374,7 +348,7 @@ impl Planner<'_> {
                 let ends = Place { buffer: self.named("ends"), start: 0 };
                 self.push(label.clone(), Operation::Zero(self.whole(ends.buffer)));
                 let row = 4 * hidden;
-                let from = (Strides { step: 4 * self.slot(), row }, first);
+                let from = (Strides { step: 4 * self.slot(l), row }, first);
                 let size = (-1, self.steps, row);
                 self.copy_at_length(&label, Way::Gather, size, from, (row, ends), false);
                 first = ends;
@@ -458,7 +432,8 @@ impl Planner<'_> {
                     dweight: self.window(out, count * width),
                 };
                 let part = (first, (first + some_positions).min(positions));
-                let accumulate = self.accumulate || first > 0;
+                // Weights that are tied have the head's gradient already.
+                let accumulate = self.accumulate || first > 0 || self.shape.tied;
                 let dispatch = embedding_backward::dispatch(
                     (count, width),
                     token,
@@ -473,7 +448,8 @@ impl Planner<'_> {
 
     fn layer_inputs_backward(&mut self, l: usize) {
         let (rows, width) = (self.steps * self.batch, self.shape.layer_input(l));
-        let moved = self.sequences.batch_first;
+        let alignment = self.alignment();
+        let moved = self.sequences.batch_first || alignment.is_some();
         let embedded = self.parameter(self.params, Role::Embedding).is_some();
         let to = match l {
             0 if embedded => {
@@ -491,7 +467,7 @@ impl Planner<'_> {
             let weight = self.required(self.params, Role::WeightIh(l, d));
             let shape = Product {
                 accumulate: d > 0,
-                ..Product::dense(rows, width, 4 * self.shape.hidden, false, true)
+                ..Product::dense(rows, width, 4 * self.shape.units(l), false, true)
             };
             let label = format!("layer {l}{}, input gradient", said(d));
             self.product(&label, shape, d_gates, weight, &[], Place { buffer: to, start: 0 });
@@ -499,15 +475,18 @@ impl Planner<'_> {
         if l > 0 {
             if let Some(drop) = self.dropout {
                 let label = format!("layer {}, dropout's gradient", l - 1);
-                self.drop_elements(&label, drop, l - 1, to);
+                self.drop_elements(&label, drop, l - 1, (self.steps, width), to);
             }
         } else if embedded {
             self.embedding_backward(to);
         } else if moved {
             let from = (Strides::time_major(self.batch, width), Place { buffer: to, start: 0 });
             let dx = Place { buffer: self.named("dx_0"), start: 0 };
-            let to = (self.callers_strides(width), dx);
-            self.copy_sequence("input gradient", (self.steps, width), from, to, None, false);
+            let (label, to) = ("input gradient", (self.callers_strides(width), dx));
+            match alignment.map(Alignment::back) {
+                Some(back) => self.align_sequence(label, back, width, from, to),
+                None => self.copy_sequence(label, (self.steps, width), from, to, None, false),
+            }
         }
     }
 
@@ -524,7 +503,9 @@ impl Planner<'_> {
             0 => 0,
             _ => rows.div_ceil(self.column_sum_chunk(rows, columns)) * columns,
         };
-        let head = of(self.shape.predictions(self.steps) * self.batch, self.shape.outputs());
+        let linears = self.shape.head.linears(self.shape.features());
+        let widest = linears.iter().map(|linear| linear.outputs).max().unwrap_or(0);
+        let head = of(self.shape.predictions(self.steps) * self.batch, widest);
         let states = of(self.batch, self.shape.hidden);
         match self.shape.layers {
             0 => head,

@@ -41,9 +41,9 @@ impl Slots {
 
 /// Where things lie in the buffers of a layer; directions are 0, forward, and 1, reverse.
 impl Planner<'_> {
-    /// Elements of a direction's gates, or of its cell states, at one timestep.
-    pub(super) fn slot(&self) -> usize {
-        self.batch * self.shape.hidden
+    /// Elements of a direction's cell states in layer `l` at one timestep, a quarter of its gates.
+    pub(super) fn slot(&self, l: usize) -> usize {
+        self.batch * self.shape.units(l)
     }
 
     /// The gates of a layer: those of all timesteps where they are kept, else those of a chunk, in a
@@ -60,26 +60,26 @@ impl Planner<'_> {
 
     /// Where the gates of timestep `t` start in the gates of a layer.
     pub(super) fn gates_at(&self, l: usize, d: usize, t: usize) -> usize {
-        let in_layer = 4 * (d * self.chunk.1 + t - self.chunk_at(d)) * self.slot();
+        let in_layer = 4 * (d * self.chunk.1 + t - self.chunk_at(d)) * self.slot(l);
         l * self.gates_stride() + in_layer
     }
 
     /// Where what is projected at timestep `t` starts in `z_l{l}`.
-    pub(super) fn z_at(&self, d: usize, t: usize) -> usize {
-        (d * self.steps + t) * self.slot()
+    pub(super) fn z_at(&self, l: usize, d: usize, t: usize) -> usize {
+        (d * self.steps + t) * self.slot(l)
     }
 
     /// Where slot `slot` of a direction starts in `h_l{l}`. Both directions write slot `t+1` at
     /// timestep `t`, so that slots 1 to T are the layer's outputs; each initial state stands where
     /// its direction comes from.
     pub(super) fn h_at(&self, l: usize, d: usize, slot: usize) -> usize {
-        let in_layer = slot * self.batch * self.shape.features() + d * self.shape.state();
+        let in_layer = slot * self.batch * self.shape.layer_output(l) + d * self.shape.state(l);
         l * self.state_stride() + in_layer
     }
 
     /// Where slot `slot` of a direction starts in `c_l{l}`.
     pub(super) fn c_at(&self, l: usize, d: usize, slot: usize) -> usize {
-        l * self.state_stride() + (d * (self.steps + 1) + slot) * self.slot()
+        l * self.state_stride() + (d * (self.steps + 1) + slot) * self.slot(l)
     }
 
     /// Where the hidden states before and after timestep `t` start.
@@ -102,10 +102,10 @@ impl Planner<'_> {
     fn slots_of(&self, state: State, l: usize, d: usize) -> Slots {
         let (row, step, first) = match state {
             State::Hidden => {
-                let row = self.shape.features();
+                let row = self.shape.layer_output(l);
                 (row, self.batch * row, self.h_at(l, d, 0))
             }
-            State::Cell => (self.shape.hidden, self.slot(), self.c_at(l, d, 0)),
+            State::Cell => (self.shape.units(l), self.slot(l), self.c_at(l, d, 0)),
         };
         // Of hidden states both directions write slot t+1, of cell states reverse writes slot t.
         let (initial, last) = match (d, state) {
@@ -118,11 +118,11 @@ impl Planner<'_> {
 
     /// Where the state of a direction of layer `l` starts in an `[L D, B, ..]`, and its width.
     pub(super) fn state_at(&self, state: State, l: usize, d: usize) -> (usize, usize) {
-        let width = match state {
-            State::Hidden => self.shape.state(),
-            State::Cell => self.shape.hidden,
+        let width = |l: usize| match state {
+            State::Hidden => self.shape.state(l),
+            State::Cell => self.shape.units(l),
         };
-        ((l * self.shape.directions() + d) * self.batch * width, width)
+        (self.batch * self.shape.states_below(l, d, width), width(l))
     }
 }
 
@@ -149,7 +149,8 @@ impl Planner<'_> {
     fn input(&mut self) {
         let (steps, batch, given) = (self.steps, self.batch, self.shape.given());
         let mut x = self.x;
-        if self.sequences.batch_first || self.sequences.lengths {
+        let alignment = self.alignment();
+        if self.sequences.batch_first || self.sequences.lengths || alignment.is_some() {
             let from = (self.callers_strides(given), Place { buffer: x, start: 0 });
             x = match self.shape.encoding {
                 Encoding::Values => {
@@ -159,8 +160,13 @@ impl Planner<'_> {
                 _ => self.workspace("tokens", "[T, B]", &[steps, batch]),
             };
             let to = (Strides::time_major(batch, given), Place { buffer: x, start: 0 });
-            let padded = self.ended_by(0);
-            self.copy_sequence("input", (steps, given), from, to, padded, false);
+            match alignment {
+                Some(alignment) => self.align_sequence("input", alignment, given, from, to),
+                None => {
+                    let padded = self.ended_by(0);
+                    self.copy_sequence("input", (steps, given), from, to, padded, false);
+                }
+            }
         }
         let Some(tokens) = self.shape.encoding.tokens(self.shape.input) else { return };
         let width = self.shape.input;
@@ -188,14 +194,15 @@ impl Planner<'_> {
 
     /// A buffer for a state of all layers.
     pub(super) fn state_buffer(&mut self, state: State, name: &str) {
+        let [hidden, cell] = self.shape.state_widths();
+        let (width, dims) = match state {
+            State::Hidden => (hidden, "[L D, B, P]"),
+            State::Cell => (cell, "[L D, B, H]"),
+        };
         let states = self.shape.layers * self.shape.directions();
-        match state {
-            State::Hidden => {
-                self.workspace(name, "[L D, B, P]", &[states, self.batch, self.shape.state()])
-            }
-            State::Cell => {
-                self.workspace(name, "[L D, B, H]", &[states, self.batch, self.shape.hidden])
-            }
+        match self.shape.sizes.is_empty() {
+            true => self.workspace(name, dims, &[states, self.batch, width / states.max(1)]),
+            false => self.workspace(name, "[L D, B, that of the layer]", &[self.batch * width]),
         };
     }
 
@@ -221,15 +228,15 @@ impl Planner<'_> {
     }
 
     fn layer_forward(&mut self, l: usize) {
-        let (steps, batch, hidden) = (self.steps, self.batch, self.shape.hidden);
-        let (directions, state) = (self.shape.directions(), self.shape.state());
+        let (steps, batch, hidden) = (self.steps, self.batch, self.shape.units(l));
+        let (directions, state) = (self.shape.directions(), self.shape.state(l));
         let name = |kind: &str| format!("{kind}_l{l}");
         let some = if self.fuses() { steps } else { self.chunk_steps() };
         if self.keep {
             let size = [directions, steps, batch, hidden, 4];
             self.workspace(&name("gates"), "[D, T, B, H, 4]", &size);
         } else if !self.fuses() && self.program.buffer("gates").is_none() {
-            let size = [directions, some, batch, hidden, 4];
+            let size = [directions, some, batch, self.shape.hidden, 4];
             self.workspace("gates", "[D, chunk of T, B, H, 4]", &size);
         }
         let size = [steps + directions, batch, directions, state];
@@ -285,7 +292,8 @@ impl Planner<'_> {
             Executor::Gpu => GATES_OF_A_CHUNK,
             Executor::Cpu => GATES_IN_CACHE,
         };
-        (most / (4 * self.shape.directions() * self.slot())).clamp(1, self.steps)
+        let largest = self.batch * self.shape.hidden;
+        (most / (4 * self.shape.directions() * largest)).clamp(1, self.steps)
     }
 
     /// The input's share of the gates of a chunk.
@@ -294,7 +302,7 @@ impl Planner<'_> {
         let biases: Vec<Place> =
             roles.into_iter().filter_map(|role| self.parameter(self.params, role)).collect();
         let (t, steps) = (self.chunk_at(d), self.chunk.1);
-        let (rows, columns) = (steps * self.batch, 4 * self.shape.hidden);
+        let (rows, columns) = (steps * self.batch, 4 * self.shape.units(l));
         let width = self.shape.layer_input(l);
         let mut shape = Product::dense(rows, columns, width, false, false);
         let mut weight = self.required(self.params, Role::WeightIh(l, d));
@@ -416,24 +424,24 @@ impl Planner<'_> {
         let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
             .map(|d| {
                 let t = self.visit(d, s);
-                let a = Place { buffer: z, start: self.z_at(d, t) };
+                let a = Place { buffer: z, start: self.z_at(l, d, t) };
                 let b = self.required(self.params, Role::WeightHr(l, d));
                 (a, b, Place { buffer: h, start: self.h_around(l, d, t).1 })
             })
             .collect();
         let shape = Product {
             ldb: super::parameters::quads(projection),
-            ldc: self.shape.features(),
+            ldc: self.shape.layer_output(l),
             // Rows that have ended add zeros, and what stands in their slot stays.
             accumulate: self.sequences.lengths,
-            ..Product::dense(self.batch, projection, self.shape.hidden, false, false)
+            ..Product::dense(self.batch, projection, self.shape.units(l), false, false)
         };
         self.products(&format!("{label}, projection"), shape, &operands);
     }
 
     fn step_forward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
-        let (batch, hidden, terms) = (self.batch, self.shape.hidden, self.shape.state());
-        let (slot, features) = (self.slot(), self.shape.features());
+        let (batch, hidden, terms) = (self.batch, self.shape.units(l), self.shape.state(l));
+        let (slot, features) = (self.slot(l), self.shape.layer_output(l));
         let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
             self.windows_of(directions, buffer, len, each)
         };
@@ -450,7 +458,7 @@ impl Planner<'_> {
         // Without a projection nothing is written there, but a launch binds a buffer.
         let z_buffer = if projected { self.layer("z", l) } else { self.named("unused") };
         let (z, z_at) = match projected {
-            true => windows(z_buffer, slot, &|d| vec![self.z_at(d, t(d))]),
+            true => windows(z_buffer, slot, &|d| vec![self.z_at(l, d, t(d))]),
             false => (self.whole(z_buffer), Vec::new()),
         };
         let at = |i: usize| lstm_step_forward::At {
@@ -480,13 +488,14 @@ impl Planner<'_> {
         }
         let y = self.copied_outputs(l);
         if let Some(drop) = self.dropout {
-            self.drop_elements(&format!("layer {l}, dropout"), drop, l, y);
+            let size = (self.steps, self.shape.layer_output(l));
+            self.drop_elements(&format!("layer {l}, dropout"), drop, l, size, y);
         }
     }
 
     /// A copy of a layer's outputs.
     pub(super) fn copied_outputs(&mut self, l: usize) -> BufferId {
-        let width = self.shape.features();
+        let width = self.shape.layer_output(l);
         let y = self.workspace(&format!("y_l{l}"), "[T, B, D P]", &[self.steps, self.batch, width]);
         let label = format!("layer {l}, outputs");
         self.copy_outputs(&label, l, (Strides::time_major(self.batch, width), y));
@@ -495,7 +504,7 @@ impl Planner<'_> {
 
     /// Copies a layer's outputs.
     fn copy_outputs(&mut self, label: &str, l: usize, to: (Strides, BufferId)) {
-        let width = self.shape.features();
+        let width = self.shape.layer_output(l);
         let time_major = Strides::time_major(self.batch, width);
         let from = Place { buffer: self.layer("h", l), start: self.h_at(l, 0, 1) };
         let copied = Place { buffer: to.1, start: 0 };
@@ -512,13 +521,18 @@ impl Planner<'_> {
     /// The outputs and final states of a model without a head.
     fn sequence_results(&mut self) {
         let (top, width) = (self.shape.layers - 1, self.shape.features());
-        if self.sequences.batch_first || self.outputs_are_mixed() {
+        let alignment = self.alignment();
+        if self.sequences.batch_first || self.outputs_are_mixed() || alignment.is_some() {
             let (steps, batch) = (self.steps, self.batch);
             let y = match self.sequences.batch_first {
                 true => self.workspace("y", "[B, T, D P]", &[batch, steps, width]),
                 false => self.workspace("y", "[T, B, D P]", &[steps, batch, width]),
             };
-            self.copy_outputs("outputs", top, (self.callers_strides(width), y));
+            let to = (self.callers_strides(width), y);
+            match alignment {
+                Some(alignment) => self.align_outputs("outputs", alignment.back(), to),
+                None => self.copy_outputs("outputs", top, to),
+            }
             self.output = Some(self.whole(y));
         } else {
             let (start, len) = (self.h_at(top, 0, 1), self.steps * self.batch * width);
@@ -573,38 +587,6 @@ impl Planner<'_> {
         for (last, first) in [("h_n", "h_0"), ("c_n", "c_0")] {
             let (from, to) = (self.whole(self.named(last)), self.whole(self.named(first)));
             self.push("carried state", Operation::Copy { from, to });
-        }
-    }
-
-    fn head_forward(&mut self) {
-        let (steps, batch) = (self.steps, self.batch);
-        let (features, outputs) = (self.shape.features(), self.shape.outputs());
-        self.read();
-        let every = self.shape.every_step();
-        let y = match every {
-            true => self.workspace("y", "[T, B, O]", &[steps, batch, outputs]),
-            false => self.workspace("y", "[B, O]", &[batch, outputs]),
-        };
-        self.output = Some(self.whole(y));
-        let input = self.head_input();
-        let to = Place { buffer: y, start: 0 };
-        let rows = self.shape.predictions(steps) * batch;
-        if self.shape.head == Head::Identity {
-            let from = Range { buffer: input.buffer, start: input.start, len: rows * outputs };
-            self.push("prediction", Operation::Copy { from, to: self.whole(y) });
-        } else {
-            let weight = self.required(self.params, Role::HeadWeight);
-            let bias = self.required(self.params, Role::HeadBias);
-            let shape = Product::dense(rows, outputs, features, false, true);
-            self.product("head", shape, input, weight, &[bias], to);
-        }
-        if every && self.sequences.batch_first {
-            let moved = self.workspace("y_batch_first", "[B, T, O]", &[batch, steps, outputs]);
-            self.output = Some(self.whole(moved));
-            let from = (Strides::time_major(batch, outputs), to);
-            let moved = Place { buffer: moved, start: 0 };
-            let to = (self.callers_strides(outputs), moved);
-            self.copy_sequence("predictions", (steps, outputs), from, to, None, false);
         }
     }
 }

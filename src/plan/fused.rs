@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::loss::feed_slots;
 use super::tiers::LONGEST_LAUNCH;
 use super::{
-    Encoding, LOSS_SLOTS, Objective, ParameterTable, Plan, Readout, Role, Rule, Sequences,
+    Encoding, Head, LOSS_SLOTS, Objective, ParameterTable, Plan, Readout, Role, Rule, Sequences,
     StackShape, TrainingOptions, norm_chunk,
 };
 use crate::command::{
@@ -72,14 +72,15 @@ fn fused(
     options: &TrainingOptions,
     limits: &Limits,
 ) -> Found<Fused, String> {
-    let Sequences { steps, batch, lengths, batch_first, state, resets, weights } = *sequences;
+    let Sequences { steps, batch, lengths, batch_first, state, resets, weights, .. } = *sequences;
     let pooled = matches!(shape.readout, Readout::MeanOverTime | Readout::MaxOverTime);
     let (Objective::Pointwise(loss), Some(update)) = (options.objective, options.update) else {
         return Err("it is for losses of single numbers, with an optimizer step".to_owned());
     };
     let refusals = [
         (limits.executor == Executor::Cpu, "launches cost nothing on the CPU"),
-        (shape.layers != 1 || shape.bidirectional, "it is for one layer in one direction"),
+        (shape.layers != 1 || !shape.is_causal(), "it is for one layer in one direction, forward"),
+        (!matches!(shape.head, Head::Identity | Head::Linear(_)), "its head is a linear layer"),
         (shape.encoding != Encoding::Values, "it takes values, not tokens"),
         (shape.projection.is_some(), "it has no projection"),
         (shape.learned_state || state || resets, "its states begin with zero"),
@@ -120,7 +121,7 @@ fn fused(
         w: required(Role::WeightIh(0, 0)),
         u: required(Role::WeightHh(0, 0)),
         biases: biases.into_iter().filter_map(place).collect(),
-        head: place(Role::HeadWeight).zip(place(Role::HeadBias)),
+        head: place(Role::HeadWeight(0)).zip(place(Role::HeadBias(0))),
         loss,
         norm: update.norm,
     };
@@ -216,7 +217,7 @@ fn plan(shape: &StackShape, sequences: &Sequences, limits: &Limits, fused: Fused
     program.check(&table, limits)?;
     Ok(Plan {
         program: Arc::new(program.trust(&table)),
-        shape: *shape,
+        shape: shape.clone(),
         sequences: *sequences,
         output,
         forward_from: 1,

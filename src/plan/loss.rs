@@ -6,10 +6,10 @@ use super::{
 };
 use crate::command::{BufferId, Executor, Limits, Operation, Owner, Range};
 use crate::kernels::{
-    Padding, View, accuracy, argmax, binary_accuracy, cross_entropy_loss, pointwise_loss,
-    reduce_sum, sigmoid, softmax,
+    Padding, View, accuracy, argmax, binary_accuracy, cross_entropy_loss, nonlinearity,
+    pointwise_loss, reduce_sum, softmax,
 };
-use crate::reference::{CrossEntropy, Pointwise, SETTINGS};
+use crate::reference::{CrossEntropy, Nonlinearity, Pointwise, SETTINGS};
 
 /// Runs that the host may prepare before it submits, at most.
 const FEED_SLOTS: usize = 16;
@@ -29,9 +29,11 @@ pub(super) fn feed_slots(
     limits: &Limits,
 ) -> usize {
     // A training step: forward, and twice that backward.
-    let terms = shape.features().saturating_add(shape.state());
+    let terms = shape.widest_output().saturating_add(shape.projection.unwrap_or(shape.hidden));
     let units = 4 * shape.layers * shape.directions() * shape.hidden;
-    let head = shape.features().saturating_mul(shape.outputs());
+    let linears = shape.head.linears(shape.features());
+    let products = linears.iter().map(|linear| linear.features.saturating_mul(linear.outputs));
+    let head = products.fold(0, usize::saturating_add);
     let weights = units.saturating_mul(terms.saturating_add(shape.input));
     let rows = sequences.steps * sequences.batch;
     let flop = (6 * rows).saturating_mul(weights.saturating_add(head).max(1));
@@ -54,7 +56,7 @@ impl Planner<'_> {
             self.workspace("scalars", "[4]", &[4]);
             self.workspace("settings", "[G, 16]", &[update.groups, SETTINGS]);
         }
-        if self.dropout.is_some() {
+        if self.drops() {
             self.workspace("key", "[4]", &[4]);
         }
         let names = [
@@ -248,11 +250,14 @@ impl Planner<'_> {
                     argmax::dispatch((count, classes), logits, out)
                 }
                 Answer::Classes(Activation::Sigmoid) => {
-                    sigmoid::dispatch(count * classes, true, logits, out)
+                    nonlinearity::dispatch(count * classes, None, logits, out)
                 }
-                Answer::Probabilities(Activation::Sigmoid) => {
-                    sigmoid::dispatch(count * classes, false, logits, out)
-                }
+                Answer::Probabilities(Activation::Sigmoid) => nonlinearity::dispatch(
+                    count * classes,
+                    Some(Nonlinearity::Sigmoid),
+                    logits,
+                    out,
+                ),
                 _ => softmax::dispatch((count, classes), logits, out),
             };
             self.launch("answer", dispatch);

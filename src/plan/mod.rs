@@ -21,6 +21,8 @@
 mod backward;
 mod forward;
 mod fused;
+mod head;
+mod head_passes;
 mod loss;
 mod options;
 mod packed;
@@ -34,10 +36,11 @@ mod walks;
 mod wavefront;
 mod workspace;
 
-pub use crate::reference::Readout;
+pub use crate::reference::{Nonlinearity, Readout};
+pub use head::{Head, HeadLinear, HeadModule, Probability};
 pub use options::{Activation, Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
-pub use shape::{Bias, Encoding, Head, Sequences, StackShape};
+pub use shape::{Bias, Encoding, Sequences, StackShape};
 pub use tiers::{product_tile, tile, walkers};
 pub use update::{Rule, Update, norm_chunk};
 
@@ -76,6 +79,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `z_l{l}` | `[D, T, B, H]` | what is projected |
 /// | `y_l{l}` | `[T, B, D P]` | what the next layer gets, where it isn't `h` itself |
 /// | `h_n`, `c_n` | as `h_0`, `c_0` | the final states, without a head |
+/// | `head_{m}` | `[B, features]`, or `[T, B, features]` | what leaves module `m` of a head of several, but for the last |
 /// | `read` | `[B, D P]`, or `[2, B, D P]` | what the head reads, where that isn't in `h` itself; of the largest outputs their timesteps as well |
 /// | `y` | `[B, O]`, or `[T, B, O]`, or `[B, T, O]` | the predictions, where there is a head |
 ///
@@ -140,9 +144,34 @@ impl Plan {
     /// As [`StackShape::check`]; [`Error::Limit`] where the device can't hold a piece;
     /// [`Error::Value`] for lengths in a linear layer alone.
     pub fn forward(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
-        let mut planner = Planner::new("Plan::forward", shape, sequences, None, false, limits)?;
+        let operation = "Plan::forward";
+        if shape.output == Some(Activation::Softmax) {
+            expect_classes(operation, shape, kernels::softmax::PASSES, limits)?;
+        }
+        let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
         planner.prepare();
         planner.forward();
+        planner.predictions_for_caller();
+        planner.finish()
+    }
+
+    /// Inference of a timestep of streams: [`forward`](Self::forward), which leaves `h_n` and `c_n` in a
+    /// model that predicts as well.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`].
+    pub fn streams(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
+        let operation = "Plan::streams";
+        if shape.output == Some(Activation::Softmax) {
+            expect_classes(operation, shape, kernels::softmax::PASSES, limits)?;
+        }
+        let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
+        planner.prepare();
+        planner.forward();
+        planner.predictions_for_caller();
+        if shape.outputs() > 0 {
+            planner.final_states();
+        }
         planner.finish()
     }
 
@@ -304,10 +333,15 @@ impl Plan {
             s.head
         )?;
         let said = [
-            (s.projection.is_some(), format!("projection to {}", s.state())),
+            (!s.sizes.is_empty(), format!("layers of {:?} units", s.sizes)),
+            (s.reverse, "the reverse direction alone".to_owned()),
+            (s.projection.is_some(), format!("projection to {}", s.projection.unwrap_or(0))),
             (s.learned_state, "learned initial states".to_owned()),
             (s.readout != Readout::default(), format!("readout {}", s.readout.name())),
             (s.encoding != Encoding::Values, s.encoding.to_string()),
+            (s.tied, "the embedding's weight in the head".to_owned()),
+            (s.output.is_some(), "an output activation".to_owned()),
+            (call.right_aligned, "right-aligned rows".to_owned()),
             (call.lengths, "lengths".to_owned()),
             (call.batch_first, "batch first".to_owned()),
             (call.state, "given initial states".to_owned()),

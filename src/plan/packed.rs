@@ -18,7 +18,7 @@ const FUSED_WEIGHTS: usize = (1 << 20) / 4;
 impl Planner<'_> {
     /// Whether products read weights in panels: on the CPU, which binds everything whole.
     pub(super) fn packs(&self) -> bool {
-        let (directions, width) = (self.shape.directions(), self.shape.features());
+        let (directions, width) = (self.shape.directions(), self.shape.widest_output());
         let slots = (self.steps + directions) * self.batch;
         let rows = self.shape.input.max(width) + 1 + self.shape.hidden;
         let weights = panels(rows, 4 * self.shape.hidden);
@@ -40,7 +40,7 @@ impl Planner<'_> {
     /// Whether the timesteps make the input's share of the gates themselves.
     pub(super) fn fuses(&self) -> bool {
         let shape = &self.shape;
-        let rows = 1 + shape.input.max(shape.features()) + shape.hidden;
+        let rows = 1 + shape.input.max(shape.widest_output()) + shape.hidden;
         let few = 4 * shape.hidden * rows <= FUSED_WEIGHTS;
         self.walks_packed() && (self.batch >= FUSED_ROWS || self.steps == 1 || few)
     }
@@ -49,7 +49,7 @@ impl Planner<'_> {
     /// bias and weights stand above the recurrent ones.
     fn walk_rows(&self, l: usize) -> usize {
         let above = if self.fuses() { self.shape.layer_input(l) + 1 } else { 0 };
-        above + self.shape.hidden
+        above + self.shape.units(l)
     }
 
     /// What a forward walk's panels hold, in their name.
@@ -63,22 +63,23 @@ impl Planner<'_> {
         if !self.packs() {
             return;
         }
-        let columns = 4 * self.shape.hidden;
-        let packed = |planner: &mut Self, name: &str, rows: usize| {
+        let packed = |planner: &mut Self, name: &str, columns: usize, rows: usize| {
             let size = [columns.div_ceil(PANEL), rows, PANEL];
             let buffer = planner.workspace(name, "[panels, K, 64]", &size);
             Place { buffer, start: 0 }
         };
         for l in 0..self.shape.layers {
+            let columns = 4 * self.shape.units(l);
             for d in 0..self.shape.directions() {
                 if self.walks_packed() {
-                    let to = packed(self, &packed_name(self.walk_kind(), l, d), self.walk_rows(l));
+                    let (name, rows) = (packed_name(self.walk_kind(), l, d), self.walk_rows(l));
+                    let to = packed(self, &name, columns, rows);
                     self.pack_walk(l, d, to);
                 }
                 if !self.fuses() {
                     let name = packed_name("weight_ih", l, d);
                     let shape = Panels::dense(self.shape.layer_input(l), columns, false);
-                    let to = packed(self, &name, shape.k);
+                    let to = packed(self, &name, columns, shape.k);
                     self.pack(&name, &shape, Role::WeightIh(l, d), to);
                 }
             }
@@ -88,7 +89,7 @@ impl Planner<'_> {
 
     /// Packs what the forward walk through a layer reads.
     fn pack_walk(&mut self, l: usize, d: usize, to: Place) {
-        let (hidden, rows) = (self.shape.hidden, self.walk_rows(l));
+        let (hidden, rows) = (self.shape.units(l), self.walk_rows(l));
         let columns = 4 * hidden;
         let label = |what: &str| format!("layer {l}{}, packed {what}", said(d));
         let part =
@@ -122,10 +123,13 @@ impl Planner<'_> {
 
     /// What a walk through a layer reads, forward or backward, in panels that all layers share.
     pub(super) fn pack_recurrent(&mut self, l: usize, transpose: bool) {
-        let hidden = self.shape.hidden;
+        let hidden = self.shape.units(l);
         let packed = self.program.buffer("packed").unwrap_or_else(|| {
-            let forward = (0..self.shape.layers).map(|l| panels(self.walk_rows(l), 4 * hidden));
-            let most = forward.chain([panels(4 * hidden, hidden)]).max().unwrap_or(0);
+            let of_layer = |l: usize| {
+                let hidden = self.shape.units(l);
+                panels(self.walk_rows(l), 4 * hidden).max(panels(4 * hidden, hidden))
+            };
+            let most = (0..self.shape.layers).map(of_layer).max().unwrap_or(0);
             self.workspace("packed", "[D, panels]", &[self.shape.directions(), most])
         });
         let each = self.program.spec(packed).len / self.shape.directions();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bias, Encoding, Head, StackShape};
+use super::{Bias, Encoding, HeadLinear, StackShape};
 
 /// Elements to whose multiples tensors are aligned in flat buffers: 256 bytes, which every device can
 /// bind.
@@ -28,10 +28,10 @@ pub enum Role {
     InitialH,
     /// The learned initial cell states of all layers.
     InitialC,
-    /// The head's `weight`.
-    HeadWeight,
-    /// The head's `bias`.
-    HeadBias,
+    /// The `weight` of a linear layer of the head, by its number.
+    HeadWeight(usize),
+    /// Its `bias`.
+    HeadBias(usize),
 }
 
 /// Its name in PyTorch, behind that of its module.
@@ -43,10 +43,10 @@ impl fmt::Display for Role {
             Role::BiasIh(l, d) => ("bias_ih", l, d),
             Role::BiasHh(l, d) => ("bias_hh", l, d),
             Role::WeightHr(l, d) => ("weight_hr", l, d),
-            Role::Embedding | Role::HeadWeight => return f.write_str("weight"),
+            Role::Embedding | Role::HeadWeight(_) => return f.write_str("weight"),
             Role::InitialH => return f.write_str("h_0"),
             Role::InitialC => return f.write_str("c_0"),
-            Role::HeadBias => return f.write_str("bias"),
+            Role::HeadBias(_) => return f.write_str("bias"),
         };
         write!(f, "{kind}_l{l}{}", if d == 0 { "" } else { "_reverse" })
     }
@@ -67,34 +67,43 @@ impl Role {
 
     /// The sizes of the parameter's tensor in PyTorch, each with what it is called.
     pub(crate) fn sizes(&self, shape: &StackShape) -> Vec<(&'static str, usize)> {
-        let state = (if shape.projection.is_some() { "P" } else { "H" }, shape.state());
-        let features = match (shape.layers, state.0) {
-            (0, _) => "I",
-            (_, "P") => "D P",
-            _ => "D H",
-        };
-        let features = (features, shape.features());
-        let (hidden, rows) = (("H", shape.hidden), ("4H", shape.hidden.saturating_mul(4)));
+        let letter = if shape.projection.is_some() { "P" } else { "H" };
+        let state = |l: usize| (letter, shape.state(l));
+        let units = |l: usize| ("H", shape.units(l));
+        let rows = |l: usize| ("4H", shape.units(l).saturating_mul(4));
         let states = ("L D", shape.layers.saturating_mul(shape.directions()));
-        let outputs = match shape.head {
-            Head::Linear(outputs) => outputs,
-            _ => 0,
+        let features = |size: usize, first: bool| match (first, shape.layers, letter) {
+            (true, 0, _) => ("I", size),
+            (true, _, "P") => ("D P", size),
+            (true, ..) => ("D H", size),
+            (false, ..) => ("features", size),
         };
         let vocabulary = match shape.encoding {
             Encoding::Embedding(vocabulary) => vocabulary,
             _ => 0,
         };
+        let linear = |number: usize| {
+            let linears = shape.head.linears(shape.features());
+            let found = linears.get(number).copied();
+            let (outputs, width) = found.map_or((0, 0), |it| (it.outputs, it.features));
+            // What isn't the last one's size has no letter.
+            let outputs = (if number + 1 < linears.len() { "outputs" } else { "O" }, outputs);
+            (outputs, features(width, number == 0))
+        };
         match *self {
-            Role::WeightIh(0, _) => vec![rows, ("I", shape.input)],
-            Role::WeightIh(..) => vec![rows, features],
-            Role::WeightHh(..) => vec![rows, state],
-            Role::BiasIh(..) | Role::BiasHh(..) => vec![rows],
-            Role::WeightHr(..) => vec![state, hidden],
+            Role::WeightIh(0, _) => vec![rows(0), ("I", shape.input)],
+            Role::WeightIh(l, _) => vec![rows(l), features(shape.layer_input(l), true)],
+            Role::WeightHh(l, _) => vec![rows(l), state(l)],
+            Role::BiasIh(l, _) | Role::BiasHh(l, _) => vec![rows(l)],
+            Role::WeightHr(l, _) => vec![state(l), units(l)],
             Role::Embedding => vec![("V", vocabulary), ("I", shape.input)],
-            Role::InitialH => vec![states, ("1", 1), state],
-            Role::InitialC => vec![states, ("1", 1), hidden],
-            Role::HeadWeight => vec![("O", outputs), features],
-            Role::HeadBias => vec![("O", outputs)],
+            Role::InitialH => vec![states, ("1", 1), state(0)],
+            Role::InitialC => vec![states, ("1", 1), units(0)],
+            Role::HeadWeight(number) => {
+                let (outputs, features) = linear(number);
+                vec![outputs, features]
+            }
+            Role::HeadBias(number) => vec![linear(number).0],
         }
     }
 
@@ -119,8 +128,8 @@ impl Role {
             Role::WeightHr(layer, direction) => (layer, 4, direction),
             Role::InitialH => (usize::MAX, 0, 0),
             Role::InitialC => (usize::MAX, 1, 0),
-            Role::HeadWeight => (usize::MAX, 2, 0),
-            Role::HeadBias => (usize::MAX, 3, 0),
+            Role::HeadWeight(number) => (usize::MAX, 2, 2 * number),
+            Role::HeadBias(number) => (usize::MAX, 2, 2 * number + 1),
             Role::Embedding => (usize::MAX, 4, 0),
         }
     }
@@ -251,10 +260,27 @@ impl ParameterTable {
             Bias::Double => 2,
         };
         let of_layer = shape.directions() * (2 + biases + usize::from(shape.projection.is_some()));
-        let head = matches!(shape.head, Head::Linear(_));
+        let head = ParameterTable::of_head(shape).len();
         let embedding = matches!(shape.encoding, Encoding::Embedding(_));
-        let others = 2 * usize::from(shape.learned_state) + 2 * usize::from(head);
+        let others = 2 * usize::from(shape.learned_state) + head;
         shape.layers.saturating_mul(of_layer).saturating_add(others + usize::from(embedding))
+    }
+
+    /// The parameters of the head's linear layers; a weight that is the embedding's is none.
+    fn of_head(shape: &StackShape) -> Vec<Role> {
+        let linears = shape.head.linears(shape.features());
+        let tied = linears.len().checked_sub(1).filter(|_| shape.tied);
+        let of = |(number, linear): (usize, &HeadLinear)| {
+            let weight = (tied != Some(number)).then_some(Role::HeadWeight(number));
+            weight.into_iter().chain(linear.bias.then_some(Role::HeadBias(number)))
+        };
+        linears.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The parameter that is the weight of a linear layer of the head.
+    pub(crate) fn head_weight(shape: &StackShape, number: usize) -> Role {
+        let last = shape.head.linears(shape.features()).len() == number + 1;
+        if shape.tied && last { Role::Embedding } else { Role::HeadWeight(number) }
     }
 
     /// What its entries are, in their order, without making them.
@@ -278,10 +304,7 @@ impl ParameterTable {
             let learned = shape.learned_state;
             move |_| learned
         });
-        let head = [Role::HeadWeight, Role::HeadBias].into_iter().filter({
-            let linear = matches!(shape.head, Head::Linear(_));
-            move |_| linear
-        });
+        let head = ParameterTable::of_head(shape);
         embedding.into_iter().chain((0..layers).flat_map(of_layer)).chain(learned).chain(head)
     }
 

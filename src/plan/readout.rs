@@ -23,18 +23,44 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether the head at every timestep reads the outputs of the layers as they lie, and its gradient is
+    /// theirs.
+    pub(super) fn reads_outputs(&self) -> bool {
+        self.shape.every_step() && self.alignment().is_none()
+    }
+
     /// Puts together what the head reads, where it doesn't lie together as it is.
     pub(super) fn read(&mut self) {
         let (batch, width, lengths) = (self.batch, self.shape.features(), self.sequences.lengths);
         let Some(top) = self.shape.layers.checked_sub(1) else { return };
         match self.shape.readout {
-            Readout::EveryStep if self.outputs_are_mixed() => {
-                self.copied_outputs(top);
+            Readout::EveryStep => match self.alignment() {
+                Some(alignment) => {
+                    let size = [self.steps, batch, width];
+                    let read = self.workspace("read", "[T, B, D P]", &size);
+                    let to = (Strides::time_major(batch, width), read);
+                    self.align_outputs("outputs", alignment.back(), to);
+                }
+                None if self.outputs_are_mixed() => {
+                    self.copied_outputs(top);
+                }
+                None => {}
+            },
+            Readout::LastOutput if self.shape.reverse => {
+                // Of all outputs it is the one that was computed first.
+                let read = self.workspace("read", "[B, D P]", &[batch, width]);
+                let from = Place { buffer: self.layer("h", top), start: self.h_at(top, 0, 1) };
+                self.copy_state(
+                    "last output",
+                    width,
+                    (width, from),
+                    (width, Place { buffer: read, start: 0 }),
+                );
             }
             Readout::FinalStates if lengths || self.shape.bidirectional => {
                 let read = self.workspace("read", "[B, D P]", &[batch, width]);
                 for d in 0..self.shape.directions() {
-                    let to = Place { buffer: read, start: d * self.shape.state() };
+                    let to = Place { buffer: read, start: d * self.shape.state(top) };
                     let label = format!("final state{}", said(d));
                     self.final_state(&label, State::Hidden, (top, d), (width, to));
                 }
@@ -94,12 +120,20 @@ impl Planner<'_> {
     /// From the gradient of what the head reads, in `d_read`, to that of the top layer's outputs, in `dh`.
     pub(super) fn read_backward(&mut self, d_read: BufferId) {
         let (steps, batch, width) = (self.steps, self.batch, self.shape.features());
-        let dh = self.named("dh");
+        let (dh, top) = (self.named("dh"), self.shape.layers - 1);
+        let time_major = Strides::time_major(batch, width);
         match self.shape.readout {
             Readout::EveryStep if d_read == dh => return,
             Readout::EveryStep => {
-                let (from, to) = (self.whole(d_read), self.whole(dh));
-                return self.push("outputs, gradient", Operation::Copy { from, to });
+                let label = "outputs, gradient";
+                if let Some(alignment) = self.alignment() {
+                    let [from, to] = [d_read, dh].map(|buffer| Place { buffer, start: 0 });
+                    let (from, to) = ((time_major, from), (time_major, to));
+                    return self.align_sequence(label, alignment, width, from, to);
+                }
+                let from = self.whole(d_read);
+                let to = Range { buffer: dh, start: 0, len: from.len };
+                return self.push(label, Operation::Copy { from, to });
             }
             Readout::MeanOverTime => return self.pool_backward(Pool::Mean, d_read),
             Readout::MaxOverTime => return self.pool_backward(Pool::Max, d_read),
@@ -109,12 +143,17 @@ impl Planner<'_> {
         if self.shape.readout == Readout::FinalStates && self.shape.bidirectional {
             for d in 0..2 {
                 let label = format!("final state{}, gradient", said(d));
-                let from = Place { buffer: d_read, start: d * self.shape.state() };
-                self.final_output_gradient(&label, d, (width, from), false);
+                let from = Place { buffer: d_read, start: d * self.shape.state(top) };
+                self.final_output_gradient(&label, top, d, (width, from), false);
             }
             return;
         }
         let label = "last output, gradient";
+        if self.shape.reverse && self.shape.readout == Readout::LastOutput {
+            let row = Strides { step: 0, row: width };
+            let [from, to] = [d_read, dh].map(|buffer| (row, Place { buffer, start: 0 }));
+            return self.copy_sequence(label, (1, width), from, to, self.ended_by(0), false);
+        }
         if self.sequences.lengths {
             let to = (Strides::time_major(batch, width), Place { buffer: dh, start: 0 });
             let from = (width, Place { buffer: d_read, start: 0 });
@@ -151,12 +190,13 @@ impl Planner<'_> {
     pub(super) fn final_output_gradient(
         &mut self,
         label: &str,
+        l: usize,
         d: usize,
         (row, from): (usize, Place),
         accumulate: bool,
     ) {
-        let width = self.shape.state();
-        let strides = Strides::time_major(self.batch, self.shape.features());
+        let width = self.shape.state(l);
+        let strides = Strides::time_major(self.batch, self.shape.layer_output(l));
         let first = Place { buffer: self.named("dh"), start: d * width };
         if d == 0 && self.sequences.lengths {
             let size = (-1, self.steps, width);
@@ -181,12 +221,12 @@ impl Planner<'_> {
         if l + 1 < self.shape.layers || self.shape.readout != Readout::FinalStates {
             return None;
         }
-        let buffer = match self.shape.head {
-            Head::Sequence => return None,
-            Head::Identity => self.named("dy"),
-            Head::Linear(_) => self.named("d_read"),
-        };
-        let start = d * self.shape.state();
+        if self.shape.head == Head::Sequence {
+            return None;
+        }
+        let read = self.program.buffer("d_read");
+        let buffer = read.unwrap_or_else(|| self.named("dy"));
+        let start = d * self.shape.state(l);
         Some((self.shape.features(), Place { buffer, start }))
     }
 }

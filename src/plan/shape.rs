@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{Activation, Head, HeadModule, Probability};
 use crate::command::Limits;
 use crate::error::{Error, Result, elements};
 use crate::reference::Readout;
@@ -29,28 +30,6 @@ impl fmt::Display for Bias {
             Bias::Single => "one bias a gate",
             Bias::Double => "two biases a gate",
         })
-    }
-}
-
-/// What stands on the top layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Head {
-    /// Nothing: the outputs of all timesteps are the result.
-    #[default]
-    Sequence,
-    /// Nothing, as `torch.nn.Identity`: what is read of the top layer is the prediction.
-    Identity,
-    /// A linear layer with so many outputs on what is read.
-    Linear(usize),
-}
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Head::Sequence => f.write_str("no head"),
-            Head::Identity => f.write_str("an identity as head"),
-            Head::Linear(outputs) => write!(f, "a linear head of {outputs} outputs"),
-        }
     }
 }
 
@@ -89,14 +68,16 @@ impl Encoding {
 }
 
 /// All that a plan has to know of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StackShape {
     /// Features `I` that reach the first layer.
     pub input: usize,
     /// What they are made of.
     pub encoding: Encoding,
-    /// Units `H` of every layer.
+    /// Units `H` of every layer, or of the largest.
     pub hidden: usize,
+    /// Units of each layer, where they differ; else empty.
+    pub sizes: Vec<usize>,
     /// LSTM layers `L`; without any, the head stands on the input of a single timestep.
     pub layers: usize,
     /// Biases of the LSTM layers.
@@ -107,10 +88,18 @@ pub struct StackShape {
     pub readout: Readout,
     /// Whether every layer also runs from the end to the beginning.
     pub bidirectional: bool,
+    /// Whether every layer runs from the end to the beginning alone.
+    pub reverse: bool,
     /// Features `P` that hidden states are projected to, where they are.
     pub projection: Option<usize>,
     /// Whether the initial states are parameters.
     pub learned_state: bool,
+    /// Whether the weight of the head's last linear layer is the embedding's.
+    pub tied: bool,
+    /// The token whose row of the embedding isn't learned from being read.
+    pub padding_idx: Option<usize>,
+    /// What inference makes of the head's outputs; losses are of the outputs themselves.
+    pub output: Option<Activation>,
 }
 
 impl StackShape {
@@ -120,13 +109,18 @@ impl StackShape {
             input,
             encoding: Encoding::Values,
             hidden,
+            sizes: Vec::new(),
             layers: 1,
             bias: Bias::Double,
             head: Head::Sequence,
             readout: Readout::default(),
             bidirectional: false,
+            reverse: false,
             projection: None,
             learned_state: false,
+            tied: false,
+            padding_idx: None,
+            output: None,
         }
     }
 
@@ -135,19 +129,71 @@ impl StackShape {
         1 + usize::from(self.bidirectional)
     }
 
-    /// Features of a direction's hidden state: `P` with a projection, else `H`.
-    pub fn state(&self) -> usize {
-        self.projection.unwrap_or(self.hidden)
+    /// Units of layer `l`.
+    pub fn units(&self, l: usize) -> usize {
+        self.sizes.get(l).copied().unwrap_or(self.hidden)
+    }
+
+    /// Features of a direction's hidden state in layer `l`: `P` with a projection, else its units.
+    pub fn state(&self, l: usize) -> usize {
+        self.projection.unwrap_or(self.units(l))
+    }
+
+    /// Features of layer `l`'s outputs, those of all directions.
+    pub fn layer_output(&self, l: usize) -> usize {
+        self.directions().saturating_mul(self.state(l))
+    }
+
+    /// The most features that a layer's outputs have.
+    pub fn widest_output(&self) -> usize {
+        self.directions().saturating_mul(self.projection.unwrap_or(self.hidden))
     }
 
     /// Features that reach the head.
     pub fn features(&self) -> usize {
-        if self.layers == 0 { self.input } else { self.directions().saturating_mul(self.state()) }
+        match self.layers.checked_sub(1) {
+            None => self.input,
+            Some(top) => self.layer_output(top),
+        }
     }
 
     /// Features that reach layer `l`.
     pub fn layer_input(&self, l: usize) -> usize {
-        if l == 0 { self.input } else { self.features() }
+        l.checked_sub(1).map_or(self.input, |below| self.layer_output(below))
+    }
+
+    /// Numbers of a row in a state of all layers below `l` and, in all directions of it, below `d`.
+    pub(crate) fn states_below(&self, l: usize, d: usize, width: impl Fn(usize) -> usize) -> usize {
+        let below: usize = match self.sizes.is_empty() {
+            true => l.saturating_mul(width(0)),
+            false => (0..l).map(&width).sum(),
+        };
+        self.directions() * below + d * if d > 0 { width(l) } else { 0 }
+    }
+
+    /// Numbers of a row in the hidden states and in the cell states of all layers.
+    pub fn state_widths(&self) -> [usize; 2] {
+        let all = |width: &dyn Fn(usize) -> usize| self.states_below(self.layers, 0, width);
+        [all(&|l| self.state(l)), all(&|l| self.units(l))]
+    }
+
+    /// Whether it can run timestep by timestep: forward alone.
+    pub fn is_causal(&self) -> bool {
+        !self.bidirectional && !self.reverse
+    }
+
+    /// Checks that it can run timestep by timestep.
+    pub(crate) fn expect_causal(&self, operation: &'static str) -> Result<()> {
+        let name = if self.bidirectional { "bidirectional" } else { "reverse" };
+        match self.is_causal() {
+            true => Ok(()),
+            false => Err(Error::Value {
+                operation,
+                name: name.to_owned(),
+                expected: "false, since the reverse direction needs the sequence's end".to_owned(),
+                got: "true".to_owned(),
+            }),
+        }
     }
 
     /// Numbers in a prediction of one row, or of one of its timesteps; zero where the result is a
@@ -155,8 +201,7 @@ impl StackShape {
     pub fn outputs(&self) -> usize {
         match self.head {
             Head::Sequence => 0,
-            Head::Identity => self.features(),
-            Head::Linear(outputs) => outputs,
+            _ => self.head.width(self.features()),
         }
     }
 
@@ -178,24 +223,36 @@ impl StackShape {
     /// Elements of all parameters, a little more than there are for the padding between them;
     /// `None` where they can't be counted.
     fn parameters(&self) -> Option<usize> {
-        let rows = self.hidden.checked_mul(4)?;
-        let terms = |l: usize| self.layer_input(l).checked_add(self.state())?.checked_add(2);
-        let projection = self.projection.unwrap_or(0).checked_add(4)?.checked_mul(self.hidden)?;
-        // With what a learned state has for it.
-        let others = projection.checked_add(self.state())?.checked_add(self.hidden)?;
         let layer = |l: usize| {
-            let direction = rows.checked_mul(terms(l)?)?.checked_add(others)?;
+            let (units, state) = (self.units(l), self.state(l));
+            let terms = self.layer_input(l).checked_add(state)?.checked_add(2)?;
+            let projection = self.projection.unwrap_or(0).checked_add(4)?.checked_mul(units)?;
+            // With what a learned state has for it.
+            let others = projection.checked_add(state)?.checked_add(units)?;
+            let direction = units.checked_mul(4)?.checked_mul(terms)?.checked_add(others)?;
             direction.checked_add(7 * 64)?.checked_mul(self.directions())
         };
-        let first = if self.layers > 0 { layer(0)? } else { 0 };
-        let above = layer(1)?.checked_mul(self.layers.saturating_sub(1))?;
-        let head =
-            self.features().checked_add(1)?.checked_mul(self.outputs())?.checked_add(2 * 64)?;
+        let layers = match (self.layers, self.sizes.is_empty()) {
+            (0, _) => 0,
+            (layers, true) => layer(1)?.checked_mul(layers - 1)?.checked_add(layer(0)?)?,
+            (layers, false) => (0..layers).try_fold(0usize, |sum, l| sum.checked_add(layer(l)?))?,
+        };
+        let linears = self.head.linears(self.features());
+        let head = linears.iter().try_fold(0usize, |sum, linear| {
+            let weights = linear.features.checked_add(1)?.checked_mul(linear.outputs)?;
+            sum.checked_add(weights.checked_add(2 * 64)?)
+        })?;
         let embedding = match self.encoding {
             Encoding::Embedding(vocabulary) => vocabulary.checked_mul(self.input)?,
             _ => 0,
         };
-        first.checked_add(above)?.checked_add(head)?.checked_add(embedding)?.checked_add(64)
+        layers.checked_add(head)?.checked_add(embedding)?.checked_add(64)
+    }
+
+    /// The most numbers that a module of the head gives or takes of one row.
+    fn widest_of_head(&self) -> usize {
+        let linears = self.head.linears(self.features());
+        linears.iter().map(|linear| linear.outputs.max(linear.features)).max().unwrap_or(0)
     }
 
     /// Checks that a device can hold the largest buffers, before anything of their size is made.
@@ -220,7 +277,7 @@ impl StackShape {
             ("the gates of all timesteps", gates, LARGEST, limits.max_buffer),
             (
                 "the predictions",
-                self.predictions(steps).saturating_mul(batch * self.outputs()),
+                self.predictions(steps).saturating_mul(batch).saturating_mul(self.widest_of_head()),
                 LARGEST,
                 limits.max_buffer,
             ),
@@ -244,7 +301,28 @@ impl StackShape {
     /// # Errors
     /// [`Error::Value`] for a zero, [`Error::Overflow`] for a product that no machine can hold.
     pub fn check(&self, operation: &'static str, steps: usize, batch: usize) -> Result<()> {
-        let features = self.features();
+        let refused = |name: &str, expected: String, got: String| {
+            Err(Error::Value { operation, name: name.to_owned(), expected, got })
+        };
+        if !self.sizes.is_empty() {
+            let listed = format!("{:?}", self.sizes);
+            let largest = self.sizes.iter().max().copied();
+            if self.sizes.len() != self.layers || largest != Some(self.hidden) {
+                let expected = format!("{}, of which {} is the largest", self.layers, self.hidden);
+                return refused("hidden sizes", expected, listed);
+            }
+            if self.sizes.contains(&0) {
+                return refused("hidden sizes", "at least 1 each".to_owned(), listed);
+            }
+            if self.learned_state {
+                let expected = "one size, where initial states are learned".to_owned();
+                return refused("hidden sizes", expected, listed);
+            }
+        }
+        if self.bidirectional && self.reverse {
+            let expected = "one direction alone, or both".to_owned();
+            return refused("direction", expected, "both, and reverse alone".to_owned());
+        }
         elements(operation, "[timesteps, batch, input]", &[steps, batch, self.input])?;
         elements(operation, "[input, 4 x hidden]", &[self.input, 4, self.hidden])?;
         elements(operation, "[hidden, 4 x hidden]", &[self.hidden, 4, self.hidden])?;
@@ -254,13 +332,10 @@ impl StackShape {
             "[timesteps + 2, batch, 8 x hidden]",
             &[steps.saturating_add(2), batch, 8, self.hidden],
         )?;
-        if let Some(projection) = self.projection.filter(|&p| p == 0 || p >= self.hidden) {
-            return Err(Error::Value {
-                operation,
-                name: "proj_size".to_owned(),
-                expected: format!("at least 1 and below the hidden size {}", self.hidden),
-                got: projection.to_string(),
-            });
+        let smallest = self.sizes.iter().min().copied().unwrap_or(self.hidden);
+        if let Some(projection) = self.projection.filter(|&p| p == 0 || p >= smallest) {
+            let expected = format!("at least 1 and below the hidden size {smallest}");
+            return refused("proj_size", expected, projection.to_string());
         }
         if self.head == Head::Sequence && self.readout != Readout::default() {
             return Err(Error::Value {
@@ -270,11 +345,7 @@ impl StackShape {
                 got: self.readout.name().to_owned(),
             });
         }
-        if let Head::Linear(outputs) = self.head {
-            elements(operation, "[outputs, hidden]", &[outputs, features])?;
-            let rows = self.predictions(steps);
-            elements(operation, "[timesteps, batch, outputs]", &[rows, batch, outputs])?;
-        }
+        self.check_head(operation, steps, batch)?;
         if let Some(tokens) = self.encoding.tokens(self.input) {
             if self.outputs() == 0 {
                 return Err(Error::Value {
@@ -299,17 +370,61 @@ impl StackShape {
             let what = "the number of parameters".to_owned();
             return Err(Error::Overflow { operation, what });
         }
-        let of_layers = self.bidirectional || self.projection.is_some() || self.learned_state;
+        let of_layers = !self.is_causal() || self.projection.is_some() || self.learned_state;
         let plain =
             self.encoding == Encoding::Values && self.readout == Readout::default() && !of_layers;
-        let linear = matches!(self.head, Head::Linear(_)) && steps == 1 && plain;
-        if self.layers == 0 && !linear {
+        let linear = matches!(*self.head.modules(), [HeadModule::Linear { .. }]);
+        if self.layers == 0 && !(linear && steps == 1 && plain) {
             return Err(Error::Value {
                 operation,
                 name: "layers".to_owned(),
                 expected: "at least 1, but for a linear layer alone".to_owned(),
                 got: "0".to_owned(),
             });
+        }
+        Ok(())
+    }
+
+    fn check_head(&self, operation: &'static str, steps: usize, batch: usize) -> Result<()> {
+        let refused = |name: &str, expected: &str, got: String| {
+            let expected = expected.to_owned();
+            Err(Error::Value { operation, name: name.to_owned(), expected, got })
+        };
+        let linears = self.head.linears(self.features());
+        for linear in &linears {
+            elements(operation, "[outputs, hidden]", &[linear.outputs, linear.features])?;
+            let rows = self.predictions(steps);
+            elements(operation, "[timesteps, batch, outputs]", &[rows, batch, linear.outputs])?;
+        }
+        for module in self.head.modules().iter() {
+            if let HeadModule::Dropout(Probability(p)) = module
+                && !(0.0..1.0).contains(p)
+            {
+                return refused("dropout of the head", "in [0, 1)", p.to_string());
+            }
+        }
+        if self.output.is_some() && self.outputs() == 0 {
+            return refused("output activation", "a model with predictions", self.head.to_string());
+        }
+        let vocabulary = match self.encoding {
+            Encoding::Embedding(vocabulary) => Some(vocabulary),
+            _ => None,
+        };
+        if let Some(padding) = self.padding_idx.filter(|&p| vocabulary.is_none_or(|v| p >= v)) {
+            let expected = match vocabulary {
+                Some(vocabulary) => format!("a token from 0 to {}", vocabulary.saturating_sub(1)),
+                None => "none, in a model without an embedding".to_owned(),
+            };
+            return refused("padding_idx", &expected, padding.to_string());
+        }
+        let tied = linears.last().map(|linear| [linear.outputs, linear.features]);
+        let embedding = vocabulary.map(|vocabulary| [vocabulary, self.input]);
+        if self.tied && (tied.is_none() || tied != embedding) {
+            let said =
+                |sizes: Option<[usize; 2]>| sizes.map_or("none".to_owned(), |s| format!("{s:?}"));
+            let expected = "a last linear layer whose weight has the embedding's shape";
+            let got = format!("{} and {}", said(tied), said(embedding));
+            return refused("tied weights", expected, got);
         }
         Ok(())
     }
@@ -332,6 +447,9 @@ pub struct Sequences {
     pub resets: bool,
     /// Whether predictions have weights of their own in the loss.
     pub weights: bool,
+    /// Whether rows with lengths start late, in `x` and `y`, instead of ending early; without
+    /// predictions.
+    pub right_aligned: bool,
 }
 
 impl Sequences {
@@ -345,6 +463,7 @@ impl Sequences {
             state: false,
             resets: false,
             weights: false,
+            right_aligned: false,
         }
     }
 

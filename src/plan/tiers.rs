@@ -165,7 +165,7 @@ impl Planner<'_> {
 
     /// The most elements that a walk over so many timesteps binds of one buffer, in one direction.
     fn walk_elements(&self, steps: usize) -> usize {
-        let row = (4 * self.shape.hidden).max(self.shape.features());
+        let row = (4 * self.shape.hidden).max(self.shape.widest_output());
         (steps + 1).saturating_mul(self.batch * row) + self.limits.alignment
     }
 

@@ -12,7 +12,7 @@ impl Planner<'_> {
     /// All timesteps of a chunk in one launch.
     pub(super) fn sequence_forward(&mut self, l: usize) {
         let (first, steps) = self.chunk;
-        let (batch, hidden) = (self.batch, self.shape.hidden);
+        let (batch, hidden) = (self.batch, self.shape.units(l));
         let (x, width) = (self.layer_input(l), self.shape.layer_input(l));
         let input = self.fuses().then_some(width);
         let at = |d: usize| {
@@ -46,7 +46,7 @@ impl Planner<'_> {
             w: None,
             z: self.whole(self.named("no_projection")),
         };
-        let (h_row, packed, keep) = (self.shape.features(), true, self.keep);
+        let (h_row, packed, keep) = (self.shape.layer_output(l), true, self.keep);
         let shape = lstm_sequence_forward::Shape {
             batch,
             hidden,
@@ -71,8 +71,8 @@ impl Planner<'_> {
 
     /// All timesteps in one launch.
     pub(super) fn sequence_backward(&mut self, l: usize) {
-        let (batch, hidden, steps) = (self.batch, self.shape.hidden, self.steps);
-        let features = self.shape.features();
+        let (batch, hidden, steps) = (self.batch, self.shape.units(l), self.steps);
+        let features = self.shape.layer_output(l);
         let (packed, incoming) = (true, false);
         let shape = lstm_sequence_backward::Shape {
             batch,
@@ -93,7 +93,7 @@ impl Planner<'_> {
                 gates: self.gates_at(l, d, t),
                 c: self.c_around(l, d, t).1,
                 dy: t * batch * features + d * hidden,
-                dc: d * self.slot(),
+                dc: d * self.slot(l),
                 ..Default::default()
             };
             let bound = lstm_sequence_backward::Bindings {
@@ -165,7 +165,7 @@ impl Planner<'_> {
 
     /// The projection's weights of some directions.
     fn projection_weights(&self, l: usize, directions: &[usize]) -> Window {
-        let len = self.shape.hidden * quads(self.shape.state());
+        let len = self.shape.units(l) * quads(self.shape.state(l));
         self.walked_weights(Role::WeightHr, l, directions, len)
     }
 
@@ -224,8 +224,8 @@ impl Planner<'_> {
     }
 
     fn walk_forward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
-        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
-        let (features, terms) = (self.shape.features(), self.shape.state());
+        let (batch, hidden, slot) = (self.batch, self.shape.units(l), self.slot(l));
+        let (features, terms) = (self.shape.layer_output(l), self.shape.state(l));
         let projection = self.shape.projection;
         let t = |d: usize| self.visit(d, visits.first);
         let last = |d: usize| self.visit(d, visits.last());
@@ -244,7 +244,7 @@ impl Planner<'_> {
         // Without a projection nothing is written there, but a launch binds a buffer.
         let z = match projection {
             Some(_) => self.walked(directions, self.layer("z", l), slot, |d| {
-                (self.z_at(d, t(d)), self.z_at(d, last(d)))
+                (self.z_at(l, d, t(d)), self.z_at(l, d, last(d)))
             }),
             None => Window::unused(self.whole(self.named("no_projection")), directions),
         };
@@ -296,8 +296,8 @@ impl Planner<'_> {
     }
 
     fn walk_backward_dispatch(&self, l: usize, visits: Visits, directions: &[usize]) -> Dispatch {
-        let (batch, hidden, slot) = (self.batch, self.shape.hidden, self.slot());
-        let (features, terms) = (self.shape.features(), self.shape.state());
+        let (batch, hidden, slot) = (self.batch, self.shape.units(l), self.slot(l));
+        let (features, terms) = (self.shape.layer_output(l), self.shape.state(l));
         let projection = self.shape.projection;
         let incoming = visits.first > 0;
         let t = |d: usize| self.visit_back(d, visits.first);

@@ -121,7 +121,7 @@ impl Planner<'_> {
     /// How a forward pass is cut as a wavefront, or why it can't be.
     pub(super) fn wavefront(&self) -> Result<Cut, String> {
         let (shape, limits) = (&self.shape, self.limits);
-        let (layers, slot) = (shape.layers, self.slot());
+        let (layers, slot) = (shape.layers, self.slot(0));
         if limits.executor == Executor::Cpu {
             return Err("rows walk through all timesteps on the CPU".to_owned());
         }
@@ -130,6 +130,7 @@ impl Planner<'_> {
             (shape.bidirectional, "a reverse direction begins where the layer below ends"),
             (shape.projection.is_some(), "a projection joins units at every timestep"),
             (self.dropout.is_some(), "dropout is between the layers"),
+            (!shape.sizes.is_empty(), "layers of different sizes don't lie in one buffer"),
         ];
         if let Some((_, why)) = none.into_iter().find(|(is, _)| *is) {
             return Err(why.to_owned());
@@ -195,12 +196,12 @@ impl Planner<'_> {
 impl Planner<'_> {
     /// Elements from a layer's gates to the next layer's in their buffer.
     pub(super) fn gates_stride(&self) -> usize {
-        if self.stacked() { 4 * self.steps * self.slot() } else { 0 }
+        if self.stacked() { 4 * self.steps * self.slot(0) } else { 0 }
     }
 
     /// The same of hidden or cell states.
     pub(super) fn state_stride(&self) -> usize {
-        if self.stacked() { (self.steps + 1) * self.slot() } else { 0 }
+        if self.stacked() { (self.steps + 1) * self.slot(0) } else { 0 }
     }
 
     /// Where the layers' parameters are.

@@ -9,8 +9,8 @@ use crate::command::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{self, Padding, View, copy_at_length, copy_sequence, dropout};
-use crate::reference::{Dropout, SlotAtLength, Strides};
+use crate::kernels::{self, Padding, View, align_sequence, copy_at_length, copy_sequence, dropout};
+use crate::reference::{Alignment, Dropout, SlotAtLength, Strides};
 
 /// A place in a buffer: an operand's first element.
 #[derive(Clone, Copy, Debug)]
@@ -84,17 +84,25 @@ impl<'a> Planner<'a> {
                 .to_owned(),
             });
         }
-        if sequences.resets && (!sequences.state || shape.bidirectional) {
+        if sequences.resets && (!sequences.state || !shape.is_causal()) {
             return Err(Error::Value {
                 operation,
                 name: "resets".to_owned(),
-                expected: "of given states, in one direction".to_owned(),
-                got: if shape.bidirectional { "two directions" } else { "no states" }.to_owned(),
+                expected: "of given states, in the forward direction alone".to_owned(),
+                got: if shape.is_causal() { "no states" } else { "a reverse direction" }.to_owned(),
+            });
+        }
+        if sequences.right_aligned && (!sequences.lengths || shape.outputs() > 0) {
+            return Err(Error::Value {
+                operation,
+                name: "right-aligned rows".to_owned(),
+                expected: "lengths, and a model without predictions".to_owned(),
+                got: if sequences.lengths { "predictions" } else { "no lengths" }.to_owned(),
             });
         }
         let table = ParameterTable::new(shape);
         let mut planner = Planner {
-            shape: *shape,
+            shape: shape.clone(),
             sequences: *sequences,
             steps,
             batch,
@@ -384,22 +392,106 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Drops elements of a `[T, B, K]`, the outputs of layer `l` or their gradients.
-    pub(super) fn drop_elements(&mut self, label: &str, drop: Dropout, l: usize, x: BufferId) {
-        let width = self.shape.features();
+    /// Drops elements of a `[T, B, K]`, what leaves a layer or a module or its gradients; `place` tells them
+    /// apart in the generator's counter.
+    pub(super) fn drop_elements(
+        &mut self,
+        label: &str,
+        drop: Dropout,
+        place: usize,
+        (all, width): (usize, usize),
+        x: BufferId,
+    ) {
         let row = self.batch * width;
         let key = View::of(self.whole(self.named("key")));
         let some = match self.program.spec(x).len <= self.limits.max_binding {
-            true => self.steps,
+            true => all,
             false => self.rows_in_binding(row),
         };
-        for t in (0..self.steps).step_by(some) {
-            let steps = some.min(self.steps - t);
+        for t in (0..all).step_by(some) {
+            let steps = some.min(all - t);
             let shown = self.window(Place { buffer: x, start: t * row }, steps * row);
-            let at = [0, 0, t as u32, l as u32];
+            let at = [0, 0, t as u32, place as u32];
             let size = (steps, self.batch, width);
             self.launch(label, dropout::dispatch(drop, at, size, key, shown));
         }
+    }
+
+    /// From how the caller's rows lie and run to how the layers take them, where that differs.
+    pub(super) fn alignment(&self) -> Option<Alignment> {
+        let (from_right, reverse) = (self.sequences.right_aligned, self.shape.reverse);
+        (from_right || reverse).then_some(Alignment { from_right, to_right: false, reverse })
+    }
+
+    /// Moves the rows of a `[T, B, K]`, in as many pieces as bindings need.
+    pub(super) fn align_sequence(
+        &mut self,
+        label: &str,
+        alignment: Alignment,
+        width: usize,
+        (from, source): (Strides, Place),
+        (to, copied): (Strides, Place),
+    ) {
+        let (steps, batch, most) = (self.steps, self.batch, self.limits.max_binding);
+        let extent = |strides: Strides, steps: usize, rows: usize| {
+            (steps - 1) * strides.step + (rows - 1) * strides.row + width
+        };
+        let whole = |at: Place| self.program.spec(at.buffer).len <= most;
+        let fits = |at: Place, strides: Strides, steps: usize, rows: usize| {
+            whole(at) || extent(strides, steps, rows) + self.limits.alignment <= most
+        };
+        // As many rows at a time as can be bound with a timestep, then as many timesteps as that leaves.
+        let halved = |n: usize| n.div_ceil(2);
+        let mut rows = batch;
+        while rows > 1 && !(fits(source, from, 1, rows) && fits(copied, to, 1, rows)) {
+            rows = halved(rows);
+        }
+        let timesteps = |at: Place, strides: Strides| {
+            let mut some = steps;
+            while some > 1 && !fits(at, strides, some, rows) {
+                some = halved(some);
+            }
+            some
+        };
+        let (read, written) = (timesteps(source, from), timesteps(copied, to));
+        let Padding(lengths) = self.padding();
+        for b in (0..batch).step_by(rows) {
+            let rows = rows.min(batch - b);
+            let padding = Padding(lengths.map(|view| View { start: view.start + b, ..view }));
+            for first in (0..steps).step_by(written) {
+                for shown in (0..steps).step_by(read) {
+                    let (written, read) = (written.min(steps - first), read.min(steps - shown));
+                    let part = |at: Place, strides: Strides, t: usize, count: usize| {
+                        let start = at.start + t * strides.step + b * strides.row;
+                        self.window(Place { start, ..at }, extent(strides, count, rows))
+                    };
+                    let dispatch = align_sequence::dispatch(
+                        alignment,
+                        (first, written, steps),
+                        (rows, width),
+                        (shown, read),
+                        padding,
+                        (from, part(source, from, shown, read)),
+                        (to, part(copied, to, first, written)),
+                    );
+                    self.launch(label, dispatch);
+                }
+            }
+        }
+    }
+
+    /// Moves the top layer's outputs to where the caller has them.
+    pub(super) fn align_outputs(
+        &mut self,
+        label: &str,
+        alignment: Alignment,
+        (to, copied): (Strides, BufferId),
+    ) {
+        let (top, width) = (self.shape.layers - 1, self.shape.features());
+        let from = Place { buffer: self.layer("h", top), start: self.h_at(top, 0, 1) };
+        let from = (Strides::time_major(self.batch, width), from);
+        let to = (to, Place { buffer: copied, start: 0 });
+        self.align_sequence(label, alignment, width, from, to);
     }
 
     pub(super) fn finish(self) -> Result<Plan> {

@@ -10,6 +10,7 @@
 
 mod accuracy;
 mod adam;
+mod align_sequence;
 mod argmax;
 mod binary_accuracy;
 mod clip_scale;
@@ -29,6 +30,8 @@ mod lstm_step_forward;
 mod lstm_wavefront_backward;
 mod lstm_wavefront_forward;
 mod matmul;
+mod nonlinearity;
+mod nonlinearity_backward;
 mod one_hot;
 mod optimizer;
 mod pack_panels;
@@ -40,12 +43,12 @@ mod reduce_sum;
 mod rmsprop;
 pub mod sequence;
 mod sgd;
-mod sigmoid;
 mod softmax;
 mod training_step;
 
 pub use accuracy::accuracy;
 pub use adam::{AdamSettings, adam};
+pub use align_sequence::{Alignment, align_sequence};
 pub use argmax::argmax;
 pub use binary_accuracy::binary_accuracy;
 pub use clip_scale::{clip_scale, kind, policy, scalars, status};
@@ -66,6 +69,8 @@ pub use lstm_step_forward::{StepForward, lstm_step_forward};
 pub use lstm_wavefront_backward::{WavefrontBackward, lstm_wavefront_backward};
 pub use lstm_wavefront_forward::{StackWeights, WavefrontForward, lstm_wavefront_forward};
 pub use matmul::{Product, column_sums, matmul, row_sums};
+pub use nonlinearity::{Nonlinearity, nonlinearity};
+pub use nonlinearity_backward::nonlinearity_backward;
 pub use one_hot::one_hot;
 pub use optimizer::{CommonSettings, GROUP_BLOCK, Groups, OptimizerStep, SETTINGS};
 pub use pack_panels::{PANEL, Panels, pack_panels, panels};
@@ -77,7 +82,6 @@ pub use readout::Readout;
 pub use reduce_sum::reduce_sum;
 pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
 pub use sgd::{SgdSettings, sgd};
-pub use sigmoid::sigmoids;
 pub use softmax::softmax;
 pub use training_step::{TrainingBuffers, TrainingStep, training_step};
 

@@ -91,7 +91,7 @@ async fn gradients_as(
         loss: loss.told(session.read_as("loss", wait).await?[0], weight),
         parameters: network.named(&named)?,
         x: read(&session, "dx_0", &[steps, rows, shape.input], wait).await?,
-        h_0: read(&session, "dh_0", &[states, rows, shape.state()], wait).await?,
+        h_0: read(&session, "dh_0", &[states, rows, shape.state(0)], wait).await?,
         c_0: read(&session, "dc_0", &[states, rows, shape.hidden], wait).await?,
     })
 }

@@ -121,8 +121,15 @@ impl Micro<'_> {
         if let Encoding::Embedding(tokens) = shape.encoding {
             let x = self.data.x().data();
             let at = |t: usize, row: usize| {
-                let inside = t < self.length(row);
-                inside.then(|| x[row * self.data.steps() + self.steps.start + t] as usize)
+                let length = self.length(row);
+                if t >= length {
+                    return None;
+                }
+                // The layers' first timestep is the row's last one in reverse.
+                let t = if shape.reverse { length - 1 - t } else { t };
+                let token = x[row * self.data.steps() + self.steps.start + t] as usize;
+                // What is read of padding changes nothing.
+                Some(token).filter(|_| shape.padding_idx != Some(token))
             };
             let positions =
                 (0..self.steps.len()).flat_map(|t| self.rows.iter().map(move |&row| at(t, row)));

@@ -92,6 +92,9 @@ impl std::fmt::Display for Case {
         if s.bidirectional {
             f.write_str(" D2")?;
         }
+        if s.reverse {
+            f.write_str(" reverse")?;
+        }
         if let Some(projection) = s.projection {
             write!(f, " P{projection}")?;
         }
@@ -138,6 +141,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(training_steps());
     cases.extend(classes());
     cases.extend(readouts());
+    cases.extend(heads());
     // Streams of which some begin anew.
     let mut streams = Case::new([1, 21, 20, 24], Run::Prediction(Answer::Outputs));
     streams.shape.head = Head::Identity;
@@ -190,6 +194,16 @@ fn readouts() -> Vec<Case> {
     let mut cases: Vec<Case> = single.map(|readout| of(readout, true)).into();
     cases.extend([false, true].map(|lengths| of(Readout::MaxOverTime, lengths)));
     cases
+}
+
+/// Heads of several modules, rows that start late, layers that run from the end alone.
+fn heads() -> Vec<Case> {
+    let options = training(Objective::default(), Rule::Adam, true);
+    let mut modules = Case::new([3, 6, 20, 20], Run::Training(options));
+    modules.shape.head = Head::new().linear(8).relu().dropout(0.3).linear(4);
+    let mut late = Case::new([7, 6, 20, 20], Run::Gradient(None));
+    (late.shape.reverse, late.sequences.lengths, late.sequences.right_aligned) = (true, true, true);
+    vec![modules, late]
 }
 
 fn training(objective: Objective, rule: Rule, norm: bool) -> TrainingOptions {

@@ -164,13 +164,13 @@ fn stack(shape: &StackShape, table: &ParameterTable, flat: &[f64]) -> Vec<Vec<La
     let values = |entry: &Parameter| entry.to_pytorch(&flat[entry.start..][..entry.len]);
     let of = |role: Role| table.get(role).map(values);
     let direction = |l: usize, d: usize| {
-        let mut bias = vec![0.0; 4 * shape.hidden];
+        let mut bias = vec![0.0; 4 * shape.units(l)];
         for other in [Role::BiasIh(l, d), Role::BiasHh(l, d)].into_iter().filter_map(of) {
             bias.iter_mut().zip(other).for_each(|(sum, v)| *sum += v);
         }
         LayerWeights {
             input: shape.layer_input(l),
-            hidden: shape.hidden,
+            hidden: shape.units(l),
             weight_ih: of(Role::WeightIh(l, d)).unwrap_or_default(),
             weight_hh: of(Role::WeightHh(l, d)).unwrap_or_default(),
             bias,
@@ -188,8 +188,10 @@ fn gradient(role: Role, layers: &[Vec<LayerGradients<f64>>]) -> &[f64] {
         Role::WeightHh(l, d) => &layers[l][d].weight_hh,
         Role::BiasIh(l, d) | Role::BiasHh(l, d) => &layers[l][d].bias,
         Role::WeightHr(l, d) => &layers[l][d].weight_hr,
-        Role::Embedding | Role::InitialH | Role::InitialC | Role::HeadWeight | Role::HeadBias => {
-            &[]
-        }
+        Role::Embedding
+        | Role::InitialH
+        | Role::InitialC
+        | Role::HeadWeight(_)
+        | Role::HeadBias(_) => &[],
     }
 }

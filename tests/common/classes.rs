@@ -1,9 +1,9 @@
 //! The kernels at a classifier's ends against their f64 twins: tokens in, classes out.
 
-use gatefold::Device;
 use gatefold::command::{Command, Operation};
 use gatefold::kernels::{self, Padding, View, classes_within};
 use gatefold::reference::{self, Tolerance, sort_tokens};
+use gatefold::{Device, Nonlinearity};
 
 use super::kernels::{Launch, sizes};
 use super::random::{POISON, Random, SIZES, normal};
@@ -339,38 +339,91 @@ fn logits_of_sides(len: usize) -> Vec<f32> {
     logits
 }
 
-pub fn sigmoid(device: &Device) {
+/// Puts 1 where both are the same infinity, of which a difference says nothing.
+fn settled(got: &mut [f32], want: &mut [f64]) {
+    for (got, want) in got.iter_mut().zip(want) {
+        if want.is_infinite() && f64::from(*got) == *want {
+            (*got, *want) = (1.0, 1.0);
+        }
+    }
+}
+
+pub fn nonlinearity(device: &Device) {
     // The last has more workgroups than a grid has in one dimension here.
     for len in SIZES.into_iter().chain([1000, 256 * 32_768 + 65]) {
         let logits = logits_of_sides(len);
-        for decide in [true, false] {
+        // The longest has every workgroup; one function and the answers are enough there.
+        let all = if len > 100_000 { &[Nonlinearity::Sigmoid][..] } else { &Nonlinearity::ALL };
+        for f in all.iter().copied().map(Some).chain([None]) {
             let mut launch = Launch::new();
             let given = launch.buffer(after(3, logits.clone()), 3);
             let out = launch.buffer(vec![POISON; 5 + len + 1], 5);
-            let dispatch = kernels::sigmoid::dispatch(len, decide, given, out);
-            if decide {
+            let dispatch = kernels::nonlinearity::dispatch(len, f, given, out);
+            if f.is_none() {
                 launch.check(device, dispatch, format!("N = {len}, decided"));
                 continue;
             }
-            let got = launch.run(device, dispatch, 1);
+            let tolerance = gatefold::kernels::table()[kernels::NONLINEARITY].tolerance;
+            let tolerance = tolerance(&dispatch);
+            let mut got = launch.run(device, dispatch, 1);
             assert!(got[..5].iter().chain(&got[5 + len..]).all(|&v| v == POISON), "N = {len}");
             let mut want = vec![0.0; len];
-            reference::sigmoids(false, &wide(&logits), &mut want);
-            assert_same(&format!("N = {len}"), &got[5..][..len], &want, Tolerance::PROBABILITY);
+            reference::nonlinearity(f, &wide(&logits), &mut want);
+            settled(&mut got[5..][..len], &mut want);
+            assert_same(&format!("{f:?}, N = {len}"), &got[5..][..len], &want, tolerance);
         }
     }
-    // Said once without the twin.
-    let run = |decide: bool| {
+    // Said once without the twin: PyTorch 2.15's numbers.
+    let x = [7.31, -8.23, 0.0, f32::NAN, -0.5];
+    let run = |f: Option<Nonlinearity>| {
         let mut launch = Launch::new();
-        let logits = launch.buffer(vec![7.31, -8.23, 0.0, f32::NAN], 0);
-        let out = launch.poisoned(4);
-        launch.run(device, kernels::sigmoid::dispatch(4, decide, logits, out), 1)
+        let given = launch.buffer(x.to_vec(), 0);
+        let out = launch.poisoned(x.len());
+        launch.run(device, kernels::nonlinearity::dispatch(x.len(), f, given, out), 1)
     };
-    assert_eq!(run(true), [1.0, 0.0, 0.0, 0.0]);
-    let shares = run(false);
-    let want = [0.999_331_6, 0.000_266_456, 0.5];
-    assert_close("shares", &shares[..3], &want, Tolerance::Mixed { absolute: 0.0, relative: 1e-4 });
-    assert!(shares[3].is_nan());
+    assert_eq!(run(None), [1.0, 0.0, 0.0, 0.0, 0.0]);
+    for (f, want) in [
+        (Nonlinearity::Relu, [7.31, 0.0, 0.0, 0.0]),
+        (Nonlinearity::LeakyRelu, [7.31, -0.0823, 0.0, -0.005]),
+        (Nonlinearity::Elu, [7.31, -0.999_733_5, 0.0, -0.393_469_34]),
+        (Nonlinearity::Silu, [7.305_114, -0.002_192_93, 0.0, -0.188_770_33]),
+        (Nonlinearity::Tanh, [0.999_999_1, -0.999_999_86, 0.0, -0.462_117_16]),
+        (Nonlinearity::Sigmoid, [0.999_331_6, 0.000_266_456, 0.5, 0.377_540_68]),
+    ] {
+        let mut got = run(Some(f));
+        assert!(got.remove(3).is_nan(), "{f}");
+        let tolerance = Tolerance::Mixed { absolute: 1e-6, relative: 1e-5 };
+        assert_close(f.name(), &got, &want, tolerance);
+    }
+}
+
+pub fn nonlinearity_backward(device: &Device) {
+    for len in SIZES.into_iter().chain([1000]) {
+        let (x, d) = (logits_of_sides(len), normal(len, 1.0, 2));
+        for f in Nonlinearity::ALL {
+            let mut launch = Launch::new();
+            let given = launch.buffer(after(3, x.clone()), 3);
+            let gradient = launch.buffer(after(2, d.clone()), 2);
+            let dispatch = kernels::nonlinearity_backward::dispatch(len, f, given, gradient);
+            let mut got = launch.run(device, dispatch, 1);
+            let mut want = wide(&d);
+            reference::nonlinearity_backward(f, &wide(&x), &mut want);
+            settled(&mut got[2..], &mut want);
+            assert_same(&format!("{f}, N = {len}"), &got[2..], &want, Tolerance::NONLINEARITY);
+        }
+    }
+    // Slopes against central differences of the values, apart from the edges.
+    for f in Nonlinearity::ALL {
+        for x in [-3.1f64, -0.7, -1e-3, 1e-3, 0.4, 2.9] {
+            let eps = 1e-5;
+            let difference = (f.value(x + eps) - f.value(x - eps)) / (2.0 * eps);
+            assert!((f.slope(x) - difference).abs() < 1e-6, "{f} at {x}");
+        }
+        // At an edge the slope from below.
+        let at_zero: f64 = f.slope(0.0);
+        let below = (f.value(0.0) - f.value(-1e-9)) / 1e-9;
+        assert!((at_zero - below).abs() < 1e-6, "{f}: {at_zero}, {below}");
+    }
 }
 
 pub fn binary_accuracy(device: &Device) {

@@ -287,7 +287,7 @@ pub fn cell(device: &Device) {
     }
 
     let sequences = Sequences::new(1, 1).with_state();
-    let layer = StackShape { head: Head::Sequence, ..shape };
+    let layer = StackShape { head: Head::Sequence, ..shape.clone() };
     let gradient = Plan::gradient(&layer, &sequences, None, &limits).unwrap();
     let training = Plan::training(&shape, &sequences, &options, &limits).unwrap();
     let forward = device.session(&gradient.program).unwrap();

@@ -1,11 +1,13 @@
 //! What both test binaries share: checks that run on any device.
 
+pub mod alignment;
 pub mod asynchronous;
 pub mod classes;
 pub mod endings;
 pub mod examples;
 pub mod faults;
 pub mod golden;
+pub mod heads;
 pub mod kernels;
 pub mod losses;
 pub mod lstm;
@@ -98,7 +100,16 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::softmax", classes::softmax),
     ("kernel::argmax", classes::argmax),
     ("kernel::accuracy", classes::accuracy),
-    ("kernel::sigmoid", classes::sigmoid),
+    ("kernel::nonlinearity", classes::nonlinearity),
+    ("kernel::nonlinearity_backward", classes::nonlinearity_backward),
+    ("kernel::align_sequence", alignment::align_sequence),
+    ("alignment::late_rows_and_reverse_layers", alignment::late_rows_and_reverse_layers),
+    ("alignment::rows_are_moved_in_pieces", alignment::rows_are_moved_in_pieces),
+    ("alignment::what_needs_the_end_is_refused", alignment::what_needs_the_end_is_refused),
+    ("heads::equal_the_reference", heads::equal_the_reference),
+    ("heads::tied_weights", heads::tied_weights),
+    ("heads::in_pieces", heads::in_pieces),
+    ("heads::streams_answer_with_predictions", heads::streams_answer_with_predictions),
     ("kernel::binary_accuracy", classes::binary_accuracy),
     ("losses::weights_of_one_change_no_bit", losses::weights_of_one_change_no_bit),
     ("kernel::philox_gives_the_known_answers", kernels::philox_gives_the_known_answers),

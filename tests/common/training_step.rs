@@ -233,7 +233,7 @@ pub fn one_launch_equals_many(device: &Device) {
         (Head::Linear(2), Readout::EveryStep),
     ];
     for (i, bias) in [Bias::None, Bias::Single, Bias::Double].into_iter().enumerate() {
-        for (j, (head, readout)) in heads.into_iter().enumerate() {
+        for (j, (head, readout)) in heads.clone().into_iter().enumerate() {
             let (steps, batch, hidden) = (2 + i, 1 + 2 * j, 5 - i);
             let shape = StackShape { bias, head, readout, ..StackShape::lstm(3, hidden) };
             let every = shape.every_step();

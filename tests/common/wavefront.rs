@@ -259,9 +259,9 @@ pub fn training_steps(device: &Device) {
     for i in 0..24 {
         let case = stack(i);
         let heads = [Head::Linear(3), Head::Linear(2), Head::Identity];
-        let head = (heads[i as usize % 3], Readout::ALL[i as usize % 5]);
+        let head = (heads[i as usize % 3].clone(), Readout::ALL[i as usize % 5]);
         let names = ["grads", "dx_0", "dh_0", "dc_0", "loss"];
-        let plan = agrees(device, &case, &names, |limits| training(&case, head, limits));
+        let plan = agrees(device, &case, &names, |limits| training(&case, head.clone(), limits));
         assert_eq!(count(&plan, "lstm_wavefront_backward"), case.steps + case.layers - 1);
         assert_eq!(count(&plan, "lstm_step_backward"), 0);
     }

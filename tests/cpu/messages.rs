@@ -64,8 +64,8 @@ fn config() -> LstmConfig {
 fn of_settings(device: &Device) -> Vec<Error> {
     let lstm = |config: LstmConfig| said(Lstm::new(device, config));
     let shape = StackShape::lstm(3, 4);
-    let linear = StackShape { layers: 0, head: Head::Linear(2), bias: Bias::None, ..shape };
-    let predicts = StackShape { head: Head::Linear(9), ..shape };
+    let linear = StackShape { layers: 0, head: Head::Linear(2), bias: Bias::None, ..shape.clone() };
+    let predicts = StackShape { head: Head::Linear(9), ..shape.clone() };
     let limits = Limits::CPU;
     let whole = Sequences::new(1, 1);
     let resets = Sequences { resets: true, ..whole };
@@ -94,7 +94,7 @@ fn of_settings(device: &Device) -> Vec<Error> {
         said(Plan::forward(&shape, &resets, &limits)),
         said(Plan::forward(&shape, &Sequences::new(1 << 40, 1), &limits)),
         said(Plan::forward(
-            &StackShape { encoding: Encoding::Embedding(9), ..shape },
+            &StackShape { encoding: Encoding::Embedding(9), ..shape.clone() },
             &whole,
             &limits,
         )),
@@ -284,7 +284,8 @@ fn listings_are_for_people() {
         for head in [Head::Identity, Head::Linear(9)] {
             for bias in [Bias::None, Bias::Single, Bias::Double] {
                 for readout in Readout::ALL {
-                    let shape = StackShape { encoding, head, bias, readout, ..shape };
+                    let head = head.clone();
+                    let shape = StackShape { encoding, head, bias, readout, ..shape.clone() };
                     let sequences = Sequences::new(3, 2).with_lengths();
                     let plan = Plan::forward(&shape, &sequences, &Limits::CPU).unwrap();
                     let text = plan.to_string();

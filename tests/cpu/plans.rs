@@ -86,22 +86,22 @@ fn a_small_training_step_is_one_launch() {
         let error = Plan::training(&shape, &call, &options, &forced).unwrap_err().to_string();
         assert!(error.contains("fused") && error.contains(why), "{error}");
     };
-    refused(StackShape { layers: 2, ..toy }, call, options, "one layer");
-    refused(StackShape { bidirectional: true, ..toy }, call, options, "one direction");
-    refused(toy, call.with_lengths(), options, "as long as each other");
-    refused(toy, call.with_state(), options, "begin with zero");
+    refused(StackShape { layers: 2, ..toy.clone() }, call, options, "one layer");
+    refused(StackShape { bidirectional: true, ..toy.clone() }, call, options, "one direction");
+    refused(toy.clone(), call.with_lengths(), options, "as long as each other");
+    refused(toy.clone(), call.with_state(), options, "begin with zero");
     refused(
-        toy,
+        toy.clone(),
         call,
         TrainingOptions { input_gradient: true, ..options },
         "gradient of the input",
     );
-    refused(toy, call, TrainingOptions { part: Part::First, ..options }, "one part");
-    refused(toy, call, TrainingOptions { update: None, ..options }, "optimizer step");
-    refused(StackShape { hidden: 70, ..toy }, call, options, "16384 parameters");
-    refused(toy, Sequences::new(20_000, 1), options, "loop");
+    refused(toy.clone(), call, TrainingOptions { part: Part::First, ..options }, "one part");
+    refused(toy.clone(), call, TrainingOptions { update: None, ..options }, "optimizer step");
+    refused(StackShape { hidden: 70, ..toy.clone() }, call, options, "16384 parameters");
+    refused(toy.clone(), Sequences::new(20_000, 1), options, "loop");
     let gpu = Limits { tier: Some(Tier::Fused), ..Limits::WEBGPU };
-    let wide = StackShape { hidden: 30, ..toy };
+    let wide = StackShape { hidden: 30, ..toy.clone() };
     let long = Plan::training(&wide, &Sequences::new(100, 512), &options, &gpu);
     assert!(long.unwrap_err().to_string().contains("longer than a launch may"));
     // What isn't a training step is cut as without a wish.
@@ -110,7 +110,7 @@ fn a_small_training_step_is_one_launch() {
     assert!(Plan::training(&toy, &call, &options, &cpu).is_err());
 
     // Larger steps are many launches, unless one is asked for.
-    let larger = StackShape { hidden: 40, ..toy };
+    let larger = StackShape { hidden: 40, ..toy.clone() };
     let call = Sequences::new(30, 16);
     let plan = |limits| Plan::training(&larger, &call, &options, limits).unwrap();
     assert_eq!(count(&plan(&llvmpipe), "training_step"), 0);
@@ -235,7 +235,7 @@ fn training_plans_of_every_kind() {
             bidirectional,
             learned_state,
             projection: projected.then_some(5),
-            head: heads[i % 3 / 2],
+            head: heads[i % 3 / 2].clone(),
             readout: Readout::ALL[i / 5 % 5],
             encoding: encodings[i / 3 % 3],
             ..stack(2)
@@ -316,13 +316,13 @@ fn an_answer_is_a_launch() {
     use gatefold::plan::{Answer, Objective};
     use gatefold::reference::Pointwise;
 
-    let answers = ["softmax", "argmax", "sigmoid"];
+    let answers = ["softmax", "argmax", "nonlinearity"];
     for (answer, kernel) in [
         (Answer::Outputs, None),
         (Answer::Probabilities(Activation::Softmax), Some("softmax")),
         (Answer::Classes(Activation::Softmax), Some("argmax")),
-        (Answer::Probabilities(Activation::Sigmoid), Some("sigmoid")),
-        (Answer::Classes(Activation::Sigmoid), Some("sigmoid")),
+        (Answer::Probabilities(Activation::Sigmoid), Some("nonlinearity")),
+        (Answer::Classes(Activation::Sigmoid), Some("nonlinearity")),
     ] {
         let call = Sequences::new(4, 3);
         let plan = Plan::prediction(&stack(1), &call, answer, &Limits::WEBGPU).unwrap();
@@ -476,7 +476,7 @@ fn a_model_larger_than_a_grid_is_updated_in_chunks() {
     let shape = StackShape { head: Head::Linear(1), ..StackShape::lstm(1024, 1536) };
     let plan = training(&shape, 2, 1, &Limits::WEBGPU);
     assert_eq!(count(&plan, "adam"), 1);
-    let shape = StackShape { layers: 2, hidden: 1300, ..shape };
+    let shape = StackShape { layers: 2, hidden: 1300, ..shape.clone() };
     let plan = training(&shape, 2, 1, &Limits::WEBGPU);
     assert_eq!(count(&plan, "adam"), 2);
 }
@@ -490,14 +490,15 @@ fn the_loop_budget_cuts_long_sums() {
     let shape = StackShape { hidden: 1, head: Head::Identity, ..stack(1) };
     let (rows, features) = ((131_072, 2), (2, 131_072));
     let planned = |(rows, input): (usize, usize), limits: &Limits| {
-        training(&StackShape { input, ..shape }, 1, rows, limits)
+        training(&StackShape { input, ..shape.clone() }, 1, rows, limits)
     };
     let free = Limits { loop_budget: None, ..limits };
     assert!(
         count(&planned(features, &limits), "matmul") > count(&planned(features, &free), "matmul")
     );
     let table = kernels::table();
-    for plan in [rows, features].iter().flat_map(|s| [&limits, &software].map(|l| planned(*s, l))) {
+    let both = [&limits, &software];
+    for plan in [rows, features].iter().flat_map(|s| both.map(|l| planned(*s, l))) {
         for (command, dispatch) in plan.program.dispatches() {
             let what = format!("{} of {plan}", command.label);
             if table[dispatch.kernel].name == "column_sum" {
@@ -600,17 +601,17 @@ fn tiers_are_chosen_said_and_refused() {
         Plan::forward(&shape, &Sequences::new(9, 4), &limits).map(|plan| plan.tier)
     };
     let (narrow, wide) = (StackShape::lstm(3, 8), StackShape::lstm(3, 200));
-    assert_eq!(forced(narrow, Tier::Step, &Limits::WEBGPU).unwrap(), Tier::Step);
-    assert_eq!(forced(narrow, Tier::Step, &Limits::CPU).unwrap(), Tier::Step);
-    assert_eq!(forced(narrow, Tier::Sequence, &Limits::WEBGPU).unwrap(), Tier::Sequence);
+    assert_eq!(forced(narrow.clone(), Tier::Step, &Limits::WEBGPU).unwrap(), Tier::Step);
+    assert_eq!(forced(narrow.clone(), Tier::Step, &Limits::CPU).unwrap(), Tier::Step);
+    assert_eq!(forced(narrow.clone(), Tier::Sequence, &Limits::WEBGPU).unwrap(), Tier::Sequence);
     // Only the pass that there is has to have a walk.
     let hundred = StackShape::lstm(3, 100);
-    assert_eq!(forced(hundred, Tier::Sequence, &software).unwrap(), Tier::Sequence);
+    assert_eq!(forced(hundred.clone(), Tier::Sequence, &software).unwrap(), Tier::Sequence);
     let both = Limits { tier: Some(Tier::Sequence), ..software };
     assert!(Plan::gradient(&hundred, &Sequences::new(9, 4), None, &both).is_err());
-    let projected = StackShape { projection: Some(3), ..narrow };
+    let projected = StackShape { projection: Some(3), ..narrow.clone() };
     for (shape, limits, why) in [
-        (wide, Limits::WEBGPU, "more than 64 units"),
+        (wide.clone(), Limits::WEBGPU, "more than 64 units"),
         (wide, software, "more than 128 units"),
         (projected, Limits::CPU, "projection"),
     ] {
@@ -735,11 +736,11 @@ fn sequences_beyond_a_binding_are_planned() {
         fits(&plan, &limits);
         let (rows, directions) = (steps * batch, shape.directions());
         let units = 4 * hidden;
-        for (label, input) in [("layer 0", 64), ("layer 1", directions * shape.state())] {
+        for (label, input) in [("layer 0", 64), ("layer 1", directions * shape.state(0))] {
             let of = |what: &str| multiply_adds(&plan, &format!("{label}, {what}"));
             assert_eq!(of("input projection"), rows * units * input, "{label}");
             assert_eq!(of("weight_ih gradient"), rows * units * input, "{label}");
-            assert_eq!(of("weight_hh gradient"), rows * units * shape.state(), "{label}");
+            assert_eq!(of("weight_hh gradient"), rows * units * shape.state(0), "{label}");
             assert_eq!(of("input gradient"), rows * units * input, "{label}");
         }
         let steps_of = |kernel: &str| count(&plan, kernel);
@@ -795,7 +796,7 @@ fn wavefronts_have_a_launch_a_diagonal() {
         reads_what_is_written(&plan, &["params", "feed", "h_0", "c_0", "unused"]);
         fits(&plan, &limits);
         // Gradients that come from outside go back by steps.
-        let shape = StackShape { head: Head::Sequence, ..shape };
+        let shape = StackShape { head: Head::Sequence, ..shape.clone() };
         let plan = Plan::gradient(&shape, &call, None, &limits).unwrap();
         let given = ["params", "x", "lengths", "h_0", "c_0", "dy", "dh_n", "dc_n", "unused"];
         reads_what_is_written(&plan, &given);
@@ -885,10 +886,10 @@ fn plans_for_small_devices_are_made_or_refused() {
                     let encoding = if layers == 2 { Encoding::OneHot } else { Encoding::Values };
                     let bidirectional = layers == 2;
                     let shape = StackShape { layers, projection, head, encoding, ..stack(1) };
-                    let shape = StackShape { hidden, bidirectional, readout, ..shape };
+                    let shape = StackShape { hidden, bidirectional, readout, ..shape.clone() };
                     let (head, encoding) = (Head::Sequence, Encoding::Values);
                     let readout = Readout::default();
-                    let layers_alone = StackShape { head, encoding, readout, ..shape };
+                    let layers_alone = StackShape { head, encoding, readout, ..shape.clone() };
                     for sequences in [Sequences::new(1, 1), Sequences::new(5, 33).with_lengths()] {
                         for planned in [
                             Plan::training(&shape, &sequences, &options, &limits),

@@ -71,8 +71,10 @@ fn ids_are_positions() {
         (kernels::LSTM_WAVEFRONT_BACKWARD, "lstm_wavefront_backward"),
         (kernels::POOL_OVER_TIME, "pool_over_time"),
         (kernels::POOL_OVER_TIME_BACKWARD, "pool_over_time_backward"),
-        (kernels::SIGMOID, "sigmoid"),
+        (kernels::NONLINEARITY, "nonlinearity"),
         (kernels::BINARY_ACCURACY, "binary_accuracy"),
+        (kernels::NONLINEARITY_BACKWARD, "nonlinearity_backward"),
+        (kernels::ALIGN_SEQUENCE, "align_sequence"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

@@ -136,8 +136,8 @@ impl Trainer {
         if let (Some(buffer), Some(weights)) = (session.known_if("class_weights"), loss.weights()) {
             device.write(&buffer, 0, weights)?;
         }
-        let rows = piece.rows.len() * shape.layers * shape.directions();
-        let widths = [shape.state(), shape.hidden];
+        let rows = piece.rows.len();
+        let widths = shape.state_widths();
         let mut recorder = device.recorder();
         if let Some(carried) = &carried {
             for ((buffer, name), width) in carried.iter().zip(["h_0", "c_0"]).zip(widths) {

@@ -317,21 +317,23 @@ impl Trainer {
         self.check(operation, validation)?;
         let truncate = self.settings.truncate;
         self.prepare(BatchesOf { truncate, ..BatchesOf::default() }, None, wait).await?;
-        let (shape, loss) = (self.model.network.shape, self.settings.loss.clone());
+        let (shape, loss) = (self.model.network.shape.clone(), self.settings.loss.clone());
+        let carries = shape.is_causal();
         let check = move |batch: &Batch, number: usize| {
             let name = format!("batch {number}");
             micro::expect(batch.data(), operation, &name, &shape, &loss)?;
             match batch.continuing() {
-                Some(rows) if shape.bidirectional && rows.contains(&true) => Err(Error::Value {
+                Some(rows) if !carries && rows.contains(&true) => Err(Error::Value {
                     operation,
                     name,
-                    expected: "without rows that go on, in a model of two directions".to_owned(),
+                    expected: "without rows that go on, in a model with a reverse direction"
+                        .to_owned(),
                     got: format!("{} of them", rows.iter().filter(|row| **row).count()),
                 }),
                 _ => Ok(()),
             }
         };
-        let source = Given::new(batches, !shape.bidirectional, check);
+        let source = Given::new(batches, carries, check);
         self.run(source, validation, progress, wait).await
     }
 

@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;
 use crate::device::Wait;
 use crate::error::{Error, Result};
-use crate::plan::Rule;
+use crate::plan::{Rule, StackShape};
 use crate::tensor::Array;
 use crate::train::schedule::Seen;
 
@@ -112,12 +112,11 @@ impl Trainer {
         }
         let rows = state.place.carried;
         if let (Some((h, c)), true) = (&state.device.carried, rows > 0) {
-            let shape = &network.shape;
-            let states = shape.layers * shape.directions();
-            for (name, buffer, width) in [("h", h, shape.state()), ("c", c, shape.hidden)] {
-                let len = states * rows * width;
+            let sizes = carried_sizes(&network.shape, rows);
+            for ((name, buffer), size) in [("h", h), ("c", c)].into_iter().zip(sizes) {
+                let len = size.iter().product();
                 let values = network.device.read_as(buffer, 0, len, wait).await?;
-                tensors.push((name.to_owned(), Array::new(values, &[states, rows, width])?));
+                tensors.push((name.to_owned(), Array::new(values, &size)?));
             }
         }
         let (order, generator) = state.batches.place();
@@ -181,7 +180,6 @@ impl Trainer {
         let find = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, array)| array);
         let rows = state.place.carried;
         let shape = &network.shape;
-        let states = shape.layers * shape.directions();
         // Everything that is wrong with the tensors, before one of them is taken.
         let mut problems = Vec::new();
         let finite = self.settings.non_finite != NonFinite::Pass;
@@ -193,8 +191,7 @@ impl Trainer {
                 other => other?,
             }
         }
-        for (name, width) in [("h", shape.state()), ("c", shape.hidden)] {
-            let expected = [states, rows, width];
+        for (name, expected) in ["h", "c"].into_iter().zip(carried_sizes(shape, rows)) {
             match find(name) {
                 _ if rows == 0 => {}
                 Some(array) if array.shape() == expected => {}
@@ -251,6 +248,16 @@ impl Trainer {
         self.state = Some(state);
         Ok(())
     }
+}
+
+/// The sizes of the carried hidden and cell states, `[L D, B, ..]`; of layers of several sizes one after the
+/// other.
+fn carried_sizes(shape: &StackShape, rows: usize) -> [Vec<usize>; 2] {
+    let states = shape.layers * shape.directions();
+    shape.state_widths().map(|width| match shape.sizes.is_empty() {
+        true => vec![states, rows, width / states],
+        false => vec![rows * width],
+    })
 }
 
 /// The losses of steps and how much each counts; in files of a time before there were weights, all alike.

@@ -126,14 +126,16 @@ impl Settings {
             });
         }
         let once = network.shape.predictions(2) == 1;
-        if self.truncate.is_some() && (once || network.shape.bidirectional) {
+        if self.truncate.is_some() && (once || !network.shape.is_causal()) {
             return Err(Error::Value {
                 operation,
                 name: "truncate".to_owned(),
-                expected: "used with predictions at every timestep, in one direction".to_owned(),
-                got: match network.shape.bidirectional {
-                    true => "two directions".to_owned(),
-                    false => format!("the readout {}", network.shape.readout.name()),
+                expected: "used with predictions at every timestep, in the forward direction"
+                    .to_owned(),
+                got: match (network.shape.bidirectional, network.shape.reverse) {
+                    (true, _) => "two directions".to_owned(),
+                    (_, true) => "the reverse direction".to_owned(),
+                    _ => format!("the readout {}", network.shape.readout.name()),
                 },
             });
         }
@@ -188,7 +190,7 @@ impl Settings {
     /// What a plan's `key` holds in a part of optimizer step `step`: each draws elements of its own.
     pub(super) fn key(&self, model: &Forecaster, step: u64, part: usize, out: &mut Vec<f32>) {
         let config = &model.network.config;
-        if config.drops().is_some() {
+        if model.network.drops() {
             out.extend(Dropout::halves(Dropout::key_of_part(config.seed, step, part as u64)));
         }
     }

@@ -328,9 +328,9 @@ impl DeviceState {
             return Ok(());
         }
         let network = &model.network;
-        let states = network.shape.layers * network.shape.directions() * rows;
-        let create = |name: &str, width: usize| network.device.create_buffer(name, states * width);
-        let carried = (create("h", network.shape.state())?, create("c", network.shape.hidden)?);
+        let create = |name: &str, width: usize| network.device.create_buffer(name, rows * width);
+        let [h, c] = network.shape.state_widths();
+        let carried = (create("h", h)?, create("c", c)?);
         if let Some((h, c)) = &self.carried {
             // Those of the rows before are still wanted, one after the other as they are.
             let mut recorder = network.device.recorder();
