@@ -19,9 +19,9 @@ use gatefold::kernels::{
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
-    AdamSettings, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Nonlinearity, Panels,
-    Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength, StackWeights,
-    Strides, policy, sort_tokens, status,
+    AdamSettings, Alignment, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Nonlinearity,
+    Panels, Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength,
+    StackWeights, Strides, policy, sort_tokens, status,
 };
 
 /// One launch and what it moves.
@@ -477,6 +477,23 @@ fn cases(limits: &Limits) -> Vec<Case> {
     cases.push(b.case("copy_sequence", shape.clone(), bytes.clone(), launch));
 
     let mut b = new();
+    let source = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
+    let copied = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
+    let lengths = b.given((0..batch).map(|row| (row * steps / batch) as f32).collect());
+    let alignment = Alignment { from_right: true, to_right: false, reverse: true };
+    let (all, size, padding) = ((0, steps, steps), (batch, width), Padding(Some(lengths)));
+    let launch = kernels::align_sequence::dispatch(
+        alignment,
+        all,
+        size,
+        (0, steps),
+        padding,
+        source,
+        copied,
+    );
+    cases.push(b.case("align_sequence", shape.clone(), bytes.clone(), launch));
+
+    let mut b = new();
     let sequence = (Strides::time_major(batch, width), b.buffer(steps * batch * width));
     let lengths = b.given((0..batch).map(|row| (row * steps / batch) as f32).collect());
     let rows = (width, b.buffer(batch * width));
@@ -570,6 +587,13 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = kernels::nonlinearity::dispatch(rows * classes, sigmoid, logits, out);
     let both = Throughput::Bytes(8 * (rows * classes) as u64);
     cases.push(b.case("nonlinearity", shape.clone(), both, launch));
+
+    let mut b = new();
+    let (x, d) = (b.buffer(rows * classes), b.buffer(rows * classes));
+    let relu = Nonlinearity::Relu;
+    let launch = kernels::nonlinearity_backward::dispatch(rows * classes, relu, x, d);
+    let read_and_written = Throughput::Bytes(12 * (rows * classes) as u64);
+    cases.push(b.case("nonlinearity_backward", shape.clone(), read_and_written, launch));
 
     let mut b = new();
     let operands = kernels::binary_accuracy::Operands {
