@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Waker};
 
-use gatefold::command::Limits;
+use gatefold::command::{Limits, Variant};
 use gatefold::gpu::{Adapter, Gpu};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{Bias, Head, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
@@ -352,13 +352,18 @@ fn a_refusal_is_in_the_report(device: &Device) {
 }
 
 /// A variable of a walk's loop that isn't made zero in every timestep, as by a compiler that declares it once: found
-/// in every variant that adds to it.
+/// in every variant that adds to it, of those that it is put into. These are the smallest of each kind: larger
+/// ones differ in a constant, and a software driver compiles them for minutes.
 fn forgotten_zeros_are_in_the_report(device: &Device) {
+    let is_smallest = |variant: &str| {
+        variant.starts_with("resident, 16 units") || variant.starts_with("broadcast, 32 units")
+    };
     let names = ["lstm_sequence_forward", "lstm_sequence_backward"];
     let report = |variable: &str| {
         let mut table = device.table().clone();
         for kernel in table.0.iter_mut().filter(|kernel| names.contains(&kernel.name)) {
-            for variant in &mut kernel.variants {
+            let smallest = |variant: &&mut Variant| is_smallest(&variant.name);
+            for variant in kernel.variants.iter_mut().filter(smallest) {
                 if let Some(source) = declared_once(variant.source(), variable) {
                     *variant = variant.clone().with_source(source);
                 }
@@ -383,10 +388,13 @@ fn forgotten_zeros_are_in_the_report(device: &Device) {
         let report = report(variable);
         assert!(report.refused.is_empty(), "{report}");
         let walks = report.rows.iter().filter(|row| row.name != "pass");
+        let mut found = 0;
         for row in walks {
-            let wrong = names.contains(&row.name) && adds(row);
+            let wrong = names.contains(&row.name) && adds(row) && is_smallest(&row.variant);
             assert_eq!(row.problem.is_some(), wrong, "{variable}, {}, {}", row.name, row.variant);
+            found += usize::from(wrong);
         }
+        assert!(found > 0, "{report}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
 //! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
 //! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
+//! `GATEFOLD_PART` cuts the suite into parts, for several processes.
 
 #![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
 
@@ -107,7 +108,23 @@ fn main() -> ExitCode {
             Trial::test(memory, refused).with_kind(reason).with_ignored_flag(true)
         }
     });
+    if let Some((part, of)) = part() {
+        let mut number = 0..;
+        trials.retain(|_| number.next().is_some_and(|n: usize| n % of == part));
+    }
     conclude(libtest_mimic::run(&arguments, trials))
+}
+
+/// Which part of the suite this process is to run, and of how many: `GATEFOLD_PART=1/2` is every second test
+/// from the first on. Compiling shaders takes most of the time and one core.
+fn part() -> Option<(usize, usize)> {
+    let said = std::env::var("GATEFOLD_PART").ok()?;
+    let numbers =
+        said.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((part, of)) if (1..=of).contains(&part) => Some((part - 1, of)),
+        _ => panic!("GATEFOLD_PART is {said:?}, not like 1/2"),
+    }
 }
 
 fn conclude(conclusion: Conclusion) -> ExitCode {
