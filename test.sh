@@ -48,7 +48,7 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
 fi
 
 export GATEFOLD_REQUIRE_GPU=1
-cargo test "$@"
+cargo test --locked "$@"
 
 # The description of SwiftShader for Vulkan loaders, where Chromium or Chrome is installed.
 swiftshader() {
@@ -62,5 +62,5 @@ swiftshader() {
 # With arguments somebody wants certain tests, once.
 if [ $# = 0 ] && [ "$(uname -s)" = Linux ] && [ -n "$(swiftshader)" ]; then
     echo "test.sh: the GPU suite with what SwiftShader offers, $(swiftshader)"
-    GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) cargo test --test gpu -- offered
+    GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) cargo test --locked --test gpu -- offered
 fi

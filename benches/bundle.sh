@@ -11,7 +11,7 @@ name=gatefold-bundle
 # executable NAME CARGO-ARGUMENTS: builds a target and prints where its binary lies.
 executable() {
     local built
-    built=$(cargo "${@:2}" --message-format=json-render-diagnostics |
+    built=$(cargo "${@:2}" --locked --message-format=json-render-diagnostics |
         sed -n "s/.*\"name\":\"$1\".*\"executable\":\"\([^\"]*\)\".*/\1/p" | tail -n 1)
     [ -n "$built" ] || { echo "bundle.sh: cargo ${*:2} made no $1" >&2; exit 1; }
     printf '%s\n' "$built"

@@ -154,24 +154,24 @@ expect_mesa() {
 }
 
 said=$root/said
-cargo test --test gpu --no-run
-cargo build --example verify
+cargo test --locked --test gpu --no-run
+cargo build --locked --example verify
 # A C library that is older than what this machine's programs ask for can't run them.
-on_mesa cargo test --quiet --test gpu -- --list >/dev/null ||
+on_mesa cargo test --locked --quiet --test gpu -- --list >/dev/null ||
     fail "programs of this machine don't run with the C library beside Mesa $version"
 
 if [ $# = 0 ]; then
     # Once on an adapter, whatever is offered.
-    on_mesa cargo test --test gpu -- faults::a_driver_without_memory
+    on_mesa cargo test --locked --test gpu -- faults::a_driver_without_memory
     set -- offered
 fi
 start=$SECONDS
-on_mesa cargo test --test gpu -- "$@" | tee "$said"
+on_mesa cargo test --locked --test gpu -- "$@" | tee "$said"
 expect_mesa "$said"
 suite=$((SECONDS - start))
 passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$said")
 
 start=$SECONDS
-on_mesa cargo run --quiet --example verify | tee "$said"
+on_mesa cargo run --locked --quiet --example verify | tee "$said"
 expect_mesa "$said"
 echo "tests/drivers.sh: Mesa $version: $passed tests in $suite s; $(tail -n 1 "$said"), $((SECONDS - start)) s in all"

@@ -23,10 +23,10 @@ if [ -z "${GATEFOLD_PEERS_PYTHON:-}" ]; then
 fi
 export GATEFOLD_PEERS_PYTHON
 
-cargo build --release -p peers >&2
+cargo build --locked --release -p peers >&2
 # Each by itself: one that doesn't build doesn't take the others along.
 for contestant in candle burn; do
-    if ! cargo build --release -p "peers-$contestant" >&2; then
+    if ! cargo build --locked --release -p "peers-$contestant" >&2; then
         echo "run.sh: $contestant doesn't build" >&2
         # An older one would be taken for it.
         rm -f "$CARGO_TARGET_DIR/release/peers-$contestant"
