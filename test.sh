@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test. Where this machine has no Vulkan driver it installs a software one (Debian,
+# Runs every test, on a GPU with what the adapter offers. Where this machine has no Vulkan driver it installs a software one (Debian,
 # Ubuntu), and an adapter that is still missing is a failure, not a skipped test. Where a browser has brought
 # SwiftShader, a second software driver, the GPU suite runs on that as well, with what the adapter offers.
 set -euo pipefail
@@ -48,7 +48,20 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ]; then
 fi
 
 export GATEFOLD_REQUIRE_GPU=1
-cargo test --locked "$@"
+# With arguments somebody wants certain tests, once.
+if [ $# != 0 ]; then
+    cargo test --locked "$@"
+    exit
+fi
+
+# Examples are built by those who run them.
+cargo test --locked --lib --tests --no-run
+cargo test --locked --lib --test cpu --test hostile
+# On a software driver most of the time is compiling shaders, one after the other: two processes have half of
+# the tests each. The same with the limits that
+# every WebGPU device has is the routine's, .ci/run.
+tests/in_parts.sh offered
+cargo test --locked --doc
 
 # The description of SwiftShader for Vulkan loaders, where Chromium or Chrome is installed.
 swiftshader() {
@@ -59,8 +72,7 @@ swiftshader() {
     done
 }
 
-# With arguments somebody wants certain tests, once.
-if [ $# = 0 ] && [ "$(uname -s)" = Linux ] && [ -n "$(swiftshader)" ]; then
+if [ "$(uname -s)" = Linux ] && [ -n "$(swiftshader)" ]; then
     echo "test.sh: the GPU suite with what SwiftShader offers, $(swiftshader)"
-    GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) cargo test --locked --test gpu -- offered
+    GATEFOLD_DEVICE=swiftshader VK_DRIVER_FILES=$(swiftshader) tests/in_parts.sh offered
 fi

@@ -18,9 +18,9 @@ use super::{assert_close, wide};
 
 /// A golden's file. `GATEFOLD_GOLDEN` says where they lie for tests that run on another machine than
 /// the one that built them.
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     let folder = std::env::var_os("GATEFOLD_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden"), PathBuf::from);
     folder.join(format!("{name}.safetensors"))
 }
 

@@ -12,6 +12,7 @@ use gatefold::{
     ModuleNames, Readout,
 };
 
+use super::golden::Golden;
 use super::random::{Random, normal};
 use super::{assert_close, wide};
 
@@ -585,4 +586,33 @@ pub fn streams_answer_with_predictions(device: &Device) {
     assert!(error.contains("mean_over_time"), "{error}");
     let model = Forecaster::new(device, LstmConfig::new(2, 3).reverse(true), 1).unwrap();
     assert!(model.streams(1).is_err());
+}
+
+/// PyTorch's models with more than an LSTM and a linear layer, from files that its tools have written: what they
+/// give, and their parameters after a step.
+pub fn of_pytorch(device: &Device) {
+    // Without dropout, which PyTorch draws in another way.
+    let head = Head::new().dropout(0.0).linear_without_bias(7);
+    let head = head.nonlinearity(Nonlinearity::Silu).linear(5);
+    let names = ModuleNames::new().lstms(&["lower", "upper"]).head("out");
+    let classifier = LoadOptions::new().names(names).modules(head).readout(Readout::LastOutput);
+    let names = ModuleNames::new().lstm("rnn").head("decoder").embedding("words");
+    let language = LoadOptions::new().names(names).padding_idx(2).readout(Readout::EveryStep);
+    for (name, options) in [("classifier", classifier), ("language", language)] {
+        let golden = Golden::read(&format!("{name}_results"));
+        let model = Forecaster::load_as(device, super::golden::file(name), &options).unwrap();
+        let x = golden.get("x").clone();
+        let y = model.predict(&x).unwrap();
+        assert_close(name, y.data(), &golden.wide("y"), Tolerance::OUTPUT);
+        let rows = x.shape()[0];
+        let data = Dataset::new(x, golden.get("target").clone()).unwrap();
+        let mut trainer =
+            Trainer::new(model, Loss::cross_entropy(), Sgd::new(1.0)).batch_size(rows).epochs(1);
+        let report = trainer.fit(&data, None, |_| ()).unwrap();
+        assert_close(name, &report.losses, &golden.wide("loss"), Tolerance::LOSS);
+        for (parameter, array) in trainer.model().state_dict().unwrap() {
+            let want = golden.wide(&format!("after.{parameter}"));
+            assert_close(&parameter, array.data(), &want, Tolerance::OUTPUT);
+        }
+    }
 }

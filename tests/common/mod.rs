@@ -1,5 +1,7 @@
 //! What both test binaries share: checks that run on any device.
 
+#![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
+
 pub mod alignment;
 pub mod asynchronous;
 pub mod classes;
@@ -108,6 +110,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("alignment::what_needs_the_end_is_refused", alignment::what_needs_the_end_is_refused),
     ("heads::equal_the_reference", heads::equal_the_reference),
     ("heads::tied_weights", heads::tied_weights),
+    ("heads::of_pytorch", heads::of_pytorch),
     ("heads::in_pieces", heads::in_pieces),
     ("heads::streams_answer_with_predictions", heads::streams_answer_with_predictions),
     ("kernel::binary_accuracy", classes::binary_accuracy),

@@ -1,9 +1,5 @@
 //! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
 
-#![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod char_rnn;
 mod checkpoint;
@@ -30,6 +26,7 @@ mod vectors;
 mod verify;
 
 use gatefold::Device;
+use gatefold_checks as common;
 
 /// Every check that runs on any device, on the CPU.
 macro_rules! on_the_cpu {
@@ -103,6 +100,7 @@ on_the_cpu! {
     what_needs_the_end_is_refused: "alignment::what_needs_the_end_is_refused",
     heads_equal_the_reference: "heads::equal_the_reference",
     tied_weights: "heads::tied_weights",
+    heads_of_pytorch: "heads::of_pytorch",
     heads_in_pieces: "heads::in_pieces",
     streams_answer_with_predictions: "heads::streams_answer_with_predictions",
     kernel_binary_accuracy: "kernel::binary_accuracy",

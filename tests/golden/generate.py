@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True  # no folder of it beside the goldens
 
 from by_hand import by_hand
 from files import FOLDER, save
+from heads import heads
 from sequences import sequences
 from training import training
 
@@ -335,3 +336,4 @@ keys()
 training()
 by_hand()
 sequences()
+heads()

@@ -8,10 +8,6 @@
 //! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
 //! `GATEFOLD_PART` cuts the suite into parts, for several processes.
 
-#![allow(clippy::duplicate_mod, reason = "each example brings what they share")]
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod device;
 mod embed;
@@ -21,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use common::{CHECKS, Check};
+use gatefold_checks as common;
 use gatefold::Device;
 use gatefold::gpu::Adapter;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
