@@ -110,7 +110,7 @@ fn data(random: &mut Random, steps: usize, rows: usize) -> Result<Dataset> {
         return Ok(data);
     }
     let lengths: Vec<usize> = (0..rows).map(|_| 1 + random.below(steps)).collect();
-    data.lengths(&lengths)
+    data.with_lengths(&lengths)
 }
 
 /// Sizes of a round; of the first few, the largest.

@@ -150,7 +150,7 @@ pub fn trainer() -> Trainer {
     let config = LstmConfig::new(2, 3).layers(2).dropout(0.1);
     let model = Forecaster::every_step(&DEVICE, config, 1).expect("a model");
     let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.1)).epochs(3);
-    trainer.batch_size(2).shuffle(1).truncate(2).keep_best().report_every_steps(2)
+    trainer.batch_size(2).shuffle(1).truncate(2).keep_best().validate_every_steps(2)
 }
 
 /// What it trains on.

@@ -3,18 +3,20 @@
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result, elements};
 
-/// Numbers on the host, row-major.
+/// Numbers on the host, row-major: of `f32`, or, where they are classes or tokens, of `u32`.
 ///
 /// ```
 /// use gatefold::Array;
 /// let x = Array::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
 /// assert_eq!(x.shape(), [2, 3]);
 /// assert!(Array::new(vec![1.0], &[2, 3]).is_err());
+/// let tokens = Array::integers(vec![3, 1, 4, 1, 5, 9], &[2, 3])?;
+/// assert_eq!(tokens.data()[4], 5);
 /// # Ok::<(), gatefold::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    data: Vec<f32>,
+pub struct Array<T = f32> {
+    data: Vec<T>,
     shape: Vec<usize>,
 }
 
@@ -24,13 +26,46 @@ impl Array {
     /// # Errors
     /// [`Error::Shape`] where the number of elements differs; [`Error::Value`] for a zero size.
     pub fn new(data: Vec<f32>, shape: &[usize]) -> Result<Array> {
-        check("Array::new", data.len(), shape)?;
+        Array::checked("Array::new", data, shape)
+    }
+}
+
+impl Array<u32> {
+    /// Takes whole numbers, such as classes and tokens, in row-major order.
+    ///
+    /// # Errors
+    /// As [`Array::new`].
+    pub fn integers(data: Vec<u32>, shape: &[usize]) -> Result<Array<u32>> {
+        Array::checked("Array::integers", data, shape)
+    }
+}
+
+impl<T> Array<T> {
+    pub(crate) fn checked(
+        operation: &'static str,
+        data: Vec<T>,
+        shape: &[usize],
+    ) -> Result<Array<T>> {
+        check(operation, data.len(), shape)?;
         Ok(Array { data, shape: shape.to_vec() })
     }
 
     /// The elements, row-major.
-    pub fn data(&self) -> &[f32] {
+    pub fn data(&self) -> &[T] {
         &self.data
+    }
+
+    /// Some of its rows, at least one, which are all there: what lies behind the first size.
+    pub(crate) fn rows(&self, rows: &[usize]) -> Array<T>
+    where
+        T: Copy,
+    {
+        let width = self.data.len() / self.shape[0];
+        let row = |&row: &usize| &self.data[row * width..][..width];
+        let data = rows.iter().flat_map(row).copied().collect();
+        let mut shape = self.shape.clone();
+        shape[0] = rows.len();
+        Array { data, shape }
     }
 
     /// The sizes.
@@ -39,7 +74,7 @@ impl Array {
     }
 
     /// The elements, row-major.
-    pub fn into_data(self) -> Vec<f32> {
+    pub fn into_data(self) -> Vec<T> {
         self.data
     }
 }

@@ -98,7 +98,7 @@ fn remember(device: &Device, options: &Options) -> Result<()> {
     let path = options.out.join("model.safetensors");
     trainer.model().save(&path)?;
     let loaded = Forecaster::load(device, &path)?;
-    let classes = [trainer.model(), &loaded].map(|model| model.classes(test.x(), None));
+    let classes = [trainer.model(), &loaded].map(|model| model.classes(test.x()));
     let [before, after] = classes;
     let same = if before? == after? { "the same" } else { "other" };
     println!("Model: {}; loaded again, it gives {same} classes", path.display());

@@ -26,8 +26,8 @@ pub fn inputs(batch: usize, steps: usize, rng: &mut ChaCha8Rng) -> Result<Array>
 /// Sequences of ten timesteps, each with a label that a coin has chosen.
 pub fn sequences(batch: usize, rng: &mut ChaCha8Rng) -> Result<Dataset> {
     let x = inputs(batch, 10, rng)?;
-    let labels = (0..batch).map(|_| (rng.next_u32() % CLASSES as u32) as f32).collect();
-    Dataset::new(x, Array::new(labels, &[batch])?)
+    let labels: Vec<u32> = (0..batch).map(|_| rng.next_u32() % CLASSES as u32).collect();
+    Dataset::new(x, labels)
 }
 
 /// Cross-entropy compares logits with classes; it takes the softmax itself.
@@ -54,10 +54,10 @@ pub fn run(device: &Device, seed: u64) -> Result<()> {
     let mut trainer = trainer(untrained, 20).shuffle(seed);
     println!("{:?} with random labels:", data.x().shape());
     super::common::fit(&mut trainer, &data, 5)?;
-    let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(" ");
-    println!("Labels:           {}", list(data.y().data()));
-    let classes = trainer.model().classes(data.x(), None)?;
-    println!("Predicted labels: {}", list(classes.data()));
+    let row = |labels: Vec<String>| labels.join(" ");
+    println!("Labels:           {}", row(data.y().data().iter().map(f32::to_string).collect()));
+    let classes = trainer.model().classes(&data)?;
+    println!("Predicted labels: {}", row(classes.data().iter().map(u32::to_string).collect()));
 
     // A coin has no rule that could be found. What a model can do is learn sixteen answers by heart.
     let unseen = sequences(1000, &mut rng)?;
@@ -67,7 +67,8 @@ pub fn run(device: &Device, seed: u64) -> Result<()> {
         Ok(())
     };
     show(&trainer, 20)?;
-    let mut trainer = trainer.epochs(480);
+    // The run that has ended goes on.
+    let mut trainer = trainer.epochs(500);
     trainer.fit(&data, None, |_| ())?;
     show(&trainer, 500)?;
     println!("It has memorised: random labels hold nothing that carries over to other sequences.");

@@ -1,15 +1,22 @@
-//! What a model learns from: tables in files, scaling, windows over time, batches.
+//! What a model learns from and is asked about: sequences and targets, tables in files, scaling, windows over
+//! time, batches.
 
 mod batch;
 mod batches;
 mod csv;
 mod dataset;
+mod inputs;
+mod padding;
 mod scaler;
+mod values;
 mod windows;
 
 pub use batch::Batch;
 pub use batches::Batches;
 pub use csv::{Date, Table};
 pub use dataset::Dataset;
+pub use inputs::Inputs;
+pub(crate) use inputs::{expect_lengths, time_major};
 pub use scaler::Scaler;
+pub use values::Values;
 pub use windows::{Windows, split_by_time};

@@ -49,10 +49,19 @@ impl Windows {
 /// # Errors
 /// [`Error::Value`] where a share is negative or not a number, or they don't sum to 1.
 pub fn split_by_time<const N: usize>(steps: usize, shares: [f64; N]) -> Result<[Range<usize>; N]> {
+    cut("split_by_time", steps, shares)
+}
+
+/// Cuts so many into consecutive ranges with these shares.
+pub(super) fn cut<const N: usize>(
+    operation: &'static str,
+    count: usize,
+    shares: [f64; N],
+) -> Result<[Range<usize>; N]> {
     let sum: f64 = shares.iter().sum();
     if shares.iter().any(|s| s.is_nan() || *s < 0.0) || (sum - 1.0).abs() > 1e-9 {
         return Err(Error::Value {
-            operation: "split_by_time",
+            operation,
             name: "shares".to_owned(),
             expected: "at least 0, with the sum 1".to_owned(),
             got: format!("{shares:?}"),
@@ -61,9 +70,9 @@ pub fn split_by_time<const N: usize>(steps: usize, shares: [f64; N]) -> Result<[
     let (mut start, mut share) = (0, 0.0);
     Ok(shares.map(|s| {
         share += s;
-        let end = ((steps as f64 * share).round() as usize).clamp(start, steps);
-        let period = start..end;
+        let end = ((count as f64 * share).round() as usize).clamp(start, count);
+        let part = start..end;
         start = end;
-        period
+        part
     }))
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::network::of_path;
 use super::state_dict::{Names, Wanted};
-use super::{LoadOptions, LstmConfig, ModuleNames, Network, parameter_methods, time_major};
+use super::{LoadOptions, LstmConfig, ModuleNames, Network, parameter_methods};
 use crate::checkpoint::{self, Checkpoint};
+use crate::data::{Inputs, expect_lengths, time_major};
 use crate::device::{Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Answer, Head, Readout, Sequences};
@@ -251,11 +252,17 @@ impl Forecaster {
     /// Predictions for `x [B, T, I]`, or `[B, T]` of tokens, from the model's own initial states, read
     /// back to the host: `[B, O]`, or `[B, T, O]` with predictions at every timestep.
     ///
+    /// [`Inputs`] says what `x` may be. `predict(&x)` is about an [`Array`]; `predict((&x, &lengths))` about
+    /// one whose rows end after so many timesteps: nothing that stands behind a row's end is read, and what
+    /// the predictions at those timesteps are says nothing. `predict(&data)` is about a
+    /// [`Dataset`](crate::Dataset), with its lengths. Of a sequence of length 0 the final states are the
+    /// initial ones, and it has no outputs.
+    ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Value`] for a token out of range, [`Error::Limit`],
-    /// [`Error::OutOfMemory`], [`Error::Gpu`].
-    pub fn predict(&self, x: &Array) -> Result<Array> {
-        pollster::block_on(self.predict_as(x, None, Answer::Outputs, Wait::Blocking))
+    /// [`Error::Shape`], [`Error::Value`] for a token out of range and for lengths that don't fit,
+    /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn predict<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array> {
+        pollster::block_on(self.predict_as(x.into(), Answer::Outputs, Wait::Blocking))
     }
 
     /// The asynchronous form of [`predict`](Self::predict): the future polls a GPU of our own, a
@@ -263,27 +270,8 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub async fn predict_async(&self, x: &Array) -> Result<Array> {
-        self.predict_as(x, None, Answer::Outputs, Wait::Pending).await
-    }
-
-    /// As [`predict`](Self::predict), for sequences that end after so many timesteps: nothing that stands
-    /// behind a sequence's end is read. What the predictions at those timesteps are says nothing. Of a
-    /// sequence of length 0 the final states are the initial ones, and it has no outputs.
-    ///
-    /// # Errors
-    /// As [`predict`](Self::predict), and [`Error::Value`] for lengths that don't fit.
-    pub fn predict_lengths(&self, x: &Array, lengths: &[usize]) -> Result<Array> {
-        pollster::block_on(self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Blocking))
-    }
-
-    /// The asynchronous form of [`predict_lengths`](Self::predict_lengths), as [`predict_async`](Self::predict_async) is
-    /// of [`predict`](Self::predict): the same polls.
-    ///
-    /// # Errors
-    /// As [`predict_lengths`](Self::predict_lengths).
-    pub async fn predict_lengths_async(&self, x: &Array, lengths: &[usize]) -> Result<Array> {
-        self.predict_as(x, Some(lengths), Answer::Outputs, Wait::Pending).await
+    pub async fn predict_async<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array> {
+        self.predict_as(x.into(), Answer::Outputs, Wait::Pending).await
     }
 
     /// What makes probabilities of the outputs: the sigmoid where there is one output, and otherwise what
@@ -313,21 +301,18 @@ impl Forecaster {
     /// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 1)?;
     /// let x = Array::new(vec![0.5; 6], &[2, 3, 1])?;
     /// let logits = model.predict(&x)?; // [2, 1]
-    /// let p = model.probabilities(&x, None)?; // [2, 1], their sigmoids
+    /// let p = model.probabilities(&x)?; // [2, 1], their sigmoids
     /// assert!((p.data()[0] - 1.0 / (1.0 + (-logits.data()[0]).exp())).abs() < 1e-6);
-    /// assert_eq!(model.classes(&x, None)?.shape(), [2]);
+    /// assert_eq!(model.classes(&x)?.shape(), [2]);
     /// # Ok::<(), gatefold::Error>(())
     /// ```
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn probabilities(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        pollster::block_on(self.predict_as(
-            x,
-            lengths,
-            Answer::Probabilities(self.activation()),
-            Wait::Blocking,
-        ))
+    #[doc(alias = "softmax")]
+    pub fn probabilities<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array> {
+        let answer = Answer::Probabilities(self.activation());
+        pollster::block_on(self.predict_as(x.into(), answer, Wait::Blocking))
     }
 
     /// The asynchronous form of [`probabilities`](Self::probabilities), as [`predict_async`](Self::predict_async) is
@@ -335,8 +320,8 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`probabilities`](Self::probabilities).
-    pub async fn probabilities_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        self.predict_as(x, lengths, Answer::Probabilities(self.activation()), Wait::Pending).await
+    pub async fn probabilities_async<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array> {
+        self.predict_as(x.into(), Answer::Probabilities(self.activation()), Wait::Pending).await
     }
 
     /// The output with the largest value, found on the device: `[B]`, or `[B, T]`. Where outputs are
@@ -345,13 +330,9 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn classes(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        pollster::block_on(self.predict_as(
-            x,
-            lengths,
-            Answer::Classes(self.activation()),
-            Wait::Blocking,
-        ))
+    #[doc(alias = "argmax")]
+    pub fn classes<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array<u32>> {
+        pollster::block_on(self.classes_as(x.into(), Wait::Blocking))
     }
 
     /// The asynchronous form of [`classes`](Self::classes), as [`predict_async`](Self::predict_async) is
@@ -359,33 +340,35 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`classes`](Self::classes).
-    pub async fn classes_async(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
-        self.predict_as(x, lengths, Answer::Classes(self.activation()), Wait::Pending).await
+    pub async fn classes_async<'a>(&self, x: impl Into<Inputs<'a>>) -> Result<Array<u32>> {
+        self.classes_as(x.into(), Wait::Pending).await
     }
 
-    async fn predict_as(
-        &self,
-        x: &Array,
-        lengths: Option<&[usize]>,
-        answer: Answer,
-        wait: Wait,
-    ) -> Result<Array> {
+    async fn classes_as(&self, x: Inputs<'_>, wait: Wait) -> Result<Array<u32>> {
+        let found = self.predict_as(x, Answer::Classes(self.activation()), wait).await?;
+        Array::integers(found.data().iter().map(|&class| class as u32).collect(), found.shape())
+    }
+
+    async fn predict_as(&self, x: Inputs<'_>, answer: Answer, wait: Wait) -> Result<Array> {
         let operation = match answer {
             Answer::Outputs => "Forecaster::predict",
             Answer::Probabilities(_) => "Forecaster::probabilities",
             Answer::Classes(_) => "Forecaster::classes",
         };
+        let (x, timesteps) = x.parts()?;
         let (device, shape) = (&self.network.device, &self.network.shape);
         let tokens = shape.encoding.tokens(shape.input);
         let dims = [("B", None), ("T", None), ("I", Some(shape.input))];
         let dims = &dims[..if tokens.is_some() { 2 } else { 3 }];
         expect_shape(operation, "x", x.shape(), dims)?;
         let (batch, steps) = (x.shape()[0], x.shape()[1]);
+        let lengths = timesteps.lengths.as_deref();
         expect_lengths(operation, lengths, batch, steps)?;
+        let range = |row: usize| timesteps.range(row, steps);
         if let Some(count) = tokens {
-            let length = |row: usize| lengths.map_or(steps, |lengths| lengths[row]);
-            let bad =
-                |at: usize, v: f32| at % steps < length(at / steps) && index_in(v, count).is_none();
+            let bad = |at: usize, v: f32| {
+                range(at / steps).contains(&(at % steps)) && index_in(v, count).is_none()
+            };
             if let Some((at, v)) = x.data().iter().enumerate().find(|(at, v)| bad(*at, **v)) {
                 return Err(Error::Value {
                     operation,
@@ -401,7 +384,8 @@ impl Forecaster {
         let all: Vec<usize> = (0..batch).collect();
         for rows in all.chunks(self.rows_at_a_time(steps)) {
             let mut host = Vec::with_capacity(rows.len() * steps * shape.given());
-            time_major(x.data(), (steps, shape.given()), 0..steps, rows, &mut host);
+            let size = (steps, shape.given());
+            time_major(x.data(), size, 0..steps, rows, |row| range(row).start, &mut host);
             let sequences =
                 Sequences { lengths: lengths.is_some(), ..Sequences::new(steps, rows.len()) };
             let ready = self.network.prediction_session(&sequences, answer)?;
@@ -419,9 +403,14 @@ impl Forecaster {
             }
             let read = read?;
             // Time-major, as the device has it.
+            let start = |row| if shape.every_step() { range(row).start } else { 0 };
+            let starts: Vec<usize> = rows.iter().map(|&row| start(row)).collect();
             for (from, values) in read.chunks_exact(width).enumerate() {
-                let (t, row) = (from / rows.len(), rows[from % rows.len()]);
-                y[(row * each + t) * width..][..width].copy_from_slice(values);
+                let (t, i) = (from / rows.len(), from % rows.len());
+                // A row that starts late has nothing behind its last timestep.
+                if starts[i] + t < each {
+                    y[(rows[i] * each + starts[i] + t) * width..][..width].copy_from_slice(values);
+                }
             }
         }
         let mut dims = vec![batch];
@@ -518,28 +507,5 @@ impl Forecaster {
         recorder.copy((&session.buffer(output.buffer), output.start), y.at(), y.len());
         recorder.submit()?;
         Ok(y)
-    }
-}
-
-/// Checks the lengths of some rows, where they are given.
-fn expect_lengths(
-    operation: &'static str,
-    lengths: Option<&[usize]>,
-    batch: usize,
-    steps: usize,
-) -> Result<()> {
-    let Some(lengths) = lengths else { return Ok(()) };
-    let refused = |expected: String, got: String| {
-        Err(Error::Value { operation, name: "lengths".to_owned(), expected, got })
-    };
-    if lengths.len() != batch {
-        let expected = format!("one for each of {batch} sequences");
-        return refused(expected, lengths.len().to_string());
-    }
-    match lengths.iter().position(|&length| length > steps) {
-        Some(row) => {
-            refused(format!("from 0 to {steps}"), format!("{} in sequence {row}", lengths[row]))
-        }
-        None => Ok(()),
     }
 }

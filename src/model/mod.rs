@@ -29,7 +29,7 @@ pub use module_names::ModuleNames;
 pub use stream_pool::{Stream, StreamPool};
 pub use training_pass::{LstmGradients, TrainingPass};
 
-pub(crate) use network::{Network, time_major};
+pub(crate) use network::Network;
 #[cfg(feature = "gpu")]
 pub(crate) use sessions::RecordedSessions;
 pub(crate) use sessions::{InUse, SessionCache};

@@ -724,18 +724,3 @@ pub(super) fn described(
     };
     Ok(Some((config, head)))
 }
-
-/// `[B, T, K]` as `[T, B, K]`, for some timesteps and rows of the first.
-pub(crate) fn time_major(
-    x: &[f32],
-    (steps, width): (usize, usize),
-    some: std::ops::Range<usize>,
-    rows: &[usize],
-    out: &mut Vec<f32>,
-) {
-    for t in some {
-        for &b in rows {
-            out.extend_from_slice(&x[(b * steps + t) * width..][..width]);
-        }
-    }
-}

@@ -16,7 +16,7 @@ pub struct Gradients {
     pub loss: f32,
     /// Of each parameter, under its name and in PyTorch's layout.
     pub parameters: Vec<(String, Array)>,
-    /// Of the input, `[T, B, I]`; `None` where it is tokens.
+    /// Of the input, `[T, B, I]`, each row where its timesteps stand; `None` where it is tokens.
     pub x: Option<Array>,
     /// Of the initial hidden states, `[L D, B, P]`.
     pub h_0: Option<Array>,
@@ -90,10 +90,27 @@ async fn gradients_as(
     Ok(Gradients {
         loss: loss.told(session.read_as("loss", wait).await?[0], weight),
         parameters: network.named(&named)?,
-        x: read(&session, "dx_0", &[steps, rows, shape.input], wait).await?,
+        x: match read(&session, "dx_0", &[steps, rows, shape.input], wait).await? {
+            Some(dx) if batch.is_right_aligned() => Some(late(batch, &dx)?),
+            dx => dx,
+        },
         h_0: read(&session, "dh_0", &[states, rows, shape.state(0)], wait).await?,
         c_0: read(&session, "dc_0", &[states, rows, shape.hidden], wait).await?,
     })
+}
+
+/// The gradient of `x [T, B, I]` where the rows' timesteps stand.
+fn late(batch: &Dataset, dx: &Array) -> Result<Array> {
+    let &[steps, rows, width] = dx.shape() else { unreachable!("it was read so") };
+    let mut out = vec![0.0; dx.data().len()];
+    for row in 0..rows {
+        for t in 0..batch.length(row) {
+            let to = (batch.start(row) + t) * rows + row;
+            let from = &dx.data()[(t * rows + row) * width..][..width];
+            out[to * width..][..width].copy_from_slice(from);
+        }
+    }
+    Array::new(out, &[steps, rows, width])
 }
 
 /// A buffer that only some plans have.

@@ -17,7 +17,7 @@ pub enum Reduction {
 /// What is minimised: by PyTorch's names and formulas, computed with its gradient on the device.
 ///
 /// What lies behind a sequence's end counts nothing, and neither does what has the
-/// [weight](crate::Dataset::weights) 0. Where nothing counts at all, a mean is NaN, as in PyTorch, and a sum
+/// [weight](crate::Dataset::with_weights) 0. Where nothing counts at all, a mean is NaN, as in PyTorch, and a sum
 /// is 0; gradients are 0, and not NaN as in PyTorch.
 ///
 /// ```

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use super::Loss;
-use crate::data::Dataset;
+use crate::data::{Dataset, time_major};
 use crate::error::{Error, Result};
-use crate::model::time_major;
 use crate::plan::{Encoding, Sequences, StackShape};
 use crate::reference::{index_in, sort_tokens};
 use crate::tensor::expect_shape;
@@ -24,10 +23,10 @@ impl Micro<'_> {
     /// The shape of the run.
     pub(super) fn sequences(&self) -> Sequences {
         Sequences {
-            lengths: self.data.has_lengths(),
+            lengths: self.data.lengths().is_some(),
             state: self.keep.is_some(),
             resets: self.keep.is_some(),
-            weights: self.data.has_weights(),
+            weights: self.data.weights().is_some(),
             ..Sequences::new(self.steps.len(), self.rows.len())
         }
     }
@@ -44,13 +43,15 @@ impl Micro<'_> {
 
     /// Calls with targets that count and how much: those of a row, or of a timestep where they have weights.
     fn counted(&self, shape: &StackShape, mut each: impl FnMut(&[f32], f64)) {
-        let (data, start) = (self.data, self.steps.start);
+        let data = self.data;
         let width: usize = data.y().data().len() / (data.len() * self.targets_of_a_row(shape));
         let targets =
             |first: usize, count: usize| &data.y().data()[first * width..][..count * width];
         for &row in self.rows {
             let length = self.length(row);
-            match (shape.every_step(), data.has_weights()) {
+            let start = data.start(row) + self.steps.start;
+            match (shape.every_step(), data.weights().is_some()) {
+                (true, _) if length == 0 => {}
                 (true, false) => each(targets(row * data.steps() + start, length), 1.0),
                 (true, true) => (start..start + length).for_each(|t| {
                     let weight = data.weight(row, t);
@@ -105,7 +106,7 @@ impl Micro<'_> {
     /// What a plan is fed with, up to the scale of the loss: the order is that of the plan's feed.
     pub(super) fn feed(&self, shape: &StackShape, scale: f32, out: &mut Vec<f32>) {
         self.input(shape, out);
-        if self.data.has_lengths() {
+        if self.data.lengths().is_some() {
             out.extend(self.rows.iter().map(|&row| self.length(row) as f32));
         }
         if let Some(keep) = &self.keep {
@@ -127,7 +128,8 @@ impl Micro<'_> {
                 }
                 // The layers' first timestep is the row's last one in reverse.
                 let t = if shape.reverse { length - 1 - t } else { t };
-                let token = x[row * self.data.steps() + self.steps.start + t] as usize;
+                let start = self.data.start(row) + self.steps.start;
+                let token = x[row * self.data.steps() + start + t] as usize;
                 // What is read of padding changes nothing.
                 Some(token).filter(|_| shape.padding_idx != Some(token))
             };
@@ -163,18 +165,23 @@ impl Micro<'_> {
 
     /// How much each prediction counts, time-major, where that differs.
     pub(super) fn weights(&self, shape: &StackShape, out: &mut Vec<f32>) {
-        if !self.data.has_weights() {
-            return;
-        }
-        let steps = if shape.every_step() { self.steps.clone() } else { 0..1 };
-        for t in steps {
-            out.extend(self.rows.iter().map(|&row| self.data.weight(row, t)));
+        match self.data.weights() {
+            None => {}
+            Some(weights) if weights.shape().len() == 2 => {
+                self.time_major(weights.data(), 1, out);
+            }
+            Some(_) => {
+                let steps = if shape.every_step() { self.steps.len() } else { 1 };
+                let of_rows = self.rows.iter().map(|&row| self.data.weight(row, 0));
+                (0..steps).for_each(|_| out.extend(of_rows.clone()));
+            }
         }
     }
 
     fn time_major(&self, values: &[f32], width: usize, out: &mut Vec<f32>) {
         let size = (self.data.steps(), width);
-        time_major(values, size, self.steps.clone(), self.rows, out);
+        let start = |row| self.data.start(row);
+        time_major(values, size, self.steps.clone(), self.rows, start, out);
     }
 }
 
@@ -223,7 +230,7 @@ pub(super) fn expect(
     };
     expect_shape(operation, &format!("y of {name}"), data.y().shape(), &y)?;
 
-    if let Some(weights) = data.given_weights()
+    if let Some(weights) = data.weights()
         && !(every && weights.shape().len() == 2)
     {
         expect_shape(operation, &format!("weights of {name}"), weights.shape(), &[n])?;
@@ -240,13 +247,17 @@ pub(super) fn expect(
         let row = array.data().len() / data.len();
         let width = row / if timed { data.steps() } else { 1 };
         for (r, values) in array.data().chunks_exact(row).enumerate() {
-            let end = if timed { data.length(r) * width } else { row };
+            let (start, count) = match timed {
+                true => (data.start(r) * width, data.length(r) * width),
+                false => (0, row),
+            };
             // Whatever stands in a gap reaches nothing.
             let gap = |at: usize| {
                 part == "y" && data.weight(r, if timed { at / width } else { 0 }) == 0.0
             };
             let bad = |&(at, v): &(usize, &f32)| !numbers.holds(*v) && !gap(at);
-            let Some((at, got)) = values[..end].iter().enumerate().find(bad) else { continue };
+            let own = values.iter().enumerate().skip(start).take(count);
+            let Some((at, got)) = own.clone().find(bad) else { continue };
             let place = match timed {
                 true => format!("timestep {}, element {}", at / width, at % width),
                 false => format!("element {at}"),

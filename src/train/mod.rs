@@ -15,4 +15,4 @@ pub use optimizer::{Adam, AdamW, GroupStep, Optimizer, RmsProp, Sgd};
 pub use schedule::{Schedule, Scheduler};
 #[cfg(feature = "gpu")]
 pub use trainer::TrainingBindings;
-pub use trainer::{Best, NonFinite, Progress, Report, StopHandle, Trainer};
+pub use trainer::{Best, NonFinite, Progress, Report, Returned, StopHandle, Trainer, Validation};

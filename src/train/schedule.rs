@@ -35,16 +35,17 @@ pub enum Schedule {
         /// What is left at the end, as a share of the rate.
         min_factor: f64,
     },
-    /// Times `factor` after `patience` reports without a better validation loss (the training loss
-    /// where there is no validation set), as `ReduceLROnPlateau`.
+    /// Times `factor` after `patience` measurements of the validation set without a better loss, as
+    /// `ReduceLROnPlateau`; where there is no validation set, after so many reports without a better
+    /// training loss.
     Plateau {
         /// What the rate is multiplied by, in `(0, 1)`.
         factor: f64,
-        /// Reports without a better loss that are put up with.
+        /// Measurements without a better loss that are put up with.
         patience: usize,
         /// How much lower a loss has to be to count as better, as a share of the best.
         threshold: f64,
-        /// Reports after a change that aren't counted.
+        /// Measurements after a change that aren't counted.
         cooldown: usize,
         /// The lowest rate.
         min_lr: f64,

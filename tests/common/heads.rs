@@ -312,7 +312,7 @@ pub fn equal_the_reference(device: &Device) {
         // Inference; what stands behind a row's end says nothing.
         let want = case.outputs(&before, &before, &x, false);
         let y = match &case.lengths {
-            Some(lengths) => model.predict_lengths(&given, lengths).unwrap(),
+            Some(lengths) => model.predict((&given, lengths)).unwrap(),
             None => model.predict(&given).unwrap(),
         };
         let want = batch_first(&want, times, batch);
@@ -367,7 +367,7 @@ pub fn equal_the_reference(device: &Device) {
         let targets = Array::new(batch_first(&target, times, batch), &shape).unwrap();
         let mut data = Dataset::new(given, targets).unwrap();
         if let Some(lengths) = &case.lengths {
-            data = data.lengths(lengths).unwrap();
+            data = data.with_lengths(lengths).unwrap();
         }
         let mut trainer =
             Trainer::new(model, Loss::mse(), Sgd::new(1.0)).batch_size(batch).epochs(1);

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod golden;
 pub mod heads;
 pub mod kernels;
+pub mod late_rows;
 pub mod losses;
 pub mod lstm;
 pub mod memory;
@@ -19,6 +20,7 @@ pub mod non_finite;
 pub mod optimizers;
 pub mod random;
 pub mod readouts;
+pub mod reports;
 pub mod seeds_by_hand;
 pub mod seeds_classes;
 pub mod streams;
@@ -63,6 +65,11 @@ pub type Check = fn(&Device);
 
 /// Every check that runs on any device, under its name.
 pub const CHECKS: &[(&str, Check)] = &[
+    ("late_rows::of_data_sets", late_rows::of_data_sets),
+    ("reports::each_has_its_own_time", reports::each_has_its_own_time),
+    ("reports::saves_have_their_time", reports::saves_have_their_time),
+    ("reports::progress_has_the_model", reports::progress_has_the_model),
+    ("reports::runs_go_on_or_begin", reports::runs_go_on_or_begin),
     ("non_finite::in_data", non_finite::in_data),
     ("non_finite::in_weights", non_finite::in_weights),
     ("non_finite::in_gradients", non_finite::in_gradients),

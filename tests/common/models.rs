@@ -477,10 +477,13 @@ pub fn two_fits_are_one(device: &Device) {
     let data = small(301); // 151 steps an epoch, 1,057 of seven
     let mut whole = trainer(7).report_every(7);
     let report = whole.fit(&data, None, |_| ()).unwrap();
+    // A run and another one, which its settings make a run of its own; and more epochs of that.
     let mut parts = trainer(3);
-    let mut losses = parts.fit(&data, None, |_| ()).unwrap().step_losses;
-    let mut parts = parts.epochs(4);
-    losses.extend(parts.fit(&data, None, |_| ()).unwrap().step_losses);
+    let mut losses = Vec::new();
+    for epochs in [3, 3, 4] {
+        parts = parts.epochs(epochs);
+        losses.extend(parts.fit(&data, None, |_| ()).unwrap().step_losses);
+    }
     assert_eq!(losses.len(), 7 * 151);
     assert_eq!(report.step_losses, losses);
     assert_eq!(whole.model().state_dict().unwrap(), parts.model().state_dict().unwrap());

@@ -362,7 +362,7 @@ pub fn behind_the_end(device: &Device) {
             }
             let x = Array::new(x, &[rows, 4, 2]).unwrap();
             let y = Array::new(y, &[rows, 4, 1]).unwrap();
-            Dataset::new(x, y).unwrap().lengths(&lengths).unwrap()
+            Dataset::new(x, y).unwrap().with_lengths(&lengths).unwrap()
         };
         let model = Forecaster::every_step(device, LstmConfig::new(2, 5).layers(2), 1).unwrap();
         let trainer = Trainer::new(model, Loss::mse(), Adam::new(0.05)).batch_size(4).epochs(3);

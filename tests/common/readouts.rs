@@ -165,7 +165,7 @@ pub fn of_both_directions(device: &Device) {
             assert!((got - want).abs() <= 1e-6, "{readout:?}: {got} instead of {want}");
         }
         for lengths in [[3, 3, 3], [2, 1, 3]] {
-            let got = model.predict_lengths(&x, &lengths).unwrap();
+            let got = model.predict((&x, &lengths)).unwrap();
             for (row, length) in lengths.into_iter().enumerate() {
                 let y = outputs(row, length);
                 let want = match readout {

@@ -59,9 +59,9 @@ pub fn classification(device: &Device) {
     let last = trainer.evaluate(&data).unwrap();
     assert_close("final loss", &[last], &golden.wide("final_loss"), Tolerance::LOSS);
     // No two logits are closer than 1e-3, so that the classes are the same ones.
-    let classes = trainer.model().classes(data.x(), None).unwrap();
-    let want = golden.get("trained").data().chunks(2).map(|l| f32::from(u8::from(l[1] > l[0])));
-    assert_eq!(classes.data(), want.collect::<Vec<f32>>());
+    let classes = trainer.model().classes(data.x()).unwrap();
+    let want = golden.get("trained").data().chunks(2).map(|l| u32::from(l[1] > l[0]));
+    assert_eq!(classes.data(), want.collect::<Vec<u32>>());
 }
 
 /// The task that needs a memory: it is what it says, and ten steps are PyTorch's.

@@ -68,7 +68,7 @@ pub fn gaps_reach_nothing(device: &Device) {
         let mut seen = Vec::new();
         for value in [fill].into_iter().chain(GAPS) {
             let data = data(&loss, Some((&weights, value)));
-            let data = data.weights(array(weights.clone(), &[7, 5])).unwrap();
+            let data = data.with_weights(array(weights.clone(), &[7, 5])).unwrap();
             let mut trainer = trainer(device, &loss);
             let report = trainer.fit(&data, Some(&data), |_| ()).unwrap();
             assert!(report.step_losses.iter().all(|loss| loss.is_finite()), "{loss:?}");
@@ -88,8 +88,8 @@ pub fn gaps_reach_nothing(device: &Device) {
 pub fn weights_of_one_are_none(device: &Device) {
     for loss in losses() {
         let plain = data(&loss, None);
-        let of_steps = plain.clone().weights(array(vec![1.0; 35], &[7, 5])).unwrap();
-        let of_rows = plain.clone().weights(array(vec![1.0; 7], &[7])).unwrap();
+        let of_steps = plain.clone().with_weights(array(vec![1.0; 35], &[7, 5])).unwrap();
+        let of_rows = plain.clone().with_weights(array(vec![1.0; 7], &[7])).unwrap();
         let run = |data: &Dataset| {
             let mut trainer = trainer(device, &loss);
             let report = trainer.fit(data, Some(data), |_| ()).unwrap();
@@ -105,7 +105,8 @@ pub fn weights_of_one_are_none(device: &Device) {
 pub fn weights_are_repetitions(device: &Device) {
     for loss in losses() {
         let all = data(&loss, None);
-        let weighted = all.clone().weights(array(vec![1.0, 0.0, 2.0, 1.0, 0.0, 3.0, 1.0], &[7]));
+        let weighted =
+            all.clone().with_weights(array(vec![1.0, 0.0, 2.0, 1.0, 0.0, 3.0, 1.0], &[7]));
         let rows = [0, 2, 2, 3, 5, 5, 5, 6];
         let part = |of: &Array| {
             let each = of.data().len() / 7;
@@ -133,7 +134,7 @@ pub fn weights_are_repetitions(device: &Device) {
 pub fn weights_come_by_every_way(device: &Device) {
     let (loss, weights) = (Loss::cross_entropy(), weights());
     let data = data(&loss, Some((&weights, f32::NAN)));
-    let data = data.weights(array(weights, &[7, 5])).unwrap();
+    let data = data.with_weights(array(weights, &[7, 5])).unwrap();
     let mut whole = trainer(device, &loss);
     let want = whole.fit(&data, None, |_| ()).unwrap();
     let part = |of: &Array, rows: std::ops::Range<usize>| {
@@ -147,7 +148,7 @@ pub fn weights_come_by_every_way(device: &Device) {
             let weights = rows.clone().flat_map(weight).map(|(row, t)| data.weight(row, t));
             let weights = array(weights.collect(), &[rows.len(), 5]);
             let data = Dataset::new(part(data.x(), rows.clone()), part(data.y(), rows))?;
-            Ok(data.weights(weights)?.into())
+            Ok(data.with_weights(weights)?.into())
         };
         [0..3, 3..6, 6..7].map(of)
     };
@@ -173,21 +174,21 @@ pub fn bad_weights_and_targets_are_named(device: &Device) {
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         let mut weights = vec![1.0; 35];
         weights[13] = bad;
-        let said = refused(data(&loss, None).weights(array(weights, &[7, 5])));
+        let said = refused(data(&loss, None).with_weights(array(weights, &[7, 5])));
         assert!(said.contains("sequence 2, timestep 3") && said.contains("at least 0"), "{said}");
         let said = refused(
-            data(&loss, None).weights(array(vec![1.0, 1.0, bad, 1.0, 1.0, 1.0, 1.0], &[7])),
+            data(&loss, None).with_weights(array(vec![1.0, 1.0, bad, 1.0, 1.0, 1.0, 1.0], &[7])),
         );
         assert!(said.contains("weights, sequence 2:") || said.contains("sequence 2"), "{said}");
     }
     for shape in [&[5][..], &[7, 4], &[5, 7], &[7, 5, 3]] {
         let len = shape.iter().product();
-        refused(data(&loss, None).weights(array(vec![2.0; len], shape)));
+        refused(data(&loss, None).with_weights(array(vec![2.0; len], shape)));
     }
     // A weight of each timestep, where a sequence has one target.
     let x = array(normal(4 * 3, 1.0, 1), &[2, 3, 2]);
     let once = Dataset::new(x, array(vec![0.5; 6], &[2, 3])).unwrap();
-    let once = once.weights(array(vec![2.0; 6], &[2, 3])).unwrap();
+    let once = once.with_weights(array(vec![2.0; 6], &[2, 3])).unwrap();
     let model = Forecaster::new(device, LstmConfig::new(2, 4), 3).unwrap();
     let mut trainer = Trainer::new(model, Loss::mse(), Adam::new(0.1));
     let said = refused(trainer.fit(&once, None, |_| ()));
@@ -207,10 +208,10 @@ pub fn bad_weights_and_targets_are_named(device: &Device) {
         refused(trainer.evaluate(&wrong));
         refused(gradients(trainer.model(), &wrong, &loss));
         // Not behind the end, and not in a gap.
-        trainer.evaluate(&wrong.clone().lengths(&[5, 5, 5, 2, 5, 5, 5]).unwrap()).unwrap();
+        trainer.evaluate(&wrong.clone().with_lengths(&[5, 5, 5, 2, 5, 5, 5]).unwrap()).unwrap();
         let mut weights = vec![1.0; 35];
         weights[3 * 5 + 2] = 0.0;
-        trainer.evaluate(&wrong.weights(array(weights, &[7, 5])).unwrap()).unwrap();
+        trainer.evaluate(&wrong.with_weights(array(weights, &[7, 5])).unwrap()).unwrap();
     }
 }
 
@@ -252,7 +253,8 @@ pub fn nothing_counts(device: &Device) {
     assert_close("epoch", &report.losses, &[(2.0 * loss(0) + 2.0 * loss(1)) / 4.0], close);
     assert_eq!(told, report.losses);
     // By weights, and stopped in the middle of the epoch.
-    let weighted = of_classes(&[1.0, 0.0, 1.0]).weights(array(vec![3.0, 1.0, 0.5], &[3])).unwrap();
+    let weighted =
+        of_classes(&[1.0, 0.0, 1.0]).with_weights(array(vec![3.0, 1.0, 0.5], &[3])).unwrap();
     let mut first = trainer().batch_size(2).max_steps(1);
     assert!(first.fit(&weighted, None, |_| ()).unwrap().losses.is_empty());
     let report = first.fit(&weighted, None, |_| ()).unwrap();
@@ -265,7 +267,7 @@ pub fn nothing_counts(device: &Device) {
 
     // Nothing at all.
     let none = of_classes(&[ignored; 4]);
-    let gone = of_classes(&[1.0; 4]).weights(array(vec![0.0; 4], &[4])).unwrap();
+    let gone = of_classes(&[1.0; 4]).with_weights(array(vec![0.0; 4], &[4])).unwrap();
     for none in [&none, &gone] {
         assert!(trainer().evaluate(none).unwrap().is_nan());
         assert!(trainer().accuracy(none).unwrap().is_nan());
@@ -319,11 +321,11 @@ pub fn one_logit(device: &Device) {
         let logits = model.predict(&x).unwrap();
         let close = Tolerance::Mixed { absolute: 0.0, relative: 1e-4 };
         assert_close("logits", logits.data(), &[7.31, -8.23], close);
-        let shares = model.probabilities(&x, None).unwrap();
+        let shares = model.probabilities(&x).unwrap();
         assert_eq!(shares.shape(), [2, 1]);
         let close = Tolerance::Mixed { absolute: 1e-5, relative: 0.0 };
         assert_close("shares", shares.data(), &[0.99933, 0.00027], close);
-        assert_eq!(model.classes(&x, None).unwrap(), array(vec![1.0, 0.0], &[2]));
+        assert_eq!(model.classes(&x).unwrap(), Array::integers(vec![1, 0], &[2]).unwrap());
         assert_eq!(model.activation(), Activation::Sigmoid);
     }
     let (trainer, x) = two_logits(device, Loss::bce_with_logits());
@@ -335,13 +337,13 @@ pub fn one_logit(device: &Device) {
     // Where there is a prediction at every timestep, and with lengths.
     let model = Forecaster::every_step(device, LstmConfig::new(1, 3), 1).unwrap();
     let x = array(normal(2 * 4, 2.0, 1), &[2, 4, 1]);
-    let logits = model.predict_lengths(&x, &[4, 2]).unwrap();
-    let classes = model.classes(&x, Some(&[4, 2])).unwrap();
+    let logits = model.predict((&x, &[4, 2])).unwrap();
+    let classes = model.classes((&x, &[4, 2])).unwrap();
     assert_eq!(classes.shape(), [2, 4]);
     for at in [0, 1, 2, 3, 4, 5] {
-        assert_eq!(classes.data()[at] == 1.0, logits.data()[at] > 0.0);
+        assert_eq!(classes.data()[at] == 1, logits.data()[at] > 0.0);
     }
-    let found = pollster::block_on(model.classes_async(&x, Some(&[4, 2]))).unwrap();
+    let found = pollster::block_on(model.classes_async((&x, &[4, 2]))).unwrap();
     assert_eq!(found.data()[..6], classes.data()[..6]);
 
     // Of one class every prediction would be right.
@@ -362,9 +364,8 @@ pub fn several_questions(device: &Device) {
         Forecaster::new(device, config, 3).unwrap()
     };
     let x = array(normal(5 * 4 * 2, 1.0, 1), &[5, 4, 2]);
-    let answers = |model: &Forecaster| {
-        (model.probabilities(&x, None).unwrap(), model.classes(&x, None).unwrap())
-    };
+    let answers =
+        |model: &Forecaster| (model.probabilities(&x).unwrap(), model.classes(&x).unwrap());
     let check = |model: &Forecaster| {
         assert_eq!(model.activation(), Activation::Sigmoid);
         let (shares, classes) = answers(model);
@@ -373,9 +374,9 @@ pub fn several_questions(device: &Device) {
         for (at, &logit) in logits.data().iter().enumerate() {
             let want = 1.0 / (1.0 + (-f64::from(logit)).exp());
             assert!((f64::from(shares.data()[at]) - want).abs() < 1e-6);
-            assert_eq!(classes.data()[at], f32::from(u8::from(logit > 0.0)));
+            assert_eq!(classes.data()[at], u32::from(logit > 0.0));
         }
-        assert!(classes.data().contains(&0.0) && classes.data().contains(&1.0));
+        assert!(classes.data().contains(&0) && classes.data().contains(&1));
     };
     let plain = fresh();
     assert_eq!(plain.activation(), Activation::Softmax);

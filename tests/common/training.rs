@@ -271,7 +271,7 @@ fn with_gaps(data: Dataset, of_steps: bool, seed: usize) -> Dataset {
     }
     let y = Array::new(y, data.y().shape()).unwrap();
     let gaps = Dataset::new(data.x().clone(), y).unwrap();
-    gaps.weights(Array::new(weights, &shape).unwrap()).unwrap()
+    gaps.with_weights(Array::new(weights, &shape).unwrap()).unwrap()
 }
 
 /// What heads read, lengths, directions, projections, learned states: all combinations, with encodings,
@@ -318,7 +318,7 @@ pub fn every_combination_equals_the_reference(device: &Device) {
             turn => with_gaps(data, turn == 1 && readout == Readout::EveryStep, i),
         };
         let of_rows = [[3, 5, 1, 4], [0, 5, 3, 0]][i / 2 % 2];
-        let data = if lengths { data.lengths(&of_rows).unwrap() } else { data };
+        let data = if lengths { data.with_lengths(&of_rows).unwrap() } else { data };
         let dict = model.state_dict().unwrap();
         let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
         for (loss, scale) in [(kind.loss.loss(), want.weight), (kind.loss.loss().sum(), 1.0)] {
@@ -350,7 +350,7 @@ pub fn gaps_and_empty_rows_in_every_tier(device: &Device) {
             let data =
                 Dataset::new(values(&[rows, steps, 3], 1.0, 1), targets(&kind, rows, steps, 3, 2));
             let data = with_gaps(data.unwrap(), readout == Readout::EveryStep, 0);
-            let data = data.lengths(&[0, 3, 0, 6, 1]).unwrap();
+            let data = data.with_lengths(&[0, 3, 0, 6, 1]).unwrap();
             let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
             let mut ran = 0;
             for tier in tiers {
@@ -399,11 +399,11 @@ pub fn empty_rows_are_their_initial_state(device: &Device) {
         let want: Vec<f64> = (0..2).map(|o| dot(o).sum::<f64>() + bias[o]).collect();
 
         let x = values(&[3, 4, 2], 1.0, 1);
-        let y = model.predict_lengths(&x, &[0, 4, 0]).unwrap();
+        let y = model.predict((&x, &[0, 4, 0])).unwrap();
         for row in [0, 2] {
             assert_close("prediction", &y.data()[2 * row..][..2], &want, Tolerance::OUTPUT);
         }
-        let data = Dataset::new(x, values(&[3, 2], 1.0, 2)).unwrap().lengths(&[0; 3]).unwrap();
+        let data = Dataset::new(x, values(&[3, 2], 1.0, 2)).unwrap().with_lengths(&[0; 3]).unwrap();
         let got = gradients(&model, &data, &Loss::mse()).unwrap();
         let goals = wide(data.y().data());
         let errors = goals.iter().zip(want.iter().cycle()).map(|(y, p)| (p - y) * (p - y));
@@ -462,7 +462,7 @@ pub fn truncation_detaches_states(device: &Device) {
         let y = targets(&kind, rows, steps, 2, 2);
         let data = Dataset::new(values(&[rows, steps, 3], 1.0, 1), y).unwrap();
         let data = match lengths {
-            true => with_gaps(data, true, 1).lengths(&[11, 0, 7, 4]).unwrap(),
+            true => with_gaps(data, true, 1).with_lengths(&[11, 0, 7, 4]).unwrap(),
             false => data,
         };
         let mut dict = model.state_dict().unwrap();
@@ -579,7 +579,7 @@ pub fn accumulation_is_one_batch(device: &Device) {
         }
         let data = Dataset::new(values(&[rows, steps, 2], 1.0, 1), y).unwrap();
         let data = with_gaps(data, every_step, 3);
-        let data = data.lengths(&[4, 1, 3, 2, 4, 1, 0, 1, 4, 2, 3]).unwrap();
+        let data = data.with_lengths(&[4, 1, 3, 2, 4, 1, 0, 1, 4, 2, 3]).unwrap();
         for reduction in [Loss::clone, |loss: &Loss| loss.clone().sum()] {
             let loss = reduction(&kind.loss.loss());
             let start = || {
@@ -633,7 +633,7 @@ pub fn evaluation_takes_pieces(device: &Device) {
             let lengths: Vec<usize> = (0..rows).map(|row| row * 5 % (steps + 1)).collect();
             let data = Dataset::new(values(&[rows, steps, 2], 1.0, 1), y).unwrap();
             let data = if weighted { with_gaps(data, true, 2) } else { data };
-            let data = data.lengths(&lengths).unwrap();
+            let data = data.with_lengths(&lengths).unwrap();
             let want = pass(&dict, &kind, &data, 0..steps, &own_states(&dict, rows));
             for (loss, want) in
                 [(kind.loss.loss(), want.loss / want.weight), (kind.loss.loss().sum(), want.loss)]
@@ -650,7 +650,7 @@ pub fn evaluation_takes_pieces(device: &Device) {
                 }
                 // Of each answer that counts, how much, and whether it is right.
                 let binary = !kind.loss.of_classes();
-                let found = whole.model().classes(data.x(), Some(&lengths)).unwrap();
+                let found = whole.model().classes((data.x(), &lengths)).unwrap();
                 let each = if binary { outputs } else { 1 };
                 let mut shape = vec![rows, steps];
                 shape.extend(binary.then_some(outputs));
@@ -658,7 +658,7 @@ pub fn evaluation_takes_pieces(device: &Device) {
                 let (mut right, mut all) = (0.0, 0.0);
                 for (at, (&found, &y)) in found.data().iter().zip(data.y().data()).enumerate() {
                     let (row, t) = (at / each / steps, at / each % steps);
-                    let goal = if binary { f32::from(u8::from(y > 0.5)) } else { y };
+                    let goal = if binary { u32::from(y > 0.5) } else { y as u32 };
                     if t < lengths[row] && (binary || y != 2.0) {
                         let weight = f64::from(data.weight(row, t));
                         all += weight;
@@ -688,9 +688,9 @@ pub fn predictions_of_lengths(device: &Device) {
         let config = config.init("fc", Init::Uniform { bound: 2.0 });
         let model = Forecaster::new(device, config, outputs).unwrap();
         let every_step = readout == Readout::EveryStep;
-        let y = model.predict_lengths(&x, &lengths).unwrap();
-        let probabilities = model.probabilities(&x, Some(&lengths)).unwrap();
-        let classes = model.classes(&x, Some(&lengths)).unwrap();
+        let y = model.predict((&x, &lengths)).unwrap();
+        let probabilities = model.probabilities((&x, &lengths)).unwrap();
+        let classes = model.classes((&x, &lengths)).unwrap();
         let each = if every_step { steps } else { 1 };
         let shape = if every_step { vec![rows, steps] } else { vec![rows] };
         assert_eq!(classes.shape(), shape);
@@ -709,11 +709,11 @@ pub fn predictions_of_lengths(device: &Device) {
                 let got = &probabilities.data()[at * outputs..][..outputs];
                 assert_close("probabilities", got, &want, Tolerance::PROBABILITY);
                 let best = (0..outputs).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-                assert_eq!(classes.data()[at], best as f32);
+                assert_eq!(classes.data()[at], best as u32);
             }
         }
         for lengths in [&[6, 1, 4, 2][..], &[6, 1, 4, 2, 7]] {
-            assert!(model.predict_lengths(&x, lengths).is_err());
+            assert!(model.predict((&x, lengths)).is_err());
         }
     }
 }

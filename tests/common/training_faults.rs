@@ -265,7 +265,7 @@ pub fn bad_data_are_named(device: &Device) {
         let said = refused(trainer.fit_batches(|_| [Ok(Batch::from(wrong.clone()))], None, |_| ()));
         assert!(said.contains("of batch 1, sequence 1, timestep 2"), "{said}");
         // Behind the sequence's end it counts nothing.
-        trainer.evaluate(&wrong.lengths(&[4, 2]).unwrap()).unwrap();
+        trainer.evaluate(&wrong.with_lengths(&[4, 2]).unwrap()).unwrap();
     }
     assert!(trained_bits(&trainer) == before && trainer.steps() == 0);
     // Of the ignored class there may be any number.
@@ -357,7 +357,7 @@ pub fn bad_files_are_refused(device: &Device) {
         let model = Forecaster::new(device, config, 1).unwrap();
         Trainer::new(model, Loss::mse(), Adam::new(0.1)).batch_size(2).shuffle(1)
     };
-    let mut saved = trainer(3, 0, 0.1).keep_best().report_every_steps(1).max_steps(4);
+    let mut saved = trainer(3, 0, 0.1).keep_best().validate_every_steps(1).max_steps(4);
     saved.fit(&data, Some(&data), |_| ()).unwrap();
     saved.save(folder).unwrap();
     let path = folder.join("trainer.safetensors");

@@ -62,7 +62,7 @@ const BEST: Setup = Setup {
     model: |device| Forecaster::new(device, LstmConfig::new(2, 5).seed(1), 1).unwrap(),
     trainer: |model| {
         let trainer = Trainer::new(model, Loss::l1(), Adam::new(0.1)).batch_size(3).epochs(3);
-        trainer.shuffle(8).keep_best().report_every_steps(2)
+        trainer.shuffle(8).keep_best().validate_every_steps(2)
     },
     fit: EARLY.fit,
 };
@@ -76,7 +76,8 @@ const TRUNCATED: Setup = Setup {
         trainer.batch_size(2).truncate(3).shuffle(5)
     },
     fit: |trainer, progress| {
-        let train = sequences(5, 8, values(&[5, 8, 2], 2), 1).lengths(&[8, 2, 8, 5, 1]).unwrap();
+        let train =
+            sequences(5, 8, values(&[5, 8, 2], 2), 1).with_lengths(&[8, 2, 8, 5, 1]).unwrap();
         trainer.fit(&train, None, progress).unwrap()
     },
 };
@@ -98,10 +99,11 @@ const PIECES: Setup = Setup {
 const WEIGHTED: Setup = Setup {
     name: "weighted",
     fit: |trainer, progress| {
-        let train = sequences(5, 8, values(&[5, 8, 2], 2), 1).lengths(&[8, 0, 8, 5, 1]).unwrap();
+        let train =
+            sequences(5, 8, values(&[5, 8, 2], 2), 1).with_lengths(&[8, 0, 8, 5, 1]).unwrap();
         let weight = |n: usize| if n / 8 == 2 { 0.0 } else { [0.3, 0.0, 1.7][n / 3 % 3] };
         let weights = Array::new((0..40).map(weight).collect(), &[5, 8]).unwrap();
-        trainer.fit(&train.weights(weights).unwrap(), None, progress).unwrap()
+        trainer.fit(&train.with_weights(weights).unwrap(), None, progress).unwrap()
     },
     ..TRUNCATED
 };
@@ -247,12 +249,21 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let mut whole = self.fresh(device);
-        let mut rates = Vec::new();
-        let report = (self.fit)(&mut whole, &mut |progress| rates.push(progress.lr));
+        let (mut rates, mut ends, mut all) = (Vec::new(), Vec::new(), 0);
+        let report = (self.fit)(&mut whole, &mut |progress| {
+            rates.push(progress.lr);
+            ends.push(progress.steps);
+            all = progress.epochs;
+        });
         assert!(!report.stopped);
         let steps = report.step_losses.len() as u64;
         let want = end(&whole, std::slice::from_ref(&report), folder);
         assert!(steps > 7, "{}: {steps} steps", self.name);
+        // Where the run ends is known from the first report on, but of streams and of pieces of ended sequences.
+        let known =
+            !["truncated", "weighted", "stream"].iter().any(|kind| self.name.contains(kind));
+        let of_all = known.then(|| steps / report.losses.len() as u64 * all as u64);
+        assert!(ends.iter().all(|end| *end == of_all), "{}: {ends:?}, {of_all:?}", self.name);
         if self.name.starts_with("plateau") {
             assert!(rates.last() < rates.first(), "{}: {rates:?}", self.name);
         }
@@ -278,6 +289,24 @@ impl Setup {
         assert!(!report.stopped, "{}: as many steps as there are", self.name);
         let what = format!("{}, as many steps as there are", self.name);
         same(&what, &end(&first, &[report], folder), &want);
+
+        // Fewer epochs, and then as many as there are: the difference, by the same trainer and by another.
+        let epochs = want.losses.len();
+        for n in 1..epochs {
+            if self.name == "keep best" && n % 2 == 1 {
+                // Its last step is measured, as an odd one isn't in a longer run.
+                continue;
+            }
+            let what = format!("{}, {n} of {epochs} epochs first", self.name);
+            let mut first = self.fresh(device).epochs(n);
+            let report = (self.fit)(&mut first, &mut |_| ());
+            assert_eq!((report.stopped, report.losses.len()), (false, n), "{what}");
+            first.save(folder).unwrap();
+            same(&what, &self.finish(device, vec![report.clone()], folder), &want);
+            let mut first = first.epochs(all);
+            let reports = [report, (self.fit)(&mut first, &mut |_| ())];
+            same(&format!("{what}, and gone on"), &end(&first, &reports, folder), &want);
+        }
 
         // From file to file, each of two steps.
         let mut reports = Vec::new();

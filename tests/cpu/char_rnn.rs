@@ -85,7 +85,7 @@ fn what_is_written_is_the_models() {
     let whole = format!("bad{written}");
     let codes: Vec<usize> = whole.chars().map(|c| vocabulary.binary_search(&c).unwrap()).collect();
     let x = Array::new(codes.iter().map(|&code| code as f32).collect(), &[1, 43]).unwrap();
-    let classes = model.classes(&x, None).unwrap();
+    let classes = model.classes(&x).unwrap();
     let likeliest: Vec<usize> = classes.data().iter().map(|&class| class as usize).collect();
     assert_eq!(likeliest[2..42], codes[3..]);
 

@@ -4,6 +4,7 @@
 mod char_rnn;
 mod checkpoint;
 mod compare;
+mod data_sets;
 mod docs;
 mod errors;
 mod init;
@@ -48,6 +49,11 @@ macro_rules! on_the_cpu {
 }
 
 on_the_cpu! {
+    late_rows_of_data_sets: "late_rows::of_data_sets",
+    reports_each_has_its_own_time: "reports::each_has_its_own_time",
+    reports_saves_have_their_time: "reports::saves_have_their_time",
+    reports_progress_has_the_model: "reports::progress_has_the_model",
+    reports_runs_go_on_or_begin: "reports::runs_go_on_or_begin",
     non_finite_in_data: "non_finite::in_data",
     non_finite_in_weights: "non_finite::in_weights",
     non_finite_in_gradients: "non_finite::in_gradients",

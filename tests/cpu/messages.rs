@@ -107,8 +107,8 @@ fn of_settings(device: &Device) -> Vec<Error> {
         said(Array::new(vec![0.0; 3], &[2, 2])),
         said(Tensor::zeros(device, &[usize::MAX, usize::MAX])),
         said(Batch::from(data(&[2, 3, 3], &[2, 1])).continues(&[true; 9])),
-        said(data(&[2, 3, 3], &[2, 1]).lengths(&[1; 1000])),
-        said(data(&[2, 3, 3], &[2, 1]).lengths(&[1, 9])),
+        said(data(&[2, 3, 3], &[2, 1]).with_lengths(&[1; 1000])),
+        said(data(&[2, 3, 3], &[2, 1]).with_lengths(&[1, 9])),
     ];
     // A program that is changed by hand.
     let plan = Plan::forward(&shape, &whole, &limits).unwrap();
@@ -162,8 +162,8 @@ fn of_calls(device: &Device) -> Vec<Error> {
         said(lstm.step(&tensor(&[2, 3]), &mut shared)),
         said(lstm.reset(&mut lstm.initial_state(2).unwrap(), &[7])),
         said(model.predict(&array(&[2, 5, 4]))),
-        said(model.predict_lengths(&array(&[2, 5, 3]), &[1; 1000])),
-        said(model.predict_lengths(&array(&[2, 5, 3]), &[1, 9])),
+        said(model.predict((&array(&[2, 5, 3]), &[1; 1000]))),
+        said(model.predict((&array(&[2, 5, 3]), &[1, 9]))),
         said(verify::Model::load(device, "nowhere", 1, 1).map(drop)),
     ]
 }

@@ -18,11 +18,12 @@ pub fn printed(example: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "lstm_by_hand",
     "train_by_hand",
     "numpy_cell",
     "sequence_classification",
+    "sequences_of_different_lengths",
     "sine",
     "stocks",
     "char_rnn",

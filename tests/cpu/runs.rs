@@ -65,6 +65,7 @@ fn numbers_that_no_run_has_are_refused() {
         "step",
         "step.first",
         "step.reported",
+        "step.validated",
         "epoch",
         "position",
         "carried",
@@ -159,7 +160,7 @@ fn parts_of_a_step_have_masks_of_their_own() {
 /// Where an epoch ends in pieces that nobody has timesteps in, there is no report of nothing.
 #[test]
 fn pieces_without_timesteps_are_not_reported() {
-    let data = data(2, 6).lengths(&[3, 2]).unwrap();
+    let data = data(2, 6).with_lengths(&[3, 2]).unwrap();
     let mut told = Vec::new();
     let mut trainer = trainer().epochs(2).report_every_steps(1);
     let report = trainer.fit(&data, None, |p| told.push((p.step, p.loss))).unwrap();

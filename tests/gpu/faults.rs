@@ -207,9 +207,9 @@ fn every_call(device: &Device) {
         Forecaster::load(device, path("forecaster.safetensors")),
         Forecaster::from_state_dict(device, &dict, "lstm.", "fc."),
         forecaster.predict(&x),
-        forecaster.predict_lengths(&x, &[5, 2, 1]),
-        forecaster.probabilities(&x, None),
-        forecaster.classes(&x, None),
+        forecaster.predict((&x, &[5, 2, 1])),
+        forecaster.probabilities(&x),
+        forecaster.classes(&x),
         forecaster.forward(&on_it),
         forecaster.state_dict(),
         forecaster.save(path("forecaster.safetensors")),
@@ -240,7 +240,7 @@ fn every_call(device: &Device) {
     );
     lost_async!(
         forecaster.predict_async(&x),
-        forecaster.classes_async(&x, None),
+        forecaster.classes_async(&x),
         forecaster.state_dict_async(),
         forecaster.save_async(path("forecaster.safetensors")),
         lstm.state_dict_async(),

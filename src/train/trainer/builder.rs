@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Trainer;
-use super::settings::{NonFinite, Reports, Settings};
+use super::settings::{Every, NonFinite, Settings};
 use crate::train::{ParameterGroup, Schedule};
 
 impl Trainer {
@@ -13,7 +13,7 @@ impl Trainer {
         Trainer { settings, ..self }
     }
 
-    /// Sequences in a batch; an epoch's last may have fewer.
+    /// Sequences in a batch; an epoch's last may have fewer. Default 32.
     pub fn batch_size(self, batch_size: usize) -> Self {
         self.with(|s| s.batch_size = batch_size)
     }
@@ -32,7 +32,8 @@ impl Trainer {
         self.with(|s| s.truncate = Some(steps))
     }
 
-    /// Passes over the data.
+    /// Passes over the data, in all, of a run; default 100. A run that has ended goes on where this is made
+    /// more: see [runs](Self#runs).
     pub fn epochs(self, epochs: usize) -> Self {
         self.with(|s| s.epochs = epochs)
     }
@@ -44,7 +45,7 @@ impl Trainer {
         self.with(|s| s.max_steps = Some(steps))
     }
 
-    /// A new order in every epoch, drawn from this seed.
+    /// A new order in every epoch, drawn from this seed. By default, the order of the data.
     pub fn shuffle(self, seed: u64) -> Self {
         self.with(|s| s.shuffle = Some(seed))
     }
@@ -78,24 +79,40 @@ impl Trainer {
         self.with(|s| s.non_finite = policy)
     }
 
-    /// Reports after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Losses stay on the
-    /// device between reports, so that it doesn't wait for the host.
+    /// Calls `progress` after epochs 1, 1 + n, 1 + 2n and so on, and after the last; default 1. Losses stay on
+    /// the device between reports, so that it doesn't wait for the host.
+    ///
+    /// Where nothing else is said, the validation set is measured and the run saved then as well.
     pub fn report_every(self, epochs: usize) -> Self {
-        self.with(|s| s.reports = Reports::Epochs(epochs))
+        self.with(|s| s.reports = Every::Epochs(epochs))
     }
 
-    /// Reports after every so many optimizer steps, counted over all runs, and after the last epoch.
+    /// Calls `progress` after every so many optimizer steps, counted over all runs, and after the last epoch.
+    /// Where nothing else is said, the validation set is measured, and the run saved, after each epoch.
     pub fn report_every_steps(self, steps: usize) -> Self {
-        self.with(|s| s.reports = Reports::Steps(steps))
+        self.with(|s| s.reports = Every::Steps(steps))
     }
 
-    /// Stops after so many reports without a better validation loss, and
-    /// [keeps the best](Self::keep_best). Needs a validation set.
+    /// Measures the validation set after epochs 1, 1 + n, 1 + 2n and so on, and after the last. Each
+    /// measurement is told to `progress`, also between the [reports](Self::report_every) that were asked for.
+    pub fn validate_every(self, epochs: usize) -> Self {
+        self.with(|s| s.validations = Some(Every::Epochs(epochs)))
+    }
+
+    /// Measures the validation set after every so many optimizer steps, counted over all runs, and after the
+    /// last epoch, as [`validate_every`](Self::validate_every).
+    pub fn validate_every_steps(self, steps: usize) -> Self {
+        self.with(|s| s.validations = Some(Every::Steps(steps)))
+    }
+
+    /// Stops after so many measurements of the [validation set](Self::validate_every) without a better loss,
+    /// and [keeps the best](Self::keep_best). Needs a validation set.
     pub fn early_stopping(self, patience: usize) -> Self {
         self.with(|s| s.patience = Some(patience))
     }
 
-    /// Keeps the parameters that had the best validation loss in a report of the run, and leaves
+    /// Keeps the parameters that had the best loss of all measurements of the run's
+    /// [validation set](Self::validate_every), and leaves
     /// them in the model whenever a call of `fit` has ended, [however it did](Self#what-fit-leaves). NaN is
     /// never best. Needs a validation set. The optimizer's moments and step are those of the last step, and
     /// so are the parameters that a stopped run goes on with.
@@ -103,8 +120,21 @@ impl Trainer {
         self.with(|s| s.keep_best = true)
     }
 
-    /// [Saves](Self::save) into a folder at every report and whenever `fit` returns.
+    /// [Saves](Self::save) into a folder whenever the [validation set](Self::validate_every) is measured, or
+    /// would be if there were one, and whenever `fit` returns.
     pub fn checkpoint(self, folder: impl AsRef<Path>) -> Self {
         self.with(|s| s.folder = Some(folder.as_ref().to_owned()))
+    }
+
+    /// Saves into the [folder](Self::checkpoint) after epochs 1, 1 + n, 1 + 2n and so on instead, and whenever
+    /// `fit` returns.
+    pub fn checkpoint_every(self, epochs: usize) -> Self {
+        self.with(|s| s.saves = Some(Every::Epochs(epochs)))
+    }
+
+    /// Saves into the [folder](Self::checkpoint) after every so many optimizer steps instead, counted over all
+    /// runs, and whenever `fit` returns.
+    pub fn checkpoint_every_steps(self, steps: usize) -> Self {
+        self.with(|s| s.saves = Some(Every::Steps(steps)))
     }
 }

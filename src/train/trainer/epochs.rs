@@ -5,13 +5,29 @@ use std::time::Instant;
 
 use super::feeder::{Feeder, Source};
 use super::run::{OPERATION, Run};
-use super::settings::{NonFinite, Reports};
+use super::settings::NonFinite;
 use super::state::{State, StepLoss};
-use super::{Best, Progress, Report, Trainer};
+use super::{Best, Progress, Report, Returned, Trainer, Validation};
 use crate::data::Dataset;
 use crate::device::Wait;
 use crate::error::{Error, Result};
 use crate::reference::status;
+
+/// What is to be done where a run stands.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    report: bool,
+    validation: bool,
+    save: bool,
+    /// Whether only the run's end asks for it, so that a run of more epochs wouldn't have it.
+    at_the_end: bool,
+}
+
+impl Due {
+    fn any(self) -> bool {
+        self.report || self.validation || self.save
+    }
+}
 
 /// What a call has done so far.
 struct Call {
@@ -26,12 +42,12 @@ struct Call {
 
 impl Trainer {
     /// Whenever this is pending, every step that the state has counted is submitted.
-    pub(super) async fn run_epochs<'a, S: Source<'a>>(
+    pub(super) async fn run_epochs<'a, S: Source<'a>, R: Returned>(
         &self,
         state: &mut State,
         source: S,
         validation: Option<&Dataset>,
-        mut progress: impl FnMut(&Progress),
+        mut progress: impl FnMut(&Progress<'_>) -> R,
         wait: Wait,
     ) -> Result<Report> {
         let mut call = Call {
@@ -41,8 +57,9 @@ impl Trainer {
             since: Instant::now(),
             samples: 0,
         };
-        if state.place.finished {
-            state.place.begin(&self.settings);
+        match state.place.goes_on(&self.settings) {
+            true => state.place.finished = false,
+            false => state.place.begin(&self.settings),
         }
         let mut feeder = Feeder::new(source, self.settings.truncate);
         let ended = self.epochs_of(state, &mut call, &mut feeder, validation, &mut progress).await;
@@ -79,13 +96,13 @@ impl Trainer {
         }
     }
 
-    async fn epochs_of<'a, S: Source<'a>>(
+    async fn epochs_of<'a, S: Source<'a>, R: Returned>(
         &self,
         state: &mut State,
         call: &mut Call,
         feeder: &mut Feeder<'a, S>,
         validation: Option<&Dataset>,
-        progress: &mut impl FnMut(&Progress),
+        progress: &mut impl FnMut(&Progress<'_>) -> R,
     ) -> Result<()> {
         let settings = &self.settings;
         let mut stops = false;
@@ -119,17 +136,23 @@ impl Trainer {
                     }
                     stops = true;
                 }
+                let before = state.place.step;
                 if !self.batch(state, call, feeder).await? {
                     break;
                 }
                 let step = state.place.step;
-                if let Reports::Steps(every) = settings.reports
-                    && step.is_multiple_of(every as u64)
-                    && step != state.place.reported
-                    && self.report(state, call, validation, progress).await?
-                {
-                    state.place.finished = true;
-                    return Ok(());
+                let due = Due {
+                    report: settings.reports.after_step(step),
+                    validation: validation.is_some() && settings.validations().after_step(step),
+                    save: settings.saves().after_step(step),
+                    at_the_end: false,
+                };
+                if step > before && due.any() {
+                    let left = self.steps_left(state, feeder);
+                    self.report(state, call, due, (validation, left), progress).await?;
+                    if state.place.over {
+                        return Ok(());
+                    }
                 }
             }
             let place = &mut state.place;
@@ -143,16 +166,25 @@ impl Trainer {
             }
             (place.epoch, place.begun, place.position) = (place.epoch + 1, false, 0);
             call.ends.push_back(call.run.steps());
-            let wanted = match settings.reports {
-                Reports::Epochs(every) => (place.epoch - 1).is_multiple_of(every),
-                Reports::Steps(_) => false,
+            let epochs = place.epoch;
+            let mut due = Due {
+                report: settings.reports.after_epochs(epochs),
+                validation: validation.is_some() && settings.validations().after_epochs(epochs),
+                save: settings.saves().after_epochs(epochs),
+                at_the_end: false,
             };
-            let last = place.epoch >= settings.epochs;
-            // The last step may have had its report.
-            let due = last && place.step != place.reported;
-            if (wanted || due) && self.report(state, call, validation, progress).await? {
-                state.place.finished = true;
-                return Ok(());
+            if epochs >= settings.epochs && !due.report && !due.validation {
+                // The last step may have had them.
+                due.report = place.step != place.reported;
+                due.validation = validation.is_some() && place.step != place.validated;
+                due.at_the_end = true;
+            }
+            if due.any() {
+                let left = self.steps_left(state, feeder);
+                self.report(state, call, due, (validation, left), progress).await?;
+                if state.place.over {
+                    return Ok(());
+                }
             }
         }
         state.place.finished = state.place.epoch >= settings.epochs;
@@ -243,55 +275,97 @@ impl Trainer {
         (sum / all) as f32
     }
 
-    /// Measures, tells, keeps what is best; says whether to stop.
-    async fn report(
+    /// Optimizer steps up to the run's end, where that is known.
+    fn steps_left<'a, S: Source<'a>>(&self, state: &State, feeder: &Feeder<'a, S>) -> Option<u64> {
+        let (place, accumulate) = (&state.place, self.settings.accumulate);
+        let all = feeder.pieces(&self.model.network.shape)?;
+        let epochs = self.settings.epochs.saturating_sub(place.epoch);
+        let (whole, begun) = match place.begun {
+            true => (epochs.saturating_sub(1), all.saturating_sub(place.position)),
+            false => (epochs, 0),
+        };
+        let whole = whole.checked_mul(all.div_ceil(accumulate))?;
+        whole.checked_add(begun.div_ceil(accumulate)).map(|steps| steps as u64)
+    }
+
+    /// Measures, keeps what is best, tells and saves, as far as that is due; the run may be over then.
+    async fn report<R: Returned>(
         &self,
         state: &mut State,
         call: &mut Call,
-        validation: Option<&Dataset>,
-        progress: &mut impl FnMut(&Progress),
-    ) -> Result<bool> {
+        due: Due,
+        (validation, left): (Option<&Dataset>, Option<u64>),
+        progress: &mut impl FnMut(&Progress<'_>) -> R,
+    ) -> Result<()> {
         let wait = call.run.wait;
         self.settle(state, call).await?;
-        let seconds = call.since.elapsed().as_secs_f64();
+        let told = due.report || due.validation;
         let loss = match (state.place.begun, call.report.losses.last()) {
             (false, Some(&of_epoch)) => of_epoch,
             _ => self.mean(&state.place.untold),
         };
-        state.place.untold.clear();
-        call.report.validation = match validation {
-            Some(data) => Some(self.measure(data, wait).await?.loss),
+        let measured = match validation.filter(|_| due.validation) {
+            Some(data) => Some(self.measure(data, wait).await?),
             None => None,
         };
+        if let Some(measured) = &measured {
+            let place = &state.place;
+            call.report.validation = Some(measured.loss);
+            call.report.validations.push(Validation {
+                epoch: place.epoch + usize::from(place.begun),
+                step: place.step,
+                loss: measured.loss,
+                accuracy: measured.accuracy_of(&self.settings.loss),
+            });
+            self.keep_if_best(state, measured.loss, due, wait).await?;
+            state.place.validated = state.place.step;
+        }
         let place = &mut state.place;
-        let lr = self.settings.optimizer.lr();
-        let found = &call.run.status;
-        progress(&Progress {
-            epoch: place.epoch + usize::from(place.begun),
-            epochs: self.settings.epochs,
-            step: place.step,
-            loss,
-            validation: call.report.validation,
-            lr: place.rate(lr, place.step, place.epoch_of_step()),
-            gradient_norm: self.settings.update().norm.then_some(found[status::NORM]),
-            skipped: found[status::SKIPPED] as u64,
-            samples_per_second: call.samples as f64 / seconds,
-        });
-        place.reported = place.step;
-        place.scheduler.observe(call.report.validation.unwrap_or(loss).into());
-        let stop = self.keep_if_best(state, call, wait).await?;
-        if let Some(folder) = &self.settings.folder {
+        let lr = place.rate(self.settings.optimizer.lr(), place.step, place.epoch_of_step());
+        if told && !due.at_the_end {
+            place.untold.clear();
+            // By the training loss, where there is no other.
+            match (measured, validation) {
+                (Some(measured), _) => place.scheduler.observe(measured.loss.into()),
+                (None, None) => place.scheduler.observe(loss.into()),
+                (None, Some(_)) => {}
+            }
+        }
+        if told {
+            place.reported = place.step;
+            let found = &call.run.status;
+            let of_step = |validation: &&Validation| validation.step == place.step;
+            let measured = call.report.validations.last().filter(of_step);
+            let seconds = call.since.elapsed().as_secs_f64();
+            let returned = progress(&Progress {
+                epoch: place.epoch + usize::from(place.begun),
+                epochs: self.settings.epochs,
+                step: place.step,
+                steps: left.and_then(|left| place.step.checked_add(left)),
+                loss,
+                validation: measured.map(|measured| measured.loss),
+                validation_accuracy: measured.and_then(|measured| measured.accuracy),
+                lr,
+                gradient_norm: self.settings.update().norm.then_some(found[status::NORM]),
+                skipped: found[status::SKIPPED] as u64,
+                samples_per_second: call.samples as f64 / seconds,
+                trainer: self,
+            });
+            if let Some(value) = returned.value()? {
+                call.report.values.push((place.step, value));
+            }
+            (call.since, call.samples) = (Instant::now(), 0);
+        }
+        if let Some(folder) = self.settings.folder.as_ref().filter(|_| due.save) {
             self.save_as(state, folder, &HashMap::new(), wait).await?;
         }
-        (call.since, call.samples) = (Instant::now(), 0);
-        Ok(stop)
+        Ok(())
     }
 
-    /// Keeps the parameters where the validation loss is the best so far; says whether to stop.
-    async fn keep_if_best(&self, state: &mut State, call: &Call, wait: Wait) -> Result<bool> {
-        let (Some(now), Some(kept)) = (call.report.validation, &state.best) else {
-            return Ok(false);
-        };
+    /// Keeps the parameters where the validation loss is the best so far, and ends the run where none was for
+    /// too long.
+    async fn keep_if_best(&self, state: &mut State, now: f32, due: Due, wait: Wait) -> Result<()> {
+        let Some(kept) = &state.best else { return Ok(()) };
         let place = &mut state.place;
         // NaN never is, and anything is better than NaN.
         let before = place.best.map_or(f32::NAN, |best| best.validation);
@@ -307,10 +381,13 @@ impl Trainer {
                 (place.best, place.reports_since_best) = (best, since);
                 return Err(error);
             }
-        } else {
+        } else if !due.at_the_end {
             place.reports_since_best += 1;
         }
-        let since = state.place.reports_since_best;
-        Ok(self.settings.patience.is_some_and(|patience| since >= patience))
+        let since = place.reports_since_best;
+        if self.settings.patience.is_some_and(|patience| since >= patience) {
+            (place.finished, place.over) = (true, true);
+        }
+        Ok(())
     }
 }

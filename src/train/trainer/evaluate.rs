@@ -5,6 +5,7 @@ use crate::data::Dataset;
 use crate::device::Wait;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Sequences};
+use crate::train::Loss;
 use crate::train::micro::{self, Micro};
 
 /// What a model makes of a data set.
@@ -13,6 +14,13 @@ pub(super) struct Measured {
     pub(super) loss: f32,
     /// Of those targets that count, the share that is predicted.
     accuracy: f64,
+}
+
+impl Measured {
+    /// The accuracy, where there is such a thing.
+    pub(super) fn accuracy_of(&self, loss: &Loss) -> Option<f64> {
+        loss.activation().map(|_| self.accuracy)
+    }
 }
 
 impl Trainer {
@@ -39,7 +47,7 @@ impl Trainer {
     /// cross-entropy, those that are the class with the largest logit; of a binary one, those above 1/2 whose
     /// logit is above 0, as a probability above 1/2, and those up to 1/2 whose logit isn't. Ignored targets
     /// and those behind a sequence's end don't count, and where they have
-    /// [weights](crate::Dataset::weights) the share is one of these. NaN where nothing counts.
+    /// [weights](crate::Dataset::with_weights) the share is one of these. NaN where nothing counts.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate), and [`Error::Value`] for a loss whose targets are neither classes nor

@@ -28,6 +28,11 @@ pub(super) trait Source<'a> {
     /// The next batch of the epoch.
     fn next(&mut self) -> Option<Result<Unit<'a>>>;
 
+    /// The data and the batches of every epoch, where they are known.
+    fn whole(&self) -> Option<(&Dataset, usize)> {
+        None
+    }
+
     /// Whether the epoch has no more batches; `None` where that shows only when the next one is asked for.
     fn is_over(&self) -> Option<bool>;
 }
@@ -35,19 +40,25 @@ pub(super) trait Source<'a> {
 /// Sequences in memory, in the order of [`Batches`].
 pub(super) struct Memory<'a> {
     pub(super) data: &'a Dataset,
+    /// Batches of an epoch.
+    batches: usize,
     epoch: std::vec::IntoIter<Vec<usize>>,
 }
 
 impl<'a> Memory<'a> {
     pub(super) fn new(data: &'a Dataset) -> Memory<'a> {
-        Memory { data, epoch: Vec::new().into_iter() }
+        Memory { data, batches: 0, epoch: Vec::new().into_iter() }
     }
 }
 
 impl<'a> Source<'a> for Memory<'a> {
     fn begin(&mut self, _: usize, batches: &Batches) {
         let epoch: Vec<Vec<usize>> = batches.current().map(<[usize]>::to_vec).collect();
-        self.epoch = epoch.into_iter();
+        (self.batches, self.epoch) = (epoch.len(), epoch.into_iter());
+    }
+
+    fn whole(&self) -> Option<(&Dataset, usize)> {
+        Some((self.data, self.batches))
     }
 
     fn next(&mut self) -> Option<Result<Unit<'a>>> {
@@ -159,6 +170,19 @@ impl<'a, S: Source<'a>> Feeder<'a, S> {
         self.current = None;
         self.ahead.clear();
         self.source.begin(epoch, batches);
+    }
+
+    /// Pieces of every epoch, where that is known: not where there may be some that nothing is done for.
+    pub(super) fn pieces(&self, shape: &StackShape) -> Option<usize> {
+        let (data, batches) = self.source.whole()?;
+        let least = data.lengths().and_then(|lengths| lengths.iter().min());
+        if shape.every_step()
+            && least.is_some_and(|&least| least == 0 || self.truncate.is_some_and(|k| least <= k))
+        {
+            return None;
+        }
+        let steps = data.steps();
+        Some(batches * steps.div_ceil(self.truncate.unwrap_or(steps)))
     }
 
     /// Whether nothing is left to do in the epoch, as far as that shows without waiting for a batch; where

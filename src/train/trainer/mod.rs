@@ -30,20 +30,42 @@ use run::{OPERATION, halted};
 use settings::Settings;
 use state::{BatchesOf, State};
 
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress {
+/// Where a run stands, and its model.
+///
+/// What is asked of the model here is asked of it as it is after [`step`](Self::step):
+///
+/// ```
+/// use gatefold::{Dataset, Device, Forecaster, LstmConfig, train::{Adam, Loss, Trainer}};
+/// let data = Dataset::from_sequences([vec![0.1, 0.9], vec![0.8], vec![0.2, 0.7]], [0, 1, 0])?;
+/// let model = Forecaster::new(&Device::cpu(), LstmConfig::new(1, 4), 2)?;
+/// let mut trainer = Trainer::new(model, Loss::cross_entropy(), Adam::new(0.05)).epochs(3);
+/// let report = trainer.fit(&data, None, |p| {
+///     println!("epoch {} of {}: loss {:.3}", p.epoch, p.epochs, p.loss);
+///     p.accuracy(&data)
+/// })?;
+/// let of_epochs: Vec<f64> = report.values.iter().map(|(_step, accuracy)| *accuracy).collect();
+/// assert_eq!(of_epochs[2], trainer.accuracy(&data)?);
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Progress<'a> {
     /// The epoch that ended, or that is being run, from 1.
     pub epoch: usize,
     /// How many there will be.
     pub epochs: usize,
     /// Optimizer steps so far, of all runs.
     pub step: u64,
+    /// What `step` will be at the run's end, unless it stops early; `None` where that isn't known: of batches
+    /// that the caller makes, and where the pieces of ended sequences may be left out.
+    pub steps: Option<u64>,
     /// The mean loss before each of the epoch's steps, over all that counts in them, or of sums, over
     /// the steps; in a report within an epoch, of those since the last report.
     pub loss: f32,
-    /// The loss over the validation set, where there is one.
+    /// The loss over the validation set, where it was measured after this step.
     pub validation: Option<f32>,
+    /// The share of the validation set's targets that are predicted right, as [`Trainer::accuracy`] counts
+    /// them, where it was measured after this step and the loss is a cross-entropy, binary or over classes.
+    pub validation_accuracy: Option<f64>,
     /// The optimizer's learning rate in the last step.
     pub lr: f64,
     /// The norm of the last step's gradients, before clipping, where it is taken: for
@@ -53,9 +75,105 @@ pub struct Progress {
     pub skipped: u64,
     /// Sequences, or pieces of them, a second since the last report.
     pub samples_per_second: f64,
+    trainer: &'a Trainer,
 }
 
-/// The best report of a run.
+impl<'a> Progress<'a> {
+    /// The model as it is now, for whatever one wants to know of it.
+    pub fn model(&self) -> &'a Forecaster {
+        &self.trainer.model
+    }
+
+    /// As [`Trainer::evaluate`], of the model as it is now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn evaluate(&self, data: &Dataset) -> Result<f32> {
+        self.trainer.evaluate(data)
+    }
+
+    /// As [`Trainer::accuracy`], of the model as it is now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accuracy(&self, data: &Dataset) -> Result<f64> {
+        self.trainer.accuracy(data)
+    }
+}
+
+impl std::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress")
+            .field("epoch", &self.epoch)
+            .field("epochs", &self.epochs)
+            .field("step", &self.step)
+            .field("steps", &self.steps)
+            .field("loss", &self.loss)
+            .field("validation", &self.validation)
+            .field("validation_accuracy", &self.validation_accuracy)
+            .field("lr", &self.lr)
+            .field("gradient_norm", &self.gradient_norm)
+            .field("skipped", &self.skipped)
+            .field("samples_per_second", &self.samples_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the `progress` of [`Trainer::fit`] may return: nothing, a number for [`Report::values`], or a
+/// [`Result`] of either, whose error ends the call. The run goes on with the next one.
+pub trait Returned {
+    /// The number, where there is one.
+    ///
+    /// # Errors
+    /// That which was returned.
+    fn value(self) -> Result<Option<f64>>;
+}
+
+impl Returned for () {
+    fn value(self) -> Result<Option<f64>> {
+        Ok(None)
+    }
+}
+
+impl Returned for f64 {
+    fn value(self) -> Result<Option<f64>> {
+        Ok(Some(self))
+    }
+}
+
+impl Returned for f32 {
+    fn value(self) -> Result<Option<f64>> {
+        Ok(Some(self.into()))
+    }
+}
+
+impl<R: Returned> Returned for Option<R> {
+    fn value(self) -> Result<Option<f64>> {
+        self.map_or(Ok(None), R::value)
+    }
+}
+
+impl<R: Returned> Returned for Result<R> {
+    fn value(self) -> Result<Option<f64>> {
+        self?.value()
+    }
+}
+
+/// A measurement of the validation set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// The epoch after which, or within which, it was.
+    pub epoch: usize,
+    /// The optimizer step after which it was.
+    pub step: u64,
+    /// The loss.
+    pub loss: f32,
+    /// The share of targets that are predicted right, where the loss is a cross-entropy, binary or over
+    /// classes.
+    pub accuracy: Option<f64>,
+}
+
+/// The best measurement of a run's validation set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Best {
     /// The epoch after which, or within which, it was.
@@ -75,7 +193,12 @@ pub struct Report {
     pub step_losses: Vec<f32>,
     /// The loss over the validation set of the model that is left, as it was last measured.
     pub validation: Option<f32>,
-    /// Where the [best model](Trainer::keep_best) is kept: the report that it is from.
+    /// Every measurement of the validation set in this call, in order: the validation curve.
+    pub validations: Vec<Validation>,
+    /// What `progress` returned where it returned numbers, such as the accuracy over a data set, each with the
+    /// optimizer step after which it was called.
+    pub values: Vec<(u64, f64)>,
+    /// Where the [best model](Trainer::keep_best) is kept: the measurement that it is from.
     pub best: Option<Best>,
     /// Steps that weren't applied, see [`NonFinite::Skip`].
     pub skipped: u64,
@@ -116,21 +239,45 @@ impl StopHandle {
 /// # Ok::<(), gatefold::Error>(())
 /// ```
 ///
+/// # Defaults
+/// | setting | default |
+/// |---|---|
+/// | [`batch_size`](Self::batch_size) | 32 sequences |
+/// | [`epochs`](Self::epochs) | 100 |
+/// | [`shuffle`](Self::shuffle) | no: batches are in the order of the data |
+/// | [`report_every`](Self::report_every) | each epoch |
+/// | [`validate_every`](Self::validate_every) | with each report, or, where reports are [within epochs](Self::report_every_steps), each epoch |
+/// | [`checkpoint_every`](Self::checkpoint_every) | with each validation, once there is a [folder](Self::checkpoint) |
+/// | [`early_stopping`](Self::early_stopping), [`keep_best`](Self::keep_best) | no: the model is that of the last step |
+/// | [`schedule`](Self::schedule), [`clip_norm`](Self::clip_norm), [`clip_value`](Self::clip_value) | none |
+/// | [`accumulate`](Self::accumulate), [`truncate`](Self::truncate) | 1 batch a step, whole sequences |
+/// | [`non_finite`](Self::non_finite) | the call ends with an error |
+///
 /// # Runs
-/// A run is so many [`epochs`](Self::epochs). Whatever ends a call before the run's end (a
-/// [`StopHandle`], [`max_steps`](Self::max_steps), an error, a future that is dropped), the next call
-/// over as many sequences, in batches of the same size and order, goes on with the next batch; after a
-/// whole run it begins another one. After a step that wasn't finite, batches that were submitted behind it
-/// are not repeated. Parameters, moments and the
-/// number of steps go on in either case. [`save`](Self::save) and [`resume`](Self::resume) carry a run
-/// from one process to another: it ends with the same bits as one that never stopped.
+/// A run is so many [`epochs`](Self::epochs) in all. A call of `fit` goes on with the run of the call before
+///
+/// - where that was stopped before the run's end, by whatever it was (a [`StopHandle`],
+///   [`max_steps`](Self::max_steps), an error, a future that is dropped): with the next batch;
+/// - where the run has done all of its epochs and there are to be more now: with the next epoch. So 3
+///   epochs, and then [`epochs(5)`](Self::epochs), are a run of 5, to the same bits. (The validation set is
+///   measured after the last epoch of 3 as well: where it wouldn't have been, that one may be the best.)
+///
+/// It begins another run in every other case: the first call; after a run that has done as many epochs as
+/// there are to be, so that two calls with the same settings train twice as long; after one that
+/// [stopped early](Self::early_stopping); over another number of sequences, or with batches of another size,
+/// order or [pieces](Self::truncate). Another run has its own epochs, schedule and best model. Parameters,
+/// moments and the number of steps go on in either case.
+///
+/// After a step that wasn't finite, batches that were submitted behind it are not repeated.
+/// [`save`](Self::save) and [`resume`](Self::resume) carry a run from one process to another: it ends with the
+/// same bits as one that never stopped. There, other batches than those of a run that would go on are an error.
 ///
 /// # What `fit` leaves
 /// [`model`](Self::model) has the parameters of the last step or, with [`keep_best`](Self::keep_best) and
-/// [`early_stopping`](Self::early_stopping), those of the best report of the run, as soon as one had a
-/// validation loss. It is the same however the call ended: by the run's end, by whatever stops it before, by
-/// an error. A run that was stopped goes on with its last parameters, which the trainer keeps beside the
-/// best. A step in which nothing counts, such as one over ignored targets alone, is a step with gradients
+/// [`early_stopping`](Self::early_stopping), those of the best measurement of the run's validation set, as soon
+/// as there was one. It is the same however the call ended: by the run's end, by whatever stops it before, by
+/// an error. A run that goes on does so with its last parameters, which the trainer keeps beside the
+/// best; another run begins with those that the model has. A step in which nothing counts, such as one over ignored targets alone, is a step with gradients
 /// of 0: moments decay and weights do, and [`Report`] has NaN for its mean loss.
 pub struct Trainer {
     model: Forecaster,
@@ -183,7 +330,7 @@ impl Trainer {
     }
 
     /// A copy of the best model of the run so far, where [`keep_best`](Self::keep_best) or
-    /// [`early_stopping`](Self::early_stopping) keep it and a report had a validation loss.
+    /// [`early_stopping`](Self::early_stopping) keep it and the validation set was measured.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Gpu`].
@@ -198,17 +345,18 @@ impl Trainer {
         self.state.as_ref().map_or(0, |state| state.place.step)
     }
 
-    /// Trains on `train` and calls `progress` with every report; see [runs](Self#runs).
+    /// Trains on `train` and calls `progress` with every report; see [runs](Self#runs). What it
+    /// [returns](Returned), a number say, is kept in the report. [`Progress`] has the model in hand.
     ///
     /// # Errors
     /// [`Error::Shape`] where the data don't fit the model, [`Error::Value`] for a setting or a
     /// number in the data that isn't usable: nothing has changed then. [`Error::NonFinite`],
     /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::Gpu`], [`Error::Io`].
-    pub fn fit(
+    pub fn fit<R: Returned>(
         &mut self,
         train: &Dataset,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
     ) -> Result<Report> {
         pollster::block_on(self.fit_as(train, validation, progress, Wait::Blocking))
     }
@@ -222,11 +370,11 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub async fn fit_async(
+    pub async fn fit_async<R: Returned>(
         &mut self,
         train: &Dataset,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
     ) -> Result<Report> {
         self.fit_as(train, validation, progress, Wait::Pending).await
     }
@@ -261,11 +409,11 @@ impl Trainer {
     /// # Errors
     /// As [`fit`](Self::fit), and what the iterator gives; for a batch that doesn't fit, nothing of
     /// it has been done.
-    pub fn fit_batches<J: IntoIterator<Item = Result<Batch>>>(
+    pub fn fit_batches<J: IntoIterator<Item = Result<Batch>>, R: Returned>(
         &mut self,
         batches: impl FnMut(usize) -> J,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
     ) -> Result<Report> {
         pollster::block_on(self.fit_batches_as(batches, validation, progress, Wait::Blocking))
     }
@@ -275,20 +423,20 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`fit_batches`](Self::fit_batches).
-    pub async fn fit_batches_async<J: IntoIterator<Item = Result<Batch>>>(
+    pub async fn fit_batches_async<J: IntoIterator<Item = Result<Batch>>, R: Returned>(
         &mut self,
         batches: impl FnMut(usize) -> J,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
     ) -> Result<Report> {
         self.fit_batches_as(batches, validation, progress, Wait::Pending).await
     }
 
-    async fn fit_as(
+    async fn fit_as<R: Returned>(
         &mut self,
         train: &Dataset,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
         wait: Wait,
     ) -> Result<Report> {
         let (operation, name) = ("Trainer::fit", "the training set");
@@ -306,11 +454,11 @@ impl Trainer {
         self.run(Memory::new(train), validation, progress, wait).await
     }
 
-    async fn fit_batches_as<J: IntoIterator<Item = Result<Batch>>>(
+    async fn fit_batches_as<J: IntoIterator<Item = Result<Batch>>, R: Returned>(
         &mut self,
         batches: impl FnMut(usize) -> J,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
         wait: Wait,
     ) -> Result<Report> {
         let operation = "Trainer::fit_batches";
@@ -337,11 +485,11 @@ impl Trainer {
         self.run(source, validation, progress, wait).await
     }
 
-    async fn run<'a, S: Source<'a>>(
+    async fn run<'a, S: Source<'a>, R: Returned>(
         &mut self,
         source: S,
         validation: Option<&Dataset>,
-        progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress<'_>) -> R,
         wait: Wait,
     ) -> Result<Report> {
         let state = self.state.take();
@@ -396,7 +544,8 @@ impl Trainer {
         train: Option<&Dataset>,
     ) -> Result<()> {
         let network = &self.model.network;
-        if state.resumed && state.batches_of != batches_of {
+        let goes_on = state.place.goes_on(&self.settings);
+        if state.resumed && goes_on && state.batches_of != batches_of {
             return Err(Error::Value {
                 operation: OPERATION,
                 name: "the training set and its batches".to_owned(),
@@ -423,6 +572,9 @@ impl Trainer {
                 None => batches,
             };
             state.batches_of = batches_of;
+            state.leave_run();
+        }
+        if !goes_on {
             state.leave_run();
         }
         let mut recorder = network.device.recorder();
@@ -494,10 +646,10 @@ impl Trainer {
                     continue;
                 }
                 let sequences = Sequences {
-                    lengths: train.has_lengths(),
+                    lengths: train.lengths().is_some(),
                     state: carries,
                     resets: carries,
-                    weights: train.has_weights(),
+                    weights: train.weights().is_some(),
                     ..Sequences::new(steps, rows)
                 };
                 for &part in parts {

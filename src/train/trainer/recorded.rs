@@ -129,6 +129,9 @@ impl Trainer {
             let written = device.write(&to, at, &[scale]);
             written.inspect_err(|_| state.device.recorded.release())?;
         }
+        if state.place.finished {
+            state.leave_run();
+        }
         if state.swapped {
             let mut recorder = device.recorder();
             state.show_last(&self.model, &mut recorder);

@@ -239,7 +239,7 @@ impl Trainer {
             None => Vec::new(),
         };
         (state.batches_of, state.batches) = said.batches(order).map_err(refused)?;
-        state.resumed = !state.place.finished;
+        state.resumed = true;
         device.write(&network.params, 0, &params)?;
         let mut recorder = device.recorder();
         if state.show_best(&self.model, &self.settings, &mut recorder) {
@@ -295,7 +295,9 @@ fn said(state: &State, settings: &Settings, generator: Option<u128>) -> HashMap<
         ("epoch", place.epoch.to_string()),
         ("begun", place.begun.to_string()),
         ("position", place.position.to_string()),
+        ("step.validated", place.validated.to_string()),
         ("finished", place.finished.to_string()),
+        ("over", place.over.to_string()),
         ("carried", place.carried.to_string()),
         ("best.epoch", optional(best.map(|best| &best.epoch as &dyn Display))),
         ("best.step", optional(best.map(|best| &best.step as &dyn Display))),
@@ -360,10 +362,12 @@ impl Said<'_> {
             step: self.count("step")?,
             first: self.count("step.first")?,
             reported: self.count("step.reported")?,
+            validated: self.count("step.validated")?,
             epoch: self.count("epoch")? as usize,
             begun: self.get("begun")?,
             position: self.count("position")? as usize,
             finished: self.get("finished")?,
+            over: self.get("over")?,
             carried: self.count("carried")? as usize,
             best,
             reports_since_best: self.count("best.reports_since")? as usize,

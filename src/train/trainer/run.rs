@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::settings::{NonFinite, Reports, Settings};
+use super::settings::{NonFinite, Settings};
 use super::state::{DeviceState, State, StepLoss};
 use crate::device::{Device, Recorder, Wait};
 use crate::error::{Error, Result};
@@ -165,7 +165,7 @@ impl Run {
             state.device.clear_status(&network.device)?;
         }
         state.place.losses.extend_from_slice(&losses);
-        if let Reports::Steps(_) = settings.reports {
+        if settings.tells_within_epochs() {
             state.place.untold.extend_from_slice(&losses);
         }
         self.losses.extend(losses.iter().map(|(loss, _)| loss));

@@ -37,11 +37,30 @@ pub enum NonFinite {
     Pass,
 }
 
-/// When reports come.
+/// When something of a run is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reports {
+pub(super) enum Every {
+    /// After epochs 1, 1 + n and so on.
     Epochs(usize),
+    /// After optimizer steps n, 2n and so on.
     Steps(usize),
+}
+
+impl Every {
+    pub(super) fn count(self) -> usize {
+        let (Every::Epochs(count) | Every::Steps(count)) = self;
+        count
+    }
+
+    /// Whether it is due after an optimizer step.
+    pub(super) fn after_step(self, step: u64) -> bool {
+        matches!(self, Every::Steps(count) if step.is_multiple_of(count as u64))
+    }
+
+    /// Whether it is due after so many epochs.
+    pub(super) fn after_epochs(self, epochs: usize) -> bool {
+        matches!(self, Every::Epochs(count) if (epochs - 1).is_multiple_of(count))
+    }
 }
 
 /// How a trainer is set up.
@@ -60,7 +79,11 @@ pub(super) struct Settings {
     pub(super) epochs: usize,
     pub(super) max_steps: Option<u64>,
     pub(super) shuffle: Option<u64>,
-    pub(super) reports: Reports,
+    pub(super) reports: Every,
+    /// As the reports, or, where these are within epochs, after each epoch.
+    pub(super) validations: Option<Every>,
+    /// As the validations.
+    pub(super) saves: Option<Every>,
     pub(super) patience: Option<usize>,
     pub(super) keep_best: bool,
     pub(super) folder: Option<PathBuf>,
@@ -82,7 +105,9 @@ impl Settings {
             epochs: 100,
             max_steps: None,
             shuffle: None,
-            reports: Reports::Epochs(1),
+            reports: Every::Epochs(1),
+            validations: None,
+            saves: None,
             patience: None,
             keep_best: false,
             folder: None,
@@ -107,14 +132,15 @@ impl Settings {
                 });
             }
         }
-        let (Reports::Epochs(every) | Reports::Steps(every)) = self.reports;
         let settings = [
             ("batch_size", self.batch_size),
             ("accumulate", self.accumulate),
             ("truncate", self.truncate.unwrap_or(1)),
             ("epochs", self.epochs),
             ("max_steps", self.max_steps.map_or(1, |steps| usize::from(steps > 0))),
-            ("report_every", every),
+            ("report_every", self.reports.count()),
+            ("validate_every", self.validations().count()),
+            ("checkpoint_every", self.saves().count()),
             ("early_stopping", self.patience.unwrap_or(1)),
         ];
         if let Some((name, _)) = settings.into_iter().find(|(_, value)| *value == 0) {
@@ -140,6 +166,24 @@ impl Settings {
             });
         }
         Ok(())
+    }
+
+    /// When the validation set is measured.
+    pub(super) fn validations(&self) -> Every {
+        match (self.validations, self.reports) {
+            (Some(every), _) | (None, every @ Every::Epochs(_)) => every,
+            (None, Every::Steps(_)) => Every::Epochs(1),
+        }
+    }
+
+    /// When the run is saved, where it is.
+    pub(super) fn saves(&self) -> Every {
+        self.saves.unwrap_or(self.validations())
+    }
+
+    /// Whether something is told between the ends of epochs.
+    pub(super) fn tells_within_epochs(&self) -> bool {
+        [self.reports, self.validations()].iter().any(|every| matches!(every, Every::Steps(_)))
     }
 
     /// Whether the parameters with the best validation loss are kept.

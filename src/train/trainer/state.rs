@@ -69,8 +69,12 @@ pub(super) struct Place {
     pub(super) begun: bool,
     /// Pieces of its batches that are done.
     pub(super) position: usize,
-    /// Whether the run is over, so that the next call begins another one.
+    /// The step after which the validation set was measured last.
+    pub(super) validated: u64,
+    /// Whether the run has come to its end.
     pub(super) finished: bool,
+    /// Whether nothing goes on with it, however many epochs there are to be: it stopped early, or was left.
+    pub(super) over: bool,
     /// The losses of the epoch's steps, as far as they were read, and how much each counts.
     pub(super) losses: Vec<StepLoss>,
     /// Those since the last report, where reports come after steps.
@@ -88,10 +92,12 @@ impl Place {
             step: 0,
             first: 0,
             reported: 0,
+            validated: 0,
             epoch: 0,
             begun: false,
             position: 0,
             finished: true,
+            over: true,
             losses: Vec::new(),
             untold: Vec::new(),
             best: None,
@@ -111,10 +117,16 @@ impl Place {
         self.scheduler.rate(lr, step.saturating_sub(1 + self.first), epochs)
     }
 
+    /// Whether the next call goes on with the run: it was stopped before its end, or there are to be more
+    /// epochs than it has done.
+    pub(super) fn goes_on(&self, settings: &Settings) -> bool {
+        !self.over && (!self.finished || settings.epochs > self.epoch)
+    }
+
     /// Another run, which goes on with the optimizer's steps.
     pub(super) fn begin(&mut self, settings: &Settings) {
         let step = self.step;
-        *self = Place { step, first: step, finished: false, ..Place::new(settings) };
+        *self = Place { step, first: step, finished: false, over: false, ..Place::new(settings) };
     }
 }
 
@@ -185,24 +197,19 @@ impl State {
         })
     }
 
-    /// Gives the model the best parameters, where settings keep them and there are some. What it had is kept,
-    /// unless the run is over and nothing goes on with it. Says whether anything was recorded.
+    /// Gives the model the best parameters, where settings keep them and there are some. What it had is kept.
+    /// Says whether anything was recorded.
     pub(super) fn show_best(
         &mut self,
         model: &Forecaster,
         settings: &Settings,
         recorder: &mut Recorder,
     ) -> bool {
-        let Some(best) = self.best.as_ref().filter(|_| self.place.best.is_some()) else {
-            return false;
-        };
-        if !settings.keeps_best() || self.swapped {
+        let there = self.best.is_some() && self.place.best.is_some();
+        if !there || !settings.keeps_best() || self.swapped {
             return false;
         }
-        match self.place.finished {
-            true => recorder.copy((best, 0), (&model.network.params, 0), best.len()),
-            false => self.swap(model, recorder),
-        }
+        self.swap(model, recorder);
         true
     }
 
@@ -215,7 +222,7 @@ impl State {
 
     /// Leaves a run as it is: another one begins with what the model has.
     pub(super) fn leave_run(&mut self) {
-        (self.place.finished, self.swapped) = (true, false);
+        (self.place.finished, self.place.over, self.swapped) = (true, true, false);
     }
 
     /// Exchanges the model's parameters with the kept ones. Between steps, nobody reads the gradients.

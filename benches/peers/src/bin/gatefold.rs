@@ -96,7 +96,9 @@ impl Fit {
 
     fn fit(&mut self, steps: usize) -> Result<Vec<f32>> {
         let trainer = self.trainer.take().ok_or("an earlier step has failed")?;
-        let mut trainer = trainer.epochs(steps).report_every(steps);
+        // A run without end, so many steps of it at a time.
+        let trainer = trainer.epochs(usize::MAX).report_every(usize::MAX);
+        let mut trainer = trainer.max_steps(steps as u64);
         let losses = trainer.fit(&self.data, None, |_| ())?.step_losses;
         self.trainer = Some(trainer);
         Ok(losses)
