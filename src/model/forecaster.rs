@@ -321,6 +321,7 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
+    #[doc(alias = "softmax")]
     pub fn probabilities(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
         pollster::block_on(self.predict_as(
             x,
@@ -345,6 +346,7 @@ impl Forecaster {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
+    #[doc(alias = "argmax")]
     pub fn classes(&self, x: &Array, lengths: Option<&[usize]>) -> Result<Array> {
         pollster::block_on(self.predict_as(
             x,
