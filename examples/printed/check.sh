@@ -24,7 +24,7 @@ example() {
 
 stable() {
     sed -E -e 's/^Running on CPU \(.*\)$/Running on CPU/' -e 's/ in [0-9.]+ s([;,]|$)/ in ... s\1/' \
-        -e 's/, [0-9.]+ us each$//' -e 's|, [0-9]+ windows/s$||'
+        -e 's|, [0-9]+ windows/s$||'
 }
 
 # A line for each row of the scores of the validation years: the model's volatility, that of the last five
