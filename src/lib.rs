@@ -11,7 +11,8 @@
 //! | [`Lstm`] | `nn.LSTM`: whole sequences, lengths, steps, gradients |
 //! | [`LstmState`] | `h_n` and `c_n` |
 //! | [`LstmCell`] | `nn.LSTMCell` |
-//! | [`Linear`] | `nn.Linear` |
+//! | [`Linear`], [`LinearConfig`] | `nn.Linear`, and its options |
+//! | [`Head`], [`Nonlinearity`] | a head of several layers, and what stands between them |
 //! | [`StreamPool`], [`Stream`] | thousands of sequences that come a step at a time; one of them |
 //! | [`Array`], [`Tensor`] | numbers with a shape, on the host and on a device |
 //! | [`Init`], [`Bias`], [`Readout`], [`Activation`] | how weights begin, how many biases a gate has, what a head reads, and what its outputs mean |
@@ -30,7 +31,7 @@
 //! | files | |
 //! |---|---|
 //! | [`checkpoint`] | weights in safetensors files, and weights of other frameworks |
-//! | [`LoadOptions`] | what a file of PyTorch's doesn't say |
+//! | [`LoadOptions`], [`ModuleNames`] | what a file of PyTorch's doesn't say, and how its modules are called |
 //!
 //! | underneath | |
 //! |---|---|
