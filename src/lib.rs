@@ -1,4 +1,54 @@
+#![doc = include_str!("../docs/rustdoc/README.md")]
 #![doc = include_str!("../README.md")]
+//!
+//! # What is here
+//!
+//! | to build a model and to run it | |
+//! |---|---|
+//! | [`Device`] | a GPU or the CPU, which everything else lives on |
+//! | [`LstmConfig`] | the sizes and options of an LSTM |
+//! | [`Forecaster`] | an LSTM with a linear head: predictions, classes, probabilities |
+//! | [`Lstm`] | `nn.LSTM`: whole sequences, lengths, steps, gradients |
+//! | [`LstmState`] | `h_n` and `c_n` |
+//! | [`LstmCell`] | `nn.LSTMCell` |
+//! | [`Linear`], [`LinearConfig`] | `nn.Linear`, and its options |
+//! | [`Head`], [`Nonlinearity`] | a head of several layers, and what stands between them |
+//! | [`StreamPool`], [`Stream`] | thousands of sequences that come a step at a time; one of them |
+//! | [`Array`], [`Tensor`] | numbers with a shape, on the host and on a device |
+//! | [`Init`], [`Bias`], [`Readout`], [`Activation`] | how weights begin, how many biases a gate has, what a head reads, and what its outputs mean |
+//!
+//! | to train it | |
+//! |---|---|
+//! | [`Dataset`] | sequences and what they are compared with |
+//! | [`train::Trainer`] | the loop: batches, epochs, checkpoints |
+//! | [`train::Loss`] | mean squared error, cross-entropy and so on |
+//! | [`train::Adam`], [`train::AdamW`], [`train::Sgd`], [`train::RmsProp`] | optimizers |
+//! | [`train::Schedule`], [`train::ParameterGroup`] | rates that change, and parameters with a rate of their own |
+//! | [`train::Progress`], [`train::Report`] | what is known on the way and at the end |
+//! | [`data::Table`], [`data::Scaler`], [`data::Windows`] | CSV files, scaling, windows over time |
+//! | [`TrainingPass`], [`LstmGradients`] | forward and backward by hand, for an autodiff of your own |
+//!
+//! | files | |
+//! |---|---|
+//! | [`checkpoint`] | weights in safetensors files, and weights of other frameworks |
+//! | [`LoadOptions`], [`ModuleNames`] | what a file of PyTorch's doesn't say, and how its modules are called |
+//!
+//! | underneath | |
+//! |---|---|
+//! | [`Error`], [`Result`] | what goes wrong, and what to do about it |
+#![cfg_attr(
+    feature = "gpu",
+    doc = "| [`LstmBindings`] | buffers of your own, for [`Lstm::record`] |"
+)]
+#![cfg_attr(
+    feature = "gpu",
+    doc = "| [`gpu`], [`wgpu`] | a GPU through wgpu, and the wgpu that it is |"
+)]
+//! | [`plan::Plan`], [`Session`], [`Counts`] | the schedule of a model, a run of it, what a device has done |
+//! | [`verify()`], [`lockstep`] | whether a device computes what it should, and the first command that doesn't |
+//! | [`kernels`], [`mod@reference`] | the table of kernels, and their twins |
+//! | [`DEVICE_VARIABLE`], [`TIER_VARIABLE`] | variables that choose |
+//! | [`guide`] | the pages |
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -13,6 +63,7 @@ mod device;
 mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod guide;
 pub mod kernels;
 pub mod lockstep;
 pub mod model;
@@ -23,11 +74,6 @@ pub mod reference;
 mod tensor;
 pub mod train;
 pub mod verify;
-
-/// How to use the crate inside a program that has a wgpu device already.
-#[cfg(feature = "gpu")]
-#[doc = include_str!("../docs/embedding.md")]
-pub mod embedding {}
 
 pub use counters::Counts;
 pub use data::Dataset;

@@ -1,27 +1,32 @@
-//! Draws the pictures of docs/lstm.md, with numbers from the kernels' twins. No GPU, no model.
+//! Draws the pictures of the pages: those of docs/lstm.md with numbers from the kernels' twins, the chart of
+//! speed from a record of `benches/peers`. No GPU, no model.
 //!
 //! ```text
 //! cargo run --example lstm_pictures [-- --out DIR]
 //! ```
 
+mod pages;
 mod pictures;
+mod speed;
 mod svg;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Draws the pictures of docs/lstm.md.
+Draws the pictures of the pages, and writes by which addresses rustdoc finds pictures and pages.
 
-  --out DIR   where to, instead of docs/pictures
+  --out DIR   where to, instead of docs
   --help";
 
 fn draw(out: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(out)?;
-    for (name, picture) in pictures::all() {
+    for folder in ["pictures", "rustdoc"] {
+        std::fs::create_dir_all(out.join(folder))?;
+    }
+    for (name, text) in pages::files(Path::new(env!("CARGO_MANIFEST_DIR")))? {
         let path = out.join(name);
-        std::fs::write(&path, &picture)?;
-        println!("{} ({} bytes)", path.display(), picture.len());
+        std::fs::write(&path, &text)?;
+        println!("{} ({} bytes)", path.display(), text.len());
     }
     Ok(())
 }
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let out = match options[..] {
-        [] => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/pictures")),
+        [] => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")),
         ["--out", folder] => PathBuf::from(folder),
         ["--help" | "-h"] => {
             println!("{HELP}");

@@ -102,6 +102,12 @@ impl Svg {
         self.text((x, y + 6.0), 17, Anchor::Middle, sign);
     }
 
+    /// A point of a chart.
+    pub fn dot(&mut self, (x, y): (f64, f64), ink: &str) {
+        let place = format!("cx=\"{}\" cy=\"{}\"", at(x), at(y));
+        self.add(format!("<circle {place} r=\"4.5\" fill=\"{ink}\" stroke=\"#fff\"/>"));
+    }
+
     fn add(&mut self, element: String) {
         writeln!(self.body, "{element}").expect("a string takes all");
     }
@@ -121,4 +127,16 @@ impl Svg {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// A picture as an address that holds all of it, for pages that are shown without the files beside them.
+pub fn address(picture: &str) -> String {
+    let mut address = "data:image/svg+xml,".to_owned();
+    for byte in picture.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._,=".contains(&byte) {
+            true => address.push(char::from(byte)),
+            false => write!(address, "%{byte:02X}").expect("a string takes all"),
+        }
+    }
+    address
 }

@@ -106,6 +106,7 @@ impl LstmConfig {
 
     /// The input is tokens below `vocabulary`, each of which becomes a row of a learned
     /// `embedding.weight [vocabulary, input]`, as of `torch.nn.Embedding`. For models that predict.
+    #[doc(alias("nn.Embedding", "torch.nn.Embedding"))]
     pub fn embedding(self, vocabulary: usize) -> Self {
         LstmConfig { encoding: Encoding::Embedding(vocabulary), ..self }
     }
@@ -195,6 +196,7 @@ impl LstmConfig {
     /// Whether the initial states, where none are given, are parameters, zero at first, instead of
     /// zeros. They are named `h_0 [L D, 1, P]` and `c_0 [L D, 1, H]`, are every row's, and are not
     /// part of `torch.nn.LSTM`: there the module around it would hold them. Default no.
+    #[doc(alias = "h_0")]
     pub fn learned_state(self, learned_state: bool) -> Self {
         LstmConfig { learned_state, ..self }
     }

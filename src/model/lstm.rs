@@ -25,11 +25,11 @@ use crate::tensor::{Array, Tensor};
 pub struct LstmState {
     /// `h_n`, `[L D, B, P]`, where `P` is `H` without a projection; `[L D, P]` without a batch. Of
     /// an [`LstmCell`](crate::LstmCell), `[B, H]`.
-    #[doc(alias = "hx")]
+    #[doc(alias("h_n", "hx"))]
     pub h: Tensor,
     /// `c_n`, `[L D, B, H]`; `[L D, H]` without a batch. Of an [`LstmCell`](crate::LstmCell),
     /// `[B, H]`.
-    #[doc(alias = "cx")]
+    #[doc(alias("c_n", "cx"))]
     pub c: Tensor,
 }
 
@@ -257,7 +257,7 @@ impl Lstm {
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Value`] for too many or too few lengths, or one
     /// beyond `T`.
-    #[doc(alias = "pack_padded_sequence")]
+    #[doc(alias("PackedSequence", "pack_padded_sequence", "pad_packed_sequence"))]
     pub fn forward_padded(
         &self,
         x: &Tensor,
@@ -325,7 +325,7 @@ impl Lstm {
     /// Records [`forward_padded`](Self::forward_padded) into the caller's encoder, over the caller's
     /// buffers: nothing is submitted, and after the first call of a shape nothing is created. The
     /// caller's own passes may stand before and after it. See the
-    /// [page on embedding](crate::embedding).
+    /// [page on embedding](crate::guide::in_your_program).
     ///
     /// # Shapes
     /// As [`forward`](Self::forward), for `steps` timesteps of `batch` rows; `lengths [B]` are whole

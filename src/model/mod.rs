@@ -19,11 +19,17 @@ mod training_pass;
 pub use config::LstmConfig;
 pub use forecaster::Forecaster;
 pub use init::Init;
-pub use linear::{Linear, LinearConfig};
+// rustdoc takes a type's aliases from where it is exported.
+#[doc(alias("nn.Linear", "torch.nn.Linear"))]
+pub use linear::Linear;
+pub use linear::LinearConfig;
 pub use load_options::LoadOptions;
+#[doc(alias("nn.LSTM", "torch.nn.LSTM"))]
+pub use lstm::Lstm;
 #[cfg(feature = "gpu")]
 pub use lstm::LstmBindings;
-pub use lstm::{Lstm, LstmState};
+pub use lstm::LstmState;
+#[doc(alias("nn.LSTMCell", "torch.nn.LSTMCell"))]
 pub use lstm_cell::LstmCell;
 pub use module_names::ModuleNames;
 pub use stream_pool::{Stream, StreamPool};

@@ -49,35 +49,41 @@ impl Loss {
     }
 
     /// `(y - target)^2`, as `torch.nn.MSELoss`.
+    #[doc(alias("MSELoss", "nn.MSELoss"))]
     pub fn mse() -> Loss {
         Loss::pointwise(Pointwise::Squared)
     }
 
     /// `|y - target|`, as `torch.nn.L1Loss`.
+    #[doc(alias("L1Loss", "nn.L1Loss"))]
     pub fn l1() -> Loss {
         Loss::pointwise(Pointwise::Absolute)
     }
 
     /// `d^2 / 2` for a distance `d` up to `delta`, then `delta (d - delta / 2)`, as
     /// `torch.nn.HuberLoss`. `delta` is above 0.
+    #[doc(alias("HuberLoss", "nn.HuberLoss"))]
     pub fn huber(delta: f32) -> Loss {
         Loss::pointwise(Pointwise::Huber { delta })
     }
 
     /// `d^2 / (2 beta)` for a distance `d` below `beta`, then `d - beta / 2`, as
     /// `torch.nn.SmoothL1Loss`. `beta` is at least 0.
+    #[doc(alias("SmoothL1Loss", "nn.SmoothL1Loss"))]
     pub fn smooth_l1(beta: f32) -> Loss {
         Loss::pointwise(Pointwise::SmoothAbsolute { beta })
     }
 
     /// Binary cross-entropy of `sigmoid(y)` and targets in `[0, 1]`, as
     /// `torch.nn.BCEWithLogitsLoss`.
+    #[doc(alias("BCEWithLogitsLoss", "nn.BCEWithLogitsLoss"))]
     pub fn bce_with_logits() -> Loss {
         Loss::pointwise(Pointwise::BinaryLogits)
     }
 
     /// Cross-entropy of `softmax(y)` and targets that are classes, numbered from 0, as
     /// `torch.nn.CrossEntropyLoss`. Targets of class -100 are ignored.
+    #[doc(alias("CrossEntropyLoss", "nn.CrossEntropyLoss"))]
     pub fn cross_entropy() -> Loss {
         let settings = CrossEntropy { ignore_index: IGNORED as f32, label_smoothing: 0.0 };
         Loss {

@@ -1,3 +1,4 @@
+#![doc = include_str!("../../docs/rustdoc/training.md")]
 #![doc = include_str!("../../docs/training.md")]
 
 mod gradients;
@@ -12,7 +13,9 @@ pub use gradients::{Gradients, gradients, gradients_async};
 pub use groups::ParameterGroup;
 pub use loss::{Loss, Reduction};
 pub use optimizer::{Adam, AdamW, GroupStep, Optimizer, RmsProp, Sgd};
-pub use schedule::{Schedule, Scheduler};
+#[doc(alias = "lr_scheduler")]
+pub use schedule::Schedule;
+pub use schedule::Scheduler;
 #[cfg(feature = "gpu")]
 pub use trainer::TrainingBindings;
 pub use trainer::{Best, NonFinite, Progress, Report, Returned, StopHandle, Trainer, Validation};

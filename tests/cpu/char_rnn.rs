@@ -61,6 +61,36 @@ fn streams_and_baseline_are_theirs() {
     assert_ne!(text.checksum(), Text::new("abcabcabcba").checksum());
 }
 
+/// The table of the example's page: what a model without an LSTM comes to, and how much text there is.
+#[test]
+fn baselines_of_the_page() {
+    let page = include_str!("../../examples/char_rnn/README.md");
+    let text = Text::new(include_str!("../../examples/char_rnn/alice.txt"));
+    let vocabulary = text.vocabulary.len();
+    let row = |name: &str, loss: f64| format!("| {name} | {loss:.4} | {:.2} |", loss.exp());
+    let alike = (vocabulary as f64).ln();
+    assert!(page.contains(&format!("| every character alike | {alike:.4} | {vocabulary} |")));
+    assert!(page.contains(&row("bigram, add-one", text.bigram_loss())));
+    let mut counts = std::collections::HashMap::new();
+    let mut pairs = std::collections::HashMap::new();
+    for three in text.training().windows(3) {
+        *counts.entry(three).or_insert(0.0) += 1.0;
+        *pairs.entry(&three[..2]).or_insert(0.0) += 1.0;
+    }
+    let start = text.training().len() - 2;
+    let all = [&text.training()[start..], text.held_out()].concat();
+    let loss = |three: &[usize]| {
+        let (count, pair) =
+            (counts.get(three).unwrap_or(&0.0), pairs.get(&three[..2]).unwrap_or(&0.0));
+        -((count + 1.0f64) / (pair + vocabulary as f64)).ln()
+    };
+    let trigram = all.windows(3).map(loss).sum::<f64>() / text.held_out().len() as f64;
+    assert!(page.contains(&row("trigram, add-one", trigram)), "{trigram}");
+    let thousands = text.training().len() / 1000;
+    let trained = format!("of {thousands},{:03} characters", text.training().len() % 1000);
+    assert!(page.contains(&trained), "{trained}");
+}
+
 #[test]
 fn a_number_draws_a_character() {
     let logits = [0.0, 2.0f32.ln(), 5.0f32.ln()]; // 1/8, 2/8, 5/8

@@ -1,17 +1,18 @@
 //! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
 
-
 mod char_rnn;
 mod checkpoint;
 mod compare;
 mod data_sets;
 mod docs;
 mod errors;
+mod figures;
 mod init;
 mod long;
 mod messages;
 mod plans;
 mod prepared;
+mod printed;
 mod programs;
 mod reference;
 mod runs;

@@ -8,7 +8,6 @@
 //! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
 //! `GATEFOLD_PART` cuts the suite into parts, for several processes.
 
-
 mod device;
 mod embed;
 mod faults;
@@ -17,9 +16,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use common::{CHECKS, Check};
-use gatefold_checks as common;
 use gatefold::Device;
 use gatefold::gpu::Adapter;
+use gatefold_checks as common;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 /// Every check of this binary.

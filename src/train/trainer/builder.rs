@@ -62,6 +62,7 @@ impl Trainer {
 
     /// Scales the gradients of a step down where the norm of all of them together is larger, as
     /// `torch.nn.utils.clip_grad_norm_`.
+    #[doc(alias = "clip_grad_norm_")]
     pub fn clip_norm(self, max_norm: f64) -> Self {
         self.with(|s| s.clip_norm = Some(max_norm))
     }
@@ -69,6 +70,7 @@ impl Trainer {
     /// Brings every element of the gradients into `-bound..=bound`, as
     /// `torch.nn.utils.clip_grad_value_`; after [`clip_norm`](Self::clip_norm), where both are asked
     /// for.
+    #[doc(alias = "clip_grad_value_")]
     pub fn clip_value(self, bound: f64) -> Self {
         self.with(|s| s.clip_value = Some(bound))
     }
