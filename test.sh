@@ -54,13 +54,12 @@ if [ $# != 0 ]; then
     exit
 fi
 
-# Examples are built by those who run them.
+# Examples are built, and those tests that run them run, by the routine (.ci/run).
 cargo test --locked --lib --tests --no-run
-cargo test --locked --lib --test cpu --test hostile
+cargo test --locked --lib --test cpu --test hostile -- --skip programs::
 # On a software driver most of the time is compiling shaders, one after the other: two processes have half of
-# the tests each. The same with the limits that
-# every WebGPU device has is the routine's, .ci/run.
-tests/in_parts.sh offered
+# the tests each. Which ones are left to the routine: tests/gpu/main.rs.
+GATEFOLD_SUITE=quick tests/in_parts.sh
 cargo test --locked --doc
 
 # The description of SwiftShader for Vulkan loaders, where Chromium or Chrome is installed.

@@ -105,6 +105,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Value`] for another number of lengths, and for one that is out of range.
+    #[doc(alias("PackedSequence", "pack_padded_sequence"))]
     pub fn with_lengths(self, lengths: &[usize]) -> Result<Dataset> {
         expect_lengths("Dataset::with_lengths", Some(lengths), self.len(), self.steps())?;
         Ok(Dataset { lengths: Some(lengths.to_vec()), late: false, ..self })

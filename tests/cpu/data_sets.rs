@@ -159,18 +159,3 @@ fn parts_have_what_they_had() {
     let order: Vec<usize> = shuffled.y().data().iter().map(|&class| class as usize).collect();
     assert_eq!(shuffled, data.subset(&order).unwrap());
 }
-
-/// The example has as few lines as is said of it.
-#[test]
-fn a_classifier_takes_few_lines() {
-    let program = include_str!("../../examples/sequences_of_different_lengths/main.rs");
-    let help = program.find("const HELP").unwrap()..program.find("fn run").unwrap();
-    let program = program.replace(&program[help], "");
-    let matters = |line: &&str| {
-        !line.trim_start().starts_with("//") && line.contains(|c: char| c.is_alphanumeric())
-    };
-    let lines = program.lines().filter(matters).count();
-    assert!(lines <= 35, "{lines} lines");
-    let text = crate::programs::printed("sequences_of_different_lengths", &[]);
-    assert!(text.contains("epoch 20: ") && text.contains("Accuracy on 300 others: 0.9"), "{text}");
-}

@@ -22,7 +22,14 @@ const PAGES: &[(&str, &[Held])] = &[
     ),
     (
         "examples/README.md",
-        &[("for 50,000 epochs", "examples/train_by_hand/main.rs", "epochs: 50_000")],
+        &[
+            ("for 50,000 epochs", "examples/train_by_hand/main.rs", "epochs: 50_000"),
+            (
+                "take 15 to 60 timesteps",
+                "examples/sequences_of_different_lengths/gestures.rs",
+                "between(15.0, 61.0) as usize",
+            ),
+        ],
     ),
     (
         "benches/README.md",
@@ -116,6 +123,11 @@ const PAGES: &[(&str, &[Held])] = &[
             ("once in a thousand steps", "src/plan/mod.rs", "pub const LOSS_SLOTS: usize = 1024;"),
             ("right, 10,000 too", "tests/golden/training.py", "1e4"),
             ("is yes above 1/2", "shaders/binary_accuracy.wgsl", "0.5"),
+            (
+                "3 epochs and then 5 are a run of 5",
+                "tests/common/reports.rs",
+                "pub fn runs_go_on_or_begin",
+            ),
         ],
     ),
     (
@@ -147,17 +159,17 @@ const PAGES: &[(&str, &[Held])] = &[
             ("the next 32 characters", "examples/char_rnn/main.rs", "const PIECE: usize = 32;"),
             (
                 "| every character alike | 4.2047 | 67 |",
-                "tests/cpu/char_rnn.rs",
+                "tests/cpu/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
                 "| bigram, add-one | 2.4773 | 11.91 |",
-                "tests/cpu/char_rnn.rs",
+                "tests/cpu/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
                 "| trigram, add-one | 2.0305 | 7.62 |",
-                "tests/cpu/char_rnn.rs",
+                "tests/cpu/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
@@ -165,10 +177,10 @@ const PAGES: &[(&str, &[Held])] = &[
                 "examples/printed/char_rnn.txt",
                 "Held-out loss 1.5334 nats a character, perplexity 4.63",
             ),
-            ("132,138 characters", "tests/cpu/char_rnn.rs", "fn baselines_of_the_page"),
+            ("132,138 characters", "tests/cpu/programs/char_rnn.rs", "fn baselines_of_the_page"),
             (
                 "of 1,139 characters or more",
-                "tests/cpu/char_rnn.rs",
+                "tests/cpu/programs/char_rnn.rs",
                 "8 characters, 1139 are needed",
             ),
             ("(1865)", "", "the year of a book"),
@@ -201,7 +213,7 @@ const PAGES: &[(&str, &[Held])] = &[
                 "80 later ones that share no value",
             ),
             ("so 0.1 is the best", "examples/printed/sine.txt", "the noise alone: 0.1"),
-            ("below 0.15", "tests/cpu/seeds_classes.rs", "error <= 0.15"),
+            ("below 0.15", "tests/cpu/programs/seeds_classes.rs", "error <= 0.15"),
             ("too large for 50 units", "examples/sine/wave.rs", "pub const HIDDEN: usize = 50;"),
             ("1/sqrt(50) = 0.14", "tests/cpu/figures.rs", "fn arithmetic_is_right"),
         ],
@@ -220,7 +232,7 @@ const PAGES: &[(&str, &[Held])] = &[
             ),
             (
                 "the last 5 and of the last 22 days",
-                "tests/cpu/stocks.rs",
+                "tests/cpu/programs/stocks.rs",
                 "fn baselines_are_their_definitions",
             ),
             ("lambda 0.94", "examples/stocks/features.rs", "pub const LAMBDA: f64 = 0.94;"),

@@ -1,6 +1,5 @@
 //! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
 
-mod char_rnn;
 mod checkpoint;
 mod compare;
 mod data_sets;
@@ -18,10 +17,7 @@ mod reference;
 mod runs;
 #[cfg(unix)]
 mod saves;
-mod seeds_by_hand;
-mod seeds_classes;
 mod shaders;
-mod stocks;
 mod tables;
 mod threads;
 mod vectors;

@@ -1,8 +1,14 @@
 //! The examples as a person runs them.
 
+mod char_rnn;
+mod seeds_by_hand;
+mod seeds_classes;
+mod stocks;
+
 use std::process::{Command, Output};
 
-/// Runs one of the examples on the CPU; cargo builds them with the tests.
+/// Runs one of the examples on the CPU; plain `cargo test` builds them with the tests, `./test.sh` leaves both
+/// to the routine.
 pub fn run(example: &str, arguments: &[&str]) -> Output {
     let target = std::env::current_exe().unwrap();
     let program = target.ancestors().nth(2).unwrap().join("examples").join(example);
@@ -89,4 +95,19 @@ fn the_cell_by_hand() {
 fn a_model_of_pytorch_is_run() {
     let text = printed("load_pytorch", &[]);
     assert!(text.contains("model(x)") && text.contains("largest difference"), "{text}");
+}
+
+/// The example has as few lines as is said of it.
+#[test]
+fn a_classifier_takes_few_lines() {
+    let program = include_str!("../../examples/sequences_of_different_lengths/main.rs");
+    let help = program.find("const HELP").unwrap()..program.find("fn run").unwrap();
+    let program = program.replace(&program[help], "");
+    let matters = |line: &&str| {
+        !line.trim_start().starts_with("//") && line.contains(|c: char| c.is_alphanumeric())
+    };
+    let lines = program.lines().filter(matters).count();
+    assert!(lines <= 35, "{lines} lines");
+    let text = printed("sequences_of_different_lengths", &[]);
+    assert!(text.contains("epoch 20: ") && text.contains("Accuracy on 300 others: 0.9"), "{text}");
 }

@@ -6,7 +6,7 @@
 //! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
 //! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
 //! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
-//! `GATEFOLD_PART` cuts the suite into parts, for several processes.
+//! `GATEFOLD_PART` cuts the suite into parts, for several processes; `GATEFOLD_SUITE=quick` is that of `./test.sh`.
 
 mod device;
 mod embed;
@@ -104,11 +104,26 @@ fn main() -> ExitCode {
             Trial::test(memory, refused).with_kind(reason).with_ignored_flag(true)
         }
     });
+    let suite = std::env::var("GATEFOLD_SUITE").unwrap_or_default();
+    match suite.as_str() {
+        "" => {}
+        "quick" => trials.retain(|trial| !is_of_the_routine(trial.name())),
+        "rest" => trials.retain(|trial| is_of_the_routine(trial.name())),
+        other => panic!("GATEFOLD_SUITE is {other:?}, not `quick` or `rest`"),
+    }
     if let Some((part, of)) = part() {
         let mut number = 0..;
         trials.retain(|_| number.next().is_some_and(|n: usize| n % of == part));
     }
     conclude(libtest_mimic::run(&arguments, trials))
+}
+
+/// What `GATEFOLD_SUITE=quick` leaves out and `rest` runs: the limits that every device has, the checks that
+/// wgpu compiles in, and what is tested of the means to test, for which every variant of every kernel is compiled.
+fn is_of_the_routine(name: &str) -> bool {
+    let means = ["::verify::", "in_the_report", "lockstep_finds"];
+    let others = ["::defaults::", "::checked::"];
+    means.iter().chain(&others).any(|part| name.contains(part))
 }
 
 /// Which part of the suite this process is to run, and of how many: `GATEFOLD_PART=1/2` is every second test
