@@ -142,6 +142,16 @@ pub fn runs_go_on_or_begin(device: &Device) {
     early = early.epochs(41);
     assert_eq!(epochs(&mut early, &train)[0], (1, 41));
 
+    // A run without end, so many steps of it at a time.
+    let mut endless = trainer(device).epochs(usize::MAX).report_every(usize::MAX).max_steps(4);
+    for steps in [4, 8] {
+        let mut told = Vec::new();
+        let report = endless.fit(&train, None, |p| told.push((p.step, p.steps.is_some())));
+        assert!(report.unwrap().stopped && endless.steps() == steps);
+        let first: &[(u64, bool)] = if steps == 4 { &[(3, false)] } else { &[] };
+        assert_eq!(told, first);
+    }
+
     // The best model is left, and the run goes on with the last one; as in another process.
     let folder = tempfile::tempdir().unwrap();
     let start = || trainer(device).keep_best().shuffle(3);
