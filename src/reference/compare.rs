@@ -34,8 +34,9 @@ impl Tolerance {
     /// sum is wrong by the mean of that over the shares, at most `2 + ln C`. With a division that is
     /// 30 ulp of a share above exp(-15); the absolute part is the same of that share.
     pub const PROBABILITY: Tolerance = Tolerance::Mixed { absolute: 1e-12, relative: 4e-6 };
-    /// A function between linear layers, or its slope times a gradient: activations of drivers are within
-    /// 1.5e-7 absolute (tanh of Mesa's llvmpipe), which a slope of tanh doubles; a product or two.
+    /// A function between linear layers, or its slope for a gradient of 1, with whose largest element the
+    /// absolute part is scaled ([`Kernel::scale`](crate::command::Kernel::scale)): activations of drivers are
+    /// within 1.5e-7 absolute (tanh of Mesa's llvmpipe), which a slope of tanh doubles; a product or two.
     pub const NONLINEARITY: Tolerance = Tolerance::Mixed { absolute: 5e-7, relative: 4e-6 };
     /// One optimizer update, from stored gradients: a few roundings, one square root and one
     /// division (2.5 ulp where a GPU divides).
