@@ -16,7 +16,7 @@ use super::CHECKS;
 use super::random::{POISON, SIZES, gates, normal};
 
 /// One launch over buffers with given contents.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Launch {
     pub program: Program,
     pub contents: Vec<Vec<f32>>,
@@ -24,7 +24,7 @@ pub struct Launch {
 
 impl Launch {
     pub fn new() -> Launch {
-        Launch { program: Program::default(), contents: Vec::new() }
+        Launch::default()
     }
 
     /// A buffer with these contents; the operand starts at `start`.
