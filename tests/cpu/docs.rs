@@ -165,10 +165,7 @@ fn rustdoc_finds_what_pages_link_to() {
             };
             let inside = |folder: &&str| format!("/{file}").starts_with(*folder);
             assert!(root().join(file).exists(), "{name}: there is no {file}");
-            assert!(
-                !left_out.iter().any(|folder| inside(folder)),
-                "{name}: {file} isn't in the package"
-            );
+            assert!(!left_out.iter().any(inside), "{name}: {file} isn't in the package");
         }
     }
 }
