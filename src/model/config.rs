@@ -126,7 +126,8 @@ impl LstmConfig {
     /// The weight of the head's last linear layer is that of the embedding, `decoder.weight =
     /// encoder.weight` in PyTorch (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017): the layer has as many
     /// outputs as there are tokens, over as many features as the embedding gives. Both names are in
-    /// [`state_dict`](crate::Forecaster::state_dict) and in files.
+    /// [`state_dict`](crate::Forecaster::state_dict) and in files; a
+    /// [group of parameters](crate::train::ParameterGroup) knows it as the embedding's.
     ///
     /// ```
     /// use gatefold::{Device, Forecaster, LstmConfig};
@@ -323,6 +324,22 @@ impl LstmConfig {
     /// What training drops, if anything.
     pub(crate) fn drops(&self) -> Option<Dropout> {
         (self.dropout > 0.0 && self.layers > 1).then(|| Dropout::new(self.dropout))
+    }
+
+    /// Checks that what is to be an LSTM alone is one module, under its own names.
+    pub(crate) fn expect_one_module(&self, operation: &'static str) -> Result<()> {
+        let refused = |name: &str, expected: &str, got: String| {
+            let expected = expected.to_owned();
+            Err(Error::Value { operation, name: name.to_owned(), expected, got })
+        };
+        if self.is_of_modules() {
+            let expected = "one: of several, make an `Lstm` each, or a `Forecaster`";
+            return refused("hidden sizes", expected, format!("{} of them", self.sizes.len()));
+        }
+        match self.names {
+            None => Ok(()),
+            Some(_) => refused("names", "none, outside a `Forecaster`", "some".to_owned()),
+        }
     }
 
     /// Checks what the shape doesn't show.

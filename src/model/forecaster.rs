@@ -87,7 +87,7 @@ impl Forecaster {
                 got: head.to_string(),
             });
         }
-        Ok(Forecaster { network: Network::new(device, config, head, names())? })
+        Ok(Forecaster { network: Network::new(device, config, head.normal(), names())? })
     }
 
     /// From a file that [`Forecaster::save`] or PyTorch has written. The former say how their tensors are
@@ -287,7 +287,7 @@ impl Forecaster {
     /// Says what several outputs are about, for [`probabilities`](Self::probabilities) and
     /// [`classes`](Self::classes): one of several classes, which is the default, or a question each. A
     /// [`Trainer`](crate::train::Trainer) with a binary cross-entropy does so, and files keep it. One output
-    /// is always a question.
+    /// is always a question. An [output activation](LstmConfig::output_activation) says so itself.
     pub fn set_activation(&mut self, activation: Activation) {
         self.network.activation = activation;
     }
@@ -425,7 +425,8 @@ impl Forecaster {
     pub(crate) fn rows_at_a_time(&self, steps: usize) -> usize {
         let shape = &self.network.shape;
         let gates = 4 * shape.directions() * shape.hidden;
-        let outputs = if shape.every_step() { shape.outputs() } else { 0 };
+        let outputs =
+            if shape.every_step() { shape.outputs().max(shape.widest_of_head()) } else { 0 };
         let row = steps.saturating_mul(shape.input.max(gates).max(outputs));
         let elements = PREDICT_ELEMENTS.min(self.network.device.limits().max_buffer);
         (elements / row).clamp(1, PREDICT_ROWS)

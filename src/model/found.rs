@@ -36,6 +36,7 @@ impl Network {
                 let naming = Names::new(&dotted(lstm, names()), &dotted(head, names()));
                 match described(&file.metadata).map_err(refused)? {
                     Some((config, head)) => {
+                        config.shape(head.clone()).check("load", 1, 1)?;
                         let modules = config.is_of_modules();
                         naming.of_model(&config.shape(head), modules)
                     }

@@ -149,12 +149,26 @@ impl LoadOptions {
             (None, Some(said)) => said,
             (None, None) => default.head,
         };
+        // Of a list the linear layers have its name and the numbers of their modules; of one it is seldom a list.
+        let listed = |prefix: &str| -> Vec<String> {
+            linears.iter().map(|linear| format!("{prefix}{}.", linear.module)).collect()
+        };
+        let has = |prefix: &str| names.contains(&format!("{prefix}weight").as_str());
         let heads = match &*heads {
-            [prefix] if linears.len() > 1 => {
-                linears.iter().map(|linear| format!("{prefix}{}.", linear.module)).collect()
+            [prefix] if linears.len() > 1 => listed(prefix),
+            [prefix] if linears.len() == 1 && !has(prefix) && has(&listed(prefix)[0]) => {
+                listed(prefix)
             }
             _ => heads,
         };
+        if lstm.is_empty() {
+            return Err(Error::Value {
+                operation: "LoadOptions",
+                name: "lstms".to_owned(),
+                expected: "at least one name".to_owned(),
+                got: "none".to_owned(),
+            });
+        }
         if heads.len() != linears.len().max(1) {
             return Err(Error::Value {
                 operation: "LoadOptions",

@@ -110,14 +110,7 @@ impl Lstm {
     /// [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<Lstm> {
         config.expect_layers("Lstm::new")?;
-        if !config.shape(Head::Sequence).sizes.is_empty() {
-            return Err(Error::Value {
-                operation: "Lstm::new",
-                name: "hidden sizes".to_owned(),
-                expected: "one: of several, make an `Lstm` each, or a `Forecaster`".to_owned(),
-                got: format!("{:?}", config.sizes),
-            });
-        }
+        config.expect_one_module("Lstm::new")?;
         let network = Network::new(device, &config, Head::Sequence, names())?;
         Ok(Lstm { network: Arc::new(network) })
     }
@@ -180,6 +173,7 @@ impl Lstm {
     /// assert_eq!(state.h.to_vec()?, same.h.to_vec()?);
     /// # Ok::<(), gatefold::Error>(())
     /// ```
+    /// A right-aligned call has to fit into one plan: long sequences aren't cut.
     #[doc(alias = "padding_side")]
     pub fn right_aligned(self, right_aligned: bool) -> Lstm {
         let config = self.network.config.clone().right_aligned(right_aligned);
@@ -300,8 +294,8 @@ impl Lstm {
     /// whole sequence on the same executor.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Value`] for a bidirectional model, which needs the
-    /// sequence's end.
+    /// As [`forward`](Self::forward); [`Error::Value`] for a model with a reverse direction, which needs
+    /// the sequence's end.
     pub fn step(&self, x_t: &Tensor, state: &mut LstmState) -> Result<Tensor> {
         let operation = "Lstm::step";
         let (device, shape) = (&self.network.device, &self.network.shape);

@@ -41,6 +41,7 @@ impl LstmCell {
     /// [`Error::Value`] for a zero size, for settings that a cell doesn't have, such as layers, or
     /// for an initialiser that matches nothing; [`Error::Overflow`], [`Error::OutOfMemory`].
     pub fn new(device: &Device, config: LstmConfig) -> Result<LstmCell> {
+        config.expect_one_module("LstmCell::new")?;
         let plain = config.clone().batch_first(false).dropout(0.0);
         let shape = plain.shape(Head::Sequence);
         let right = Wanted::Cell.expect(&shape).is_ok();

@@ -77,15 +77,14 @@ fn with_dot(prefix: &str) -> String {
 }
 
 impl ModuleNames {
-    /// The names of a new model, whose usual ones are given. Of modules of several layers each, such as those of
-    /// [`lstms`](Self::lstms), each is a layer here.
+    /// The names of a new model, whose usual ones are given. Of several modules each is a layer.
     pub(super) fn over(&self, usual: Names) -> Names {
         let each = |prefixes: &Prefixes| -> Vec<String> {
             prefixes.all().iter().map(|prefix| with_dot(prefix)).collect()
         };
         let lstm = match &self.lstm {
             None => usual.lstm,
-            Some(prefixes @ Prefixes::One(_)) => Names::new(&each(prefixes)[0], "").lstm,
+            Some(prefixes) if prefixes.all().len() == 1 => Names::new(&each(prefixes)[0], "").lstm,
             Some(prefixes) => {
                 let module = |prefix: String| LstmModule { prefix, layers: 1 };
                 each(prefixes).into_iter().map(module).collect()

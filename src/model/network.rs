@@ -9,13 +9,13 @@ use super::load_options::Said;
 use super::sessions::{InUse, SessionCache};
 #[cfg(feature = "gpu")]
 use super::sessions::{Ready, RecordedSessions};
-use super::state_dict::{Found, Given, LstmModule, MODULES, Names, Sorted, Wanted};
+use super::state_dict::{Found, Given, LstmModule, Names, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
 use crate::plan::{
-    Activation, Answer, Bias, Encoding, Head, HeadModule, Nonlinearity, Parameter, ParameterTable,
-    Plan, Probability, Readout, Role, Sequences, StackShape, norm_chunk,
+    Activation, Answer, Bias, Encoding, Head, HeadModule, MODULES, Nonlinearity, Parameter,
+    ParameterTable, Plan, Probability, Readout, Role, Sequences, StackShape, norm_chunk,
 };
 use crate::tensor::Array;
 
@@ -441,7 +441,10 @@ impl Network {
         wanted: Wanted,
         said: &Said,
     ) -> Result<Network> {
-        let sorted = Sorted::new(given, &naming, wanted);
+        let mut sorted = Sorted::new(given, &naming, wanted);
+        if said.tied {
+            sorted.tie(naming.head.len() - 1);
+        }
         let is_described = described.is_some();
         let (config, head, unknown) = match described {
             Some((config, head)) => (config, said.head.clone().unwrap_or(head), String::new()),
@@ -562,6 +565,9 @@ fn joined<T: ToString>(parts: &[T]) -> String {
     parts.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// What is longer in metadata isn't repeated in a message, and is no prefix.
+const LONG: usize = 4096;
+
 /// The names that the metadata give, of which older files have none.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Named {
@@ -594,13 +600,23 @@ impl Named {
 /// The names that a file's metadata give.
 pub(super) fn named(metadata: &HashMap<String, String>) -> std::result::Result<Named, String> {
     let get = |key: &str| metadata.get(&format!("gatefold.prefix.{key}"));
+    // Those of several modules begin with it.
+    let keys = ["lstm", "head", "embedding"];
+    let is_long =
+        |key: &&str| get(key).is_some_and(|text| !text.starts_with('[') && text.len() > LONG);
+    if let Some(key) = keys.iter().find(|key| is_long(key)) {
+        return Err(format!("gatefold.prefix.{key} has more than {LONG} bytes"));
+    }
     fn list<T: serde::de::DeserializeOwned>(
         key: &str,
         text: &str,
     ) -> std::result::Result<Vec<T>, String> {
         let list: Option<Vec<T>> = serde_json::from_str(text).ok();
         let fits = |list: &Vec<T>| (1..=MODULES).contains(&list.len());
-        list.filter(fits).ok_or_else(|| format!("gatefold.prefix.{key} is {text:?}"))
+        list.filter(fits).ok_or_else(|| match text.len() > LONG {
+            true => format!("gatefold.prefix.{key} has {} bytes", text.len()),
+            false => format!("gatefold.prefix.{key} is {text:?}"),
+        })
     }
     let lstm = match get("lstm") {
         Some(text) if text.starts_with('[') => {
@@ -619,8 +635,11 @@ pub(super) fn named(metadata: &HashMap<String, String>) -> std::result::Result<N
 
 /// The modules that a description has, such as `linear 8, relu, dropout 0.5, linear 3 without bias`.
 fn modules_of(text: &str) -> Option<Head> {
-    let mut head = Head::new();
+    let mut modules = Vec::new();
     for part in text.split(", ") {
+        if modules.len() == MODULES {
+            return None;
+        }
         let module = match part.split_once(' ') {
             None => HeadModule::Nonlinearity(Nonlinearity::named(part)?),
             Some(("dropout", p)) => HeadModule::Dropout(Probability(p.parse().ok()?)),
@@ -631,9 +650,9 @@ fn modules_of(text: &str) -> Option<Head> {
             }
             Some(_) => return None,
         };
-        head = head.then(module);
+        modules.push(module);
     }
-    Some(head)
+    Some(Head::of(modules))
 }
 
 /// The settings that the metadata give, where they give any; of what is newer than a file, the defaults.
@@ -642,6 +661,7 @@ pub(super) fn described(
 ) -> std::result::Result<Option<(LstmConfig, Head)>, String> {
     let get = |key: &str| metadata.get(&format!("gatefold.{key}")).map(String::as_str);
     let refused = |key: &str| match get(key) {
+        Some(text) if text.len() > LONG => format!("gatefold.{key} has {} bytes", text.len()),
         Some(text) => format!("gatefold.{key} is {text:?}"),
         None => format!("gatefold.{key} is missing"),
     };
@@ -664,8 +684,9 @@ pub(super) fn described(
     let sizes = match get("hidden_sizes").unwrap_or_default() {
         "" => Vec::new(),
         text => {
-            let sizes: Option<Vec<usize>> =
-                text.split(", ").map(|size| size.parse().ok()).collect();
+            let some = text.split(", ").take(MODULES + 1);
+            let sizes: Option<Vec<usize>> = some.map(|size| size.parse().ok()).collect();
+            let sizes = sizes.filter(|sizes| sizes.len() <= MODULES);
             sizes.ok_or_else(|| refused("hidden_sizes"))?
         }
     };
@@ -684,8 +705,12 @@ pub(super) fn described(
         reverse: flag("reverse")?,
         ..Said::default()
     };
+    let layers = number("num_layers")?;
+    if !sizes.is_empty() && sizes.len() != layers {
+        return Err(refused("hidden_sizes"));
+    }
     let config = LstmConfig::new(number("input_size")?, number("hidden_size")?)
-        .layers(number("num_layers")?)
+        .layers(layers)
         .sizes(sizes)
         .bias(bias)
         .bidirectional(flag("bidirectional")?)
@@ -707,6 +732,9 @@ pub(super) fn described(
             Err(_) => modules_of(text).ok_or_else(|| refused("head"))?,
         },
     };
+    if head == Head::Sequence && config.is_of_modules() {
+        return Err("it describes an LSTM without a head as several modules".to_owned());
+    }
     let readout = match (get("readout"), every_step) {
         (Some(name), _) => Readout::named(name).ok_or_else(|| refused("readout"))?,
         (None, Some(_)) => Readout::EveryStep,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::checkpoint::{Checkpoint, LeftOut};
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Encoding, Head, Role, StackShape};
+use crate::plan::{Bias, Encoding, Head, MODULES, Role, StackShape};
 use crate::tensor::Array;
 
 /// How a model's parameters are named.
@@ -70,7 +70,8 @@ impl Names {
             Err(Error::Value { operation: "model", name: name.to_owned(), expected, got })
         };
         let layers = self.lstm.iter().map(|module| module.layers).fold(0, usize::saturating_add);
-        if shape.layers > 0 && layers != shape.layers && self.lstm.len() > 1 {
+        if self.lstm.is_empty() || shape.layers > 0 && layers != shape.layers && self.lstm.len() > 1
+        {
             let expected = format!("those of {} layers", shape.layers);
             return refused("names of the LSTM's modules", expected, format!("of {layers}"));
         }
@@ -79,15 +80,19 @@ impl Names {
             let got = self.head.len().to_string();
             return refused("names of the head's linear layers", linears.to_string(), got);
         }
-        let lstms = self.lstm.iter().map(|module| &module.prefix);
-        let mut all: Vec<&String> = lstms.chain(&self.head).chain([&self.embedding]).collect();
-        if self.lstm.len() + self.head.len() > 2 {
-            all.sort_unstable();
-            if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
-                return refused("names", "different ones".to_owned(), format!("{} twice", pair[0]));
+        // Of each module a name, which has to be nobody else's.
+        let firsts = self.modules().map(|(_, first)| first).filter(|&first| first < shape.layers);
+        let of_layers = firsts.map(|first| Role::WeightIh(first, 0));
+        let of_head = (0..linears).map(Role::HeadWeight).filter(|_| shape.outputs() > 0);
+        let embedding = matches!(shape.encoding, Encoding::Embedding(_)).then_some(Role::Embedding);
+        let mut roles = of_layers.chain(of_head).chain(embedding);
+        match roles.find(|&role| self.role(&self.of(role)) != Some(role)) {
+            None => Ok(()),
+            Some(role) => {
+                let expected = "different ones for each module".to_owned();
+                refused("names", expected, format!("{} twice", self.of(role)))
             }
         }
-        Ok(())
     }
 
     /// The same behind something else.
@@ -238,9 +243,6 @@ pub(super) fn lstms<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, b
     found.dedup();
     found
 }
-
-/// Modules of a model that names may tell apart, at most: each name is looked for in each.
-pub(super) const MODULES: usize = 1024;
 
 /// The modules of layers under some prefixes, the lowest first. One has all layers that there are; of several,
 /// or of a list's, names tell how many each has.
@@ -480,6 +482,17 @@ impl<'a> Sorted<'a> {
             sorted.problems.push(format!("{} stands twice", pair[0]));
         }
         sorted
+    }
+
+    /// Says that a linear layer's weight is the embedding's: under either name it is both.
+    pub(super) fn tie(&mut self, number: usize) {
+        let pair = [Role::HeadWeight(number), Role::Embedding];
+        match pair.map(|role| self.arrays.get(&role).copied()) {
+            [Some(array), None] => self.arrays.insert(pair[1], array),
+            [None, Some(array)] => self.arrays.insert(pair[0], array),
+            _ => None,
+        };
+        self.shared.push(pair);
     }
 
     /// With whatever numbers there are.
@@ -749,8 +762,8 @@ impl<'a> Sorted<'a> {
 
 /// Whether two tensors have the same bits.
 fn same(a: &Array, b: &Array) -> bool {
-    let bits = |array: &Array| array.data().iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
-    a.shape() == b.shape() && bits(a) == bits(b)
+    let mut pairs = a.data().iter().zip(b.data());
+    a.shape() == b.shape() && pairs.all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 /// What is wrong with the shape of a parameter's tensor.

@@ -65,8 +65,8 @@ impl StreamPool {
     /// An empty pool of `capacity` places, whose states take memory from now on.
     ///
     /// # Errors
-    /// [`Error::Value`] for a capacity of zero or a bidirectional model, which needs a sequence's
-    /// end; [`Error::Limit`], [`Error::OutOfMemory`].
+    /// [`Error::Value`] for a capacity of zero or a model with a reverse direction, which needs a
+    /// sequence's end; [`Error::Limit`], [`Error::OutOfMemory`].
     pub fn new(lstm: &Lstm, capacity: usize) -> Result<StreamPool> {
         StreamPool::of("StreamPool::new", &lstm.network, capacity)
     }
@@ -337,7 +337,8 @@ impl StreamPool {
         Ok(())
     }
 
-    /// A copy of a stream's state, `h [L, 1, P]` and `c [L, 1, H]`: to keep it, to fork it, to go
+    /// A copy of a stream's state, `h [L, 1, P]` and `c [L, 1, H]`, or of layers of several sizes one after the
+    /// other: to keep it, to fork it, to go
     /// on elsewhere.
     ///
     /// # Errors

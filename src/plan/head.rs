@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::reference::{Dropout, Nonlinearity};
 
+/// Modules of a head, and modules of layers of several sizes, at most: names and passes go through all of them.
+pub(crate) const MODULES: usize = 1024;
+
 /// A probability with which elements are dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probability(pub f64);
@@ -133,11 +136,40 @@ impl Head {
 
     /// And then a module.
     pub fn then(self, module: HeadModule) -> Head {
-        let mut modules = self.modules().into_owned();
+        let mut modules = match self {
+            Head::Modules(modules) => modules,
+            other => other.modules().into_owned(),
+        };
         modules.push(module);
+        Head::of(modules)
+    }
+
+    /// Of these modules.
+    pub fn of(modules: Vec<HeadModule>) -> Head {
         match *modules {
+            [] => Head::Identity,
             [HeadModule::Linear { outputs, bias: true }] => Head::Linear(outputs),
             _ => Head::Modules(modules),
+        }
+    }
+
+    /// The same where it was put together by hand.
+    pub(crate) fn normal(self) -> Head {
+        match self {
+            Head::Modules(modules) => Head::of(modules),
+            other => other,
+        }
+    }
+
+    /// The same without anything dropped; its modules keep their places.
+    pub(crate) fn without_dropout(&self) -> Head {
+        let kept = |module: &HeadModule| match module {
+            HeadModule::Dropout(_) => HeadModule::Dropout(Probability(0.0)),
+            other => *other,
+        };
+        match self {
+            Head::Modules(modules) => Head::Modules(modules.iter().map(kept).collect()),
+            other => other.clone(),
         }
     }
 

@@ -37,6 +37,7 @@ mod wavefront;
 mod workspace;
 
 pub use crate::reference::{Nonlinearity, Readout};
+pub(crate) use head::MODULES;
 pub use head::{Head, HeadLinear, HeadModule, Probability};
 pub use options::{Activation, Answer, Objective, Part, TrainingOptions};
 pub use parameters::{ALIGNMENT, Layout, Parameter, ParameterTable, Role};
@@ -69,7 +70,7 @@ pub const LOSS_SLOTS: usize = 1024;
 /// | `params` | `[N]` | the parameters, where [`ParameterTable`] says; the caller's |
 /// | `x` | `[T, B, I]`, or `[B, T, I]` | the input; without the last dimension where it is tokens |
 /// | `lengths` | `[B]` | timesteps of each row, where rows have lengths |
-/// | `h_0`, `c_0` | `[L D, B, P]`, `[L D, B, H]` | the initial states, where they are given |
+/// | `h_0`, `c_0` | `[L D, B, P]`, `[L D, B, H]` | the initial states, where they are given; of layers of several sizes one after the other |
 /// | `keep`, `fresh` | `[B]` | 1 and 0 for rows that go on, 0 and 1 for those that begin anew, with [`Sequences::resets`] |
 /// | `gates_l{l}` | `[D, T, B, H, 4]` | the input's share, then the activated gates, then their gradients; without a backward pass `gates`, of a chunk of timesteps at a time |
 /// | `packed_{weight}`, `packed` | `[panels, K, 64]` | on the CPU, weights as [`pack_panels`](crate::reference::pack_panels) leaves them; `packed` is that of each layer in turn |

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Activation, Head, HeadModule, Probability};
+use super::{Activation, Head, HeadModule, MODULES, Probability};
 use crate::command::Limits;
 use crate::error::{Error, Result, elements};
 use crate::reference::Readout;
@@ -177,6 +177,16 @@ impl StackShape {
         [all(&|l| self.state(l)), all(&|l| self.units(l))]
     }
 
+    /// The sizes of the hidden and the cell states of so many rows, `[L D, B, ..]`; of layers of several sizes
+    /// they stand one after the other.
+    pub(crate) fn state_sizes(&self, rows: usize) -> [Vec<usize>; 2] {
+        let states = self.layers * self.directions();
+        self.state_widths().map(|width| match self.sizes.is_empty() {
+            true => vec![states, rows, width / states.max(1)],
+            false => vec![rows.saturating_mul(width)],
+        })
+    }
+
     /// Whether it can run timestep by timestep: forward alone.
     pub fn is_causal(&self) -> bool {
         !self.bidirectional && !self.reverse
@@ -238,8 +248,11 @@ impl StackShape {
             (layers, false) => (0..layers).try_fold(0usize, |sum, l| sum.checked_add(layer(l)?))?,
         };
         let linears = self.head.linears(self.features());
-        let head = linears.iter().try_fold(0usize, |sum, linear| {
-            let weights = linear.features.checked_add(1)?.checked_mul(linear.outputs)?;
+        let tied = linears.len().checked_sub(1).filter(|_| self.tied);
+        let head = linears.iter().enumerate().try_fold(0usize, |sum, (number, linear)| {
+            // A weight that is the embedding's is counted there.
+            let terms = if tied == Some(number) { 0 } else { linear.features };
+            let weights = terms.checked_add(1)?.checked_mul(linear.outputs)?;
             sum.checked_add(weights.checked_add(2 * 64)?)
         })?;
         let embedding = match self.encoding {
@@ -249,8 +262,8 @@ impl StackShape {
         layers.checked_add(head)?.checked_add(embedding)?.checked_add(64)
     }
 
-    /// The most numbers that a module of the head gives or takes of one row.
-    fn widest_of_head(&self) -> usize {
+    /// The most numbers that a linear layer of the head gives or takes of one row.
+    pub(crate) fn widest_of_head(&self) -> usize {
         let linears = self.head.linears(self.features());
         linears.iter().map(|linear| linear.outputs.max(linear.features)).max().unwrap_or(0)
     }
@@ -305,6 +318,10 @@ impl StackShape {
             Err(Error::Value { operation, name: name.to_owned(), expected, got })
         };
         if !self.sizes.is_empty() {
+            if self.sizes.len() > MODULES {
+                let got = self.sizes.len().to_string();
+                return refused("hidden sizes", format!("at most {MODULES}"), got);
+            }
             let listed = format!("{:?}", self.sizes);
             let largest = self.sizes.iter().max().copied();
             if self.sizes.len() != self.layers || largest != Some(self.hidden) {
@@ -371,8 +388,10 @@ impl StackShape {
             return Err(Error::Overflow { operation, what });
         }
         let of_layers = !self.is_causal() || self.projection.is_some() || self.learned_state;
-        let plain =
-            self.encoding == Encoding::Values && self.readout == Readout::default() && !of_layers;
+        let plain = self.encoding == Encoding::Values
+            && self.readout == Readout::default()
+            && self.output.is_none()
+            && !of_layers;
         let linear = matches!(*self.head.modules(), [HeadModule::Linear { .. }]);
         if self.layers == 0 && !(linear && steps == 1 && plain) {
             return Err(Error::Value {
@@ -390,6 +409,10 @@ impl StackShape {
             let expected = expected.to_owned();
             Err(Error::Value { operation, name: name.to_owned(), expected, got })
         };
+        if self.head.modules().len() > MODULES {
+            let got = self.head.modules().len().to_string();
+            return refused("modules of the head", &format!("at most {MODULES}"), got);
+        }
         let linears = self.head.linears(self.features());
         for linear in &linears {
             elements(operation, "[outputs, hidden]", &[linear.outputs, linear.features])?;
@@ -405,6 +428,10 @@ impl StackShape {
         }
         if self.output.is_some() && self.outputs() == 0 {
             return refused("output activation", "a model with predictions", self.head.to_string());
+        }
+        if self.output == Some(Activation::Softmax) && self.outputs() == 1 {
+            let expected = "a sigmoid, or several outputs: of one, a softmax is always 1";
+            return refused("output activation", expected, "a softmax of one output".to_owned());
         }
         let vocabulary = match self.encoding {
             Encoding::Embedding(vocabulary) => Some(vocabulary),

@@ -6,7 +6,7 @@ use crate::data::Dataset;
 use crate::device::{Session, Wait};
 use crate::error::Result;
 use crate::model::Forecaster;
-use crate::plan::{Plan, TrainingOptions};
+use crate::plan::{Plan, StackShape, TrainingOptions};
 use crate::tensor::Array;
 
 /// A loss and every gradient of it.
@@ -55,7 +55,8 @@ async fn gradients_as(
     wait: Wait,
 ) -> Result<Gradients> {
     let network = &model.network;
-    let (device, shape) = (&network.device, &network.shape);
+    let device = &network.device;
+    let shape = &StackShape { head: network.shape.head.without_dropout(), ..network.shape.clone() };
     loss.check("gradients", shape.outputs())?;
     micro::expect(batch, "gradients", "the batch", shape, loss)?;
     let all: Vec<usize> = (0..batch.len()).collect();
@@ -85,7 +86,8 @@ async fn gradients_as(
     whole.feed(shape, loss.scale(weight), &mut feed);
     session.write("feed", &feed)?;
     session.run_as(wait).await?;
-    let (rows, steps, states) = (batch.len(), batch.steps(), shape.layers * shape.directions());
+    let (rows, steps) = (batch.len(), batch.steps());
+    let [hidden, cell] = shape.state_sizes(rows);
     let named = device.read_as(&grads, 0, network.table.len, wait).await?;
     Ok(Gradients {
         loss: loss.told(session.read_as("loss", wait).await?[0], weight),
@@ -94,8 +96,8 @@ async fn gradients_as(
             Some(dx) if batch.is_right_aligned() => Some(late(batch, &dx)?),
             dx => dx,
         },
-        h_0: read(&session, "dh_0", &[states, rows, shape.state(0)], wait).await?,
-        c_0: read(&session, "dc_0", &[states, rows, shape.hidden], wait).await?,
+        h_0: read(&session, "dh_0", &hidden, wait).await?,
+        c_0: read(&session, "dc_0", &cell, wait).await?,
     })
 }
 

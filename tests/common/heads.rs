@@ -616,3 +616,74 @@ pub fn of_pytorch(device: &Device) {
         }
     }
 }
+
+/// What can't be is refused by name, and what is put together by hand is what the builder makes.
+pub fn bad_names_and_heads(device: &Device) {
+    let refused = |config: LstmConfig, head: Head, words: &str| {
+        let model = Forecaster::with_head(device, config, head).map(drop);
+        let error = model.unwrap_err().to_string();
+        assert!(error.contains(words), "{words:?} in {error}");
+    };
+    let config = || LstmConfig::stack(3, &[4, 5]);
+    let named = |names: ModuleNames| config().names(names);
+    let linear = || Head::new().linear(2);
+    refused(named(ModuleNames::new().lstms(&[])), linear(), "names of the LSTM's modules");
+    refused(named(ModuleNames::new().lstms(&["a", "b", "c"])), linear(), "those of 2 layers");
+    refused(named(ModuleNames::new().lstms(&["a", "a"])), linear(), "twice");
+    refused(named(ModuleNames::new().heads(&[])), linear(), "head's linear layers");
+    let same = ModuleNames::new().embedding("fc");
+    refused(LstmConfig::new(3, 4).embedding(9).names(same), linear(), "fc.weight twice");
+    refused(config(), Head::new().dropout(1.0).linear(2), "dropout of the head");
+    refused(config(), Head::Sequence, "one that predicts");
+    let many = (0..2000).fold(Head::new(), |head, _| head.relu());
+    refused(config(), many.linear(2), "at most 1024");
+    refused(config().learned_state(true), linear(), "hidden sizes");
+    let one = config().output_activation(Activation::Softmax);
+    refused(one, Head::new().linear(1), "always 1");
+    for config in [config(), LstmConfig::stack(3, &[4, 4])] {
+        assert!(gatefold::Lstm::new(device, config).is_err());
+    }
+    let names = LoadOptions::new().names(ModuleNames::new().lstms(&[]));
+    assert!(Forecaster::from_state_dict_as(device, &[], &names).is_err());
+
+    // One name of a list is that of all layers.
+    let names = ModuleNames::new().lstms(&["rnn"]).head("out");
+    let config = LstmConfig::new(3, 4).layers(2).names(names);
+    let mut model = Forecaster::new(device, config, 2).unwrap();
+    let tensors = model.state_dict().unwrap();
+    assert_eq!(tensors[4].0, "rnn.weight_ih_l1");
+    model.load_state_dict(&tensors).unwrap();
+    // By hand.
+    assert_eq!(Head::of(Vec::new()), Head::Identity);
+    let by_hand = vec![HeadModule::Linear { outputs: 3, bias: true }];
+    assert_eq!(Head::of(by_hand.clone()), Head::new().linear(3));
+    let model = Forecaster::with_head(device, LstmConfig::new(3, 4), Head::Modules(by_hand));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    model.unwrap().save(&path).unwrap();
+    let file = gatefold::checkpoint::read(&path).unwrap();
+    assert_eq!(file.metadata["gatefold.head"], "3");
+    // A linear layer that stands behind a dropout in PyTorch's list.
+    let dropped = |(name, array): &(String, Array)| (name.replace("fc.", "fc.1."), array.clone());
+    let tensors: Vec<_> = file.tensors.iter().map(dropped).collect();
+    let head = Head::new().dropout(0.5).linear(3);
+    let options = LoadOptions::new().modules(head);
+    let model = Forecaster::from_state_dict_as(device, &tensors, &options).unwrap();
+    assert_eq!(model.state_dict().unwrap(), tensors);
+}
+
+/// Gradients of a model's loss are those without dropout, of layers of several sizes too.
+pub fn gradients_drop_nothing(device: &Device) {
+    let config = LstmConfig::stack(3, &[6, 4]).dropout(0.5).seed(4);
+    let of = |p: f64| {
+        let head = Head::new().dropout(p).linear(5).relu().dropout(p).linear(2);
+        let model = Forecaster::with_head(device, config.clone(), head).unwrap();
+        let x = Array::new(normal(4 * 5 * 3, 1.0, 1), &[4, 5, 3]).unwrap();
+        let y = Array::new(normal(4 * 2, 1.0, 2), &[4, 2]).unwrap();
+        gatefold::train::gradients(&model, &Dataset::new(x, y).unwrap(), &Loss::mse()).unwrap()
+    };
+    let (dropped, plain) = (of(0.7), of(0.0));
+    assert_eq!(dropped.loss, plain.loss);
+    assert_eq!(dropped.parameters, plain.parameters);
+    assert_eq!(plain.h_0.unwrap().shape(), [4 * (6 + 4)]);
+}

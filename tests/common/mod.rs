@@ -118,6 +118,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("heads::equal_the_reference", heads::equal_the_reference),
     ("heads::tied_weights", heads::tied_weights),
     ("heads::of_pytorch", heads::of_pytorch),
+    ("heads::bad_names_and_heads", heads::bad_names_and_heads),
+    ("heads::gradients_drop_nothing", heads::gradients_drop_nothing),
     ("heads::in_pieces", heads::in_pieces),
     ("heads::streams_answer_with_predictions", heads::streams_answer_with_predictions),
     ("kernel::binary_accuracy", classes::binary_accuracy),

@@ -104,6 +104,8 @@ on_the_cpu! {
     heads_equal_the_reference: "heads::equal_the_reference",
     tied_weights: "heads::tied_weights",
     heads_of_pytorch: "heads::of_pytorch",
+    heads_bad_names: "heads::bad_names_and_heads",
+    heads_gradients_drop_nothing: "heads::gradients_drop_nothing",
     heads_in_pieces: "heads::in_pieces",
     streams_answer_with_predictions: "heads::streams_answer_with_predictions",
     kernel_binary_accuracy: "kernel::binary_accuracy",

@@ -325,6 +325,46 @@ fn descriptions_of_giants() {
     }
 }
 
+/// Heads of many modules, layers of many sizes, modules of many names: few are enough to refuse them, in little
+/// time, and `verify` reads them as well.
+#[test]
+fn descriptions_of_many_modules() {
+    let sizes = |size: &str, count: usize| vec![size; count].join(", ");
+    let relus = sizes("relu", 1 << 20);
+    let linears = sizes("linear 1", 1000);
+    let units = sizes("1", 1 << 20);
+    let names = format!("[{}]", vec![r#"\"x\""#; 1 << 18].join(","));
+    let long = "y".repeat(1 << 20);
+    let million = (1 << 20).to_string();
+    let cases: [&[(&str, &str)]; 9] = [
+        &[("head", &relus)],
+        &[("head", &linears), ("prefix.head", &long)],
+        &[("head", &linears), ("prefix.lstm", "x"), ("prefix.embedding", &long)],
+        &[("hidden_sizes", &units), ("num_layers", &million), ("head", "1")],
+        &[("hidden_sizes", "1, 1"), ("num_layers", "1000000000000"), ("head", "1")],
+        &[("hidden_sizes", "1, 18446744073709551615"), ("num_layers", "2"), ("head", "1")],
+        &[("prefix.head", &names), ("prefix.lstm", "x"), ("prefix.embedding", "e")],
+        &[("prefix.lstm", r#"[[\"x\",18446744073709551615],[\"y\",18446744073709551615]]"#)],
+        &[("tied", "true"), ("padding_idx", "18446744073709551615"), ("head", "dropout 2")],
+    ];
+    for case in cases {
+        let file = described(case, 4);
+        let ((), took) = taken(|| refused_model(&file, &[]));
+        assert!(took < GENEROUS, "{took:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, &file).unwrap();
+        let load = || gatefold::verify::Model::load(&Device::cpu(), &path, 2, 2).map(drop);
+        let (result, held) = peak(load);
+        assert!(result.is_err() && held <= allowed(file.len()), "{held}");
+        let named = || {
+            gatefold::verify::Model::load_named(&Device::cpu(), &path, ("x", "z"), 2, 2).map(drop)
+        };
+        let (result, held) = peak(named);
+        assert!(result.is_err() && held <= allowed(file.len()), "{held}");
+    }
+}
+
 /// A tebibyte of nothing takes a few kibibytes of a disk. The header is right, and memory for it isn't there.
 #[test]
 #[cfg(unix)]

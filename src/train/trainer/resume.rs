@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;
 use crate::device::Wait;
 use crate::error::{Error, Result};
-use crate::plan::{Rule, StackShape};
+use crate::plan::Rule;
 use crate::tensor::Array;
 use crate::train::schedule::Seen;
 
@@ -112,7 +112,7 @@ impl Trainer {
         }
         let rows = state.place.carried;
         if let (Some((h, c)), true) = (&state.device.carried, rows > 0) {
-            let sizes = carried_sizes(&network.shape, rows);
+            let sizes = network.shape.state_sizes(rows);
             for ((name, buffer), size) in [("h", h), ("c", c)].into_iter().zip(sizes) {
                 let len = size.iter().product();
                 let values = network.device.read_as(buffer, 0, len, wait).await?;
@@ -191,7 +191,7 @@ impl Trainer {
                 other => other?,
             }
         }
-        for (name, expected) in ["h", "c"].into_iter().zip(carried_sizes(shape, rows)) {
+        for (name, expected) in ["h", "c"].into_iter().zip(shape.state_sizes(rows)) {
             match find(name) {
                 _ if rows == 0 => {}
                 Some(array) if array.shape() == expected => {}
@@ -248,16 +248,6 @@ impl Trainer {
         self.state = Some(state);
         Ok(())
     }
-}
-
-/// The sizes of the carried hidden and cell states, `[L D, B, ..]`; of layers of several sizes one after the
-/// other.
-fn carried_sizes(shape: &StackShape, rows: usize) -> [Vec<usize>; 2] {
-    let states = shape.layers * shape.directions();
-    shape.state_widths().map(|width| match shape.sizes.is_empty() {
-        true => vec![states, rows, width / states],
-        false => vec![rows * width],
-    })
 }
 
 /// The losses of steps and how much each counts; in files of a time before there were weights, all alike.
