@@ -54,9 +54,10 @@ if [ $# != 0 ]; then
     exit
 fi
 
-# Examples are built, and those tests that run them run, by the routine (.ci/run).
-cargo test --locked --lib --tests --no-run
-cargo test --locked --lib --test cpu --test hostile -- --skip programs::
+# The library's own few tests would compile all of it once more: they are the routine's (.ci/run), and so are the
+# examples, and the tests that run them.
+cargo test --locked --test cpu --test gpu --test hostile --no-run
+cargo test --locked --test cpu --test hostile -- --skip programs::
 # On a software driver most of the time is compiling shaders, one after the other: two processes have half of
 # the tests each. Which ones are left to the routine: tests/gpu/main.rs.
 GATEFOLD_SUITE=quick tests/in_parts.sh
