@@ -2,7 +2,7 @@
 
 use super::module_names::{ModuleNames, Prefixes};
 use super::network::{described, named};
-use super::state_dict::{Given, Names, lstms_in};
+use super::state_dict::{Given, Names, lstms_in, numbered};
 use super::{found, network};
 use crate::checkpoint::{Checkpoint, dotted};
 use crate::error::{Error, Result};
@@ -150,9 +150,7 @@ impl LoadOptions {
             (None, None) => default.head,
         };
         // Of a list the linear layers have its name and the numbers of their modules; of one it is seldom a list.
-        let listed = |prefix: &str| -> Vec<String> {
-            linears.iter().map(|linear| format!("{prefix}{}.", linear.module)).collect()
-        };
+        let listed = |prefix: &str| numbered(prefix, &linears);
         let has = |prefix: &str| names.contains(&format!("{prefix}weight").as_str());
         let heads = match &*heads {
             [prefix] if linears.len() > 1 => listed(prefix),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::checkpoint::{Checkpoint, LeftOut};
 use crate::error::{Error, Result};
-use crate::plan::{Bias, Encoding, Head, MODULES, Role, StackShape};
+use crate::plan::{Bias, Encoding, Head, HeadLinear, MODULES, Role, StackShape};
 use crate::tensor::Array;
 
 /// How a model's parameters are named.
@@ -59,7 +59,7 @@ impl Names {
         }
         let linears = shape.head.linears(shape.features());
         if let ([head], true) = (&*self.head, linears.len() > 1) {
-            self.head = linears.iter().map(|linear| format!("{head}{}.", linear.module)).collect();
+            self.head = numbered(head, &linears);
         }
         self
     }
@@ -202,6 +202,16 @@ impl Names {
     }
 }
 
+/// What stands before the names of linear layers in a `nn.Sequential`, by the numbers of their modules.
+pub(super) fn numbered(prefix: &str, linears: &[HeadLinear]) -> Vec<String> {
+    linears.iter().map(|linear| format!("{prefix}{}.", linear.module)).collect()
+}
+
+/// A name in two, before the kind of the layer's parameter that it ends with.
+fn before_kind(name: &str) -> Option<(&str, &str)> {
+    KINDS.iter().filter_map(|(kind, _)| name.rfind(kind)).max().map(|at| name.split_at(at))
+}
+
 /// The parameter of a layer that a name without its prefix means.
 fn of_layer(name: &str, cell: bool) -> Option<Role> {
     let (kind, role) = KINDS.iter().find(|(kind, _)| name.starts_with(kind))?;
@@ -227,8 +237,7 @@ fn of_layer(name: &str, cell: bool) -> Option<Role> {
 pub(super) fn lstms<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, bool)> {
     let mut found = Vec::new();
     for name in names {
-        let kind = KINDS.iter().filter_map(|(kind, _)| name.rfind(kind)).max();
-        let Some((prefix, rest)) = kind.map(|at| name.split_at(at)) else { continue };
+        let Some((prefix, rest)) = before_kind(name) else { continue };
         let lstm = match (of_layer(rest, false), of_layer(rest, true)) {
             (Some(_), _) => (prefix, false),
             (_, Some(_)) => (prefix, true),
@@ -249,8 +258,7 @@ pub(super) fn lstms<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(&'a str, b
 pub(super) fn lstms_in(prefixes: &[String], names: &[&str]) -> Vec<LstmModule> {
     let mut last: HashMap<&str, usize> = HashMap::new();
     for name in names {
-        let kind = KINDS.iter().filter_map(|(kind, _)| name.rfind(kind)).max();
-        let Some((prefix, rest)) = kind.map(|at| name.split_at(at)) else { continue };
+        let Some((prefix, rest)) = before_kind(name) else { continue };
         if let Some(l) = of_layer(rest, false).and_then(layer) {
             let most = last.entry(prefix).or_default();
             *most = l.max(*most);

@@ -145,15 +145,7 @@ impl Plan {
     /// As [`StackShape::check`]; [`Error::Limit`] where the device can't hold a piece;
     /// [`Error::Value`] for lengths in a linear layer alone.
     pub fn forward(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
-        let operation = "Plan::forward";
-        if shape.output == Some(Activation::Softmax) {
-            expect_classes(operation, shape, kernels::softmax::PASSES, limits)?;
-        }
-        let mut planner = Planner::new(operation, shape, sequences, None, false, limits)?;
-        planner.prepare();
-        planner.forward();
-        planner.predictions_for_caller();
-        planner.finish()
+        Plan::inference("Plan::forward", shape, sequences, limits, false)
     }
 
     /// Inference of a timestep of streams: [`forward`](Self::forward), which leaves `h_n` and `c_n` in a
@@ -162,7 +154,17 @@ impl Plan {
     /// # Errors
     /// As [`Plan::forward`].
     pub fn streams(shape: &StackShape, sequences: &Sequences, limits: &Limits) -> Result<Plan> {
-        let operation = "Plan::streams";
+        Plan::inference("Plan::streams", shape, sequences, limits, shape.outputs() > 0)
+    }
+
+    /// Inference, and the final states of a model that wouldn't leave them.
+    fn inference(
+        operation: &'static str,
+        shape: &StackShape,
+        sequences: &Sequences,
+        limits: &Limits,
+        final_states: bool,
+    ) -> Result<Plan> {
         if shape.output == Some(Activation::Softmax) {
             expect_classes(operation, shape, kernels::softmax::PASSES, limits)?;
         }
@@ -170,7 +172,7 @@ impl Plan {
         planner.prepare();
         planner.forward();
         planner.predictions_for_caller();
-        if shape.outputs() > 0 {
+        if final_states {
             planner.final_states();
         }
         planner.finish()
