@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test, on a GPU with what the adapter offers. Where this machine has no Vulkan driver it installs a software one (Debian,
+# Runs the suites, on a GPU with what the adapter offers. Where this machine has no Vulkan driver it installs a software one (Debian,
 # Ubuntu), and an adapter that is still missing is a failure, not a skipped test. Where a browser has brought
 # SwiftShader, a second software driver, the GPU suite runs on that as well, with what the adapter offers.
 set -euo pipefail
@@ -54,14 +54,14 @@ if [ $# != 0 ]; then
     exit
 fi
 
-# The library's own few tests would compile all of it once more: they are the routine's (.ci/run), and so are the
-# examples, and the tests that run them.
+# What is not here is the routine's, .ci/run: the library's own few tests, those in its documentation and the
+# examples, for which all of it or many more crates are compiled; and kernels with other vectors than this
+# processor's widest.
 cargo test --locked --test cpu --test gpu --test hostile --no-run
-cargo test --locked --test cpu --test hostile -- --skip programs::
+cargo test --locked --test cpu --test hostile -- --skip vectors::
 # On a software driver most of the time is compiling shaders, one after the other: two processes have half of
 # the tests each. Which ones are left to the routine: tests/gpu/main.rs.
 GATEFOLD_SUITE=quick tests/in_parts.sh
-cargo test --locked --doc
 
 # The description of SwiftShader for Vulkan loaders, where Chromium or Chrome is installed.
 swiftshader() {

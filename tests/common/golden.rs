@@ -20,7 +20,7 @@ use super::{assert_close, wide};
 /// the one that built them.
 pub fn file(name: &str) -> PathBuf {
     let folder = std::env::var_os("GATEFOLD_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"), PathBuf::from);
     folder.join(format!("{name}.safetensors"))
 }
 

@@ -17,14 +17,7 @@ use gatefold::command::Limits;
 use gatefold::plan::{Head, Plan, Sequences, StackShape, TrainingOptions, Update};
 use gatefold::train::{Adam, Optimizer};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    let path = root().join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::{read, root};
 
 /// The lines of the table that follows each such marker in a page, without its head.
 fn tables(page: &str, marker: &str) -> Vec<Vec<Vec<String>>> {

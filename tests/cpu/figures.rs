@@ -4,12 +4,8 @@
 //! record or the twins have them. docs/lstm.md is held by `docs` alone.
 
 use std::fs;
-use std::path::Path;
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::{read, root};
 
 /// What a page says, a file, and what stands there: a line that makes the figure what it is, or a test that
 /// would fail. Where the file is empty, the figure is nobody's result, and the text says what it is.
@@ -159,17 +155,17 @@ const PAGES: &[(&str, &[Held])] = &[
             ("the next 32 characters", "examples/char_rnn/main.rs", "const PIECE: usize = 32;"),
             (
                 "| every character alike | 4.2047 | 67 |",
-                "tests/cpu/programs/char_rnn.rs",
+                "tests/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
                 "| bigram, add-one | 2.4773 | 11.91 |",
-                "tests/cpu/programs/char_rnn.rs",
+                "tests/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
                 "| trigram, add-one | 2.0305 | 7.62 |",
-                "tests/cpu/programs/char_rnn.rs",
+                "tests/programs/char_rnn.rs",
                 "fn baselines_of_the_page",
             ),
             (
@@ -177,10 +173,10 @@ const PAGES: &[(&str, &[Held])] = &[
                 "examples/printed/char_rnn.txt",
                 "Held-out loss 1.5334 nats a character, perplexity 4.63",
             ),
-            ("132,138 characters", "tests/cpu/programs/char_rnn.rs", "fn baselines_of_the_page"),
+            ("132,138 characters", "tests/programs/char_rnn.rs", "fn baselines_of_the_page"),
             (
                 "of 1,139 characters or more",
-                "tests/cpu/programs/char_rnn.rs",
+                "tests/programs/char_rnn.rs",
                 "8 characters, 1139 are needed",
             ),
             ("(1865)", "", "the year of a book"),
@@ -213,7 +209,7 @@ const PAGES: &[(&str, &[Held])] = &[
                 "80 later ones that share no value",
             ),
             ("so 0.1 is the best", "examples/printed/sine.txt", "the noise alone: 0.1"),
-            ("below 0.15", "tests/cpu/programs/seeds_classes.rs", "error <= 0.15"),
+            ("below 0.15", "tests/programs/seeds_classes.rs", "error <= 0.15"),
             ("too large for 50 units", "examples/sine/wave.rs", "pub const HIDDEN: usize = 50;"),
             ("1/sqrt(50) = 0.14", "tests/cpu/figures.rs", "fn arithmetic_is_right"),
         ],
@@ -232,7 +228,7 @@ const PAGES: &[(&str, &[Held])] = &[
             ),
             (
                 "the last 5 and of the last 22 days",
-                "tests/cpu/programs/stocks.rs",
+                "tests/programs/stocks.rs",
                 "fn baselines_are_their_definitions",
             ),
             ("lambda 0.94", "examples/stocks/features.rs", "pub const LAMBDA: f64 = 0.94;"),
@@ -347,11 +343,11 @@ fn all_are_held() {
 fn no_page_is_forgotten() {
     let listed = |page: &str| PAGES.iter().any(|(listed, _)| *listed == page);
     for folder in ["docs", "examples"] {
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let page = format!("{folder}/{name}");
             let inner = format!("{page}/README.md");
-            let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(&inner).exists();
+            let there = root().join(&inner).exists();
             let known = page == "docs/lstm.md" || !page.ends_with(".md") || listed(&page);
             // Lists for rustdoc, written by a program.
             let there = there && page != "docs/rustdoc";

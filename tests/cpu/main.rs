@@ -12,7 +12,6 @@ mod messages;
 mod plans;
 mod prepared;
 mod printed;
-mod programs;
 mod reference;
 mod runs;
 #[cfg(unix)]
@@ -23,8 +22,21 @@ mod threads;
 mod vectors;
 mod verify;
 
+use std::path::Path;
+
 use gatefold::Device;
 use gatefold_checks as common;
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A text of it.
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
 
 /// Every check that runs on any device, on the CPU.
 macro_rules! on_the_cpu {

@@ -1,14 +1,11 @@
 //! The table and its files: nothing is missing, modules are valid, layouts agree.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use gatefold::{kernels, wgpu};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::root;
 
 /// The names of the Rust files or folders of a folder, but `except`.
 fn stems(folder: &str, extension: &str, except: &[&str]) -> BTreeSet<String> {

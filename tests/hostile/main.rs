@@ -91,7 +91,7 @@ fn write_corpus() {
     ];
     for (name, files) in folders {
         let folder =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
         std::fs::create_dir_all(&folder).unwrap();
         for (i, file) in files.iter().enumerate() {
             std::fs::write(folder.join(format!("{i}")), file).unwrap();

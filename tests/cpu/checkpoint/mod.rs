@@ -99,7 +99,7 @@ fn sizes(names: &GateNames<'_>) -> &'static [(usize, usize)] {
 /// a strict load there compares.
 #[test]
 fn names_are_pytorchs() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/state_dict_keys.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/state_dict_keys.txt");
     let keys = std::fs::read_to_string(path).unwrap();
     let mut lines = 0;
     for line in keys.lines() {

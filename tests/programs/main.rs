@@ -1,6 +1,9 @@
 //! The examples as a person runs them.
 
 mod char_rnn;
+#[allow(dead_code, reason = "other suites use the rest")]
+#[path = "../common/random.rs"]
+mod random;
 mod seeds_by_hand;
 mod seeds_classes;
 mod stocks;

@@ -1,16 +1,16 @@
 //! The example `stocks`: nothing looks ahead, bad prices are named, a saved model is the same.
 
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../../../examples/stocks/features.rs"]
+#[path = "../../examples/stocks/features.rs"]
 mod features;
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../../../examples/stocks/forecast.rs"]
+#[path = "../../examples/stocks/forecast.rs"]
 mod forecast;
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../../../examples/stocks/prices.rs"]
+#[path = "../../examples/stocks/prices.rs"]
 mod prices;
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../../../examples/stocks/report.rs"]
+#[path = "../../examples/stocks/report.rs"]
 mod report;
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ use features::{Days, HORIZON};
 use forecast::{Forecast, Market, observed, windows};
 use gatefold::data::Date;
 
-use crate::common::random::normal;
+use crate::random::normal;
 
 /// A long table of so many days of two companies, a random walk each.
 fn csv(days: usize) -> String {

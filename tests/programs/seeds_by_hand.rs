@@ -1,10 +1,10 @@
 //! The examples `train_by_hand` and `numpy_cell` as a user runs them.
 
-use crate::programs::run;
+use crate::run;
 
 /// What it prints where all is well.
 fn printed(example: &str, arguments: &[&str]) -> String {
-    let text = crate::programs::printed(example, arguments);
+    let text = crate::printed(example, arguments);
     assert!(text.starts_with("Running on CPU"), "{text}");
     assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     text

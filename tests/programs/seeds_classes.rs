@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::programs::run;
+use crate::run;
 
 /// What a run into a folder prints.
 fn printed(example: &str, out: &Path, arguments: &[&str]) -> String {
     let arguments = [&["--out", out.to_str().unwrap()], arguments].concat();
-    let text = crate::programs::printed(example, &arguments);
+    let text = crate::printed(example, &arguments);
     assert!(text.starts_with("Running on CPU"), "{text}");
     text
 }

@@ -2,9 +2,9 @@
 //! stopped goes on, what is wrong is named.
 
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../../../examples/char_rnn/text.rs"]
+#[path = "../../examples/char_rnn/text.rs"]
 mod text;
-#[path = "../../../examples/char_rnn/writer.rs"]
+#[path = "../../examples/char_rnn/writer.rs"]
 mod writer;
 
 use std::fs;
@@ -64,8 +64,8 @@ fn streams_and_baseline_are_theirs() {
 /// The table of the example's page: what a model without an LSTM comes to, and how much text there is.
 #[test]
 fn baselines_of_the_page() {
-    let page = include_str!("../../../examples/char_rnn/README.md");
-    let text = Text::new(include_str!("../../../examples/char_rnn/alice.txt"));
+    let page = include_str!("../../examples/char_rnn/README.md");
+    let text = Text::new(include_str!("../../examples/char_rnn/alice.txt"));
     let vocabulary = text.vocabulary.len();
     let row = |name: &str, loss: f64| format!("| {name} | {loss:.4} | {:.2} |", loss.exp());
     let alike = (vocabulary as f64).ln();
