@@ -13,15 +13,14 @@ use gatefold::gpu::Adapter;
 use gatefold::kernels::matmul::Sums;
 use gatefold::kernels::{
     self, Directions, Padding, Tile, View, lstm_sequence_backward, lstm_sequence_forward,
-    lstm_step_backward, lstm_step_forward, lstm_wavefront_backward, lstm_wavefront_forward,
-    training_step,
+    lstm_step_backward, lstm_step_forward, training_step,
 };
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
     AdamSettings, Alignment, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Nonlinearity,
     Panels, Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength,
-    StackWeights, Strides, policy, sort_tokens, status,
+    Strides, policy, sort_tokens, status,
 };
 
 /// One launch and what it moves.
@@ -119,7 +118,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         z: z.range,
     };
     let at = lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
-    let launch = lstm_step_forward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
+    let launch = lstm_step_forward::dispatch(&sizes, &bound, &[at], true, Padding(None));
     let launch = lstm_step_forward::with_tile(launch, tile);
     let shape = format!("B {batch}, H {hidden}");
     cases.push(b.case("lstm_step_forward", shape.clone(), flop.clone(), launch));
@@ -137,8 +136,13 @@ fn cases(limits: &Limits) -> Vec<Case> {
         gates: gates.range,
         dc: dc.range,
     };
-    let at = lstm_step_backward::At { incoming: Some(4 * slot), c: slot, ..Default::default() };
-    let launch = lstm_step_backward::dispatch(&sizes, &bound, Directions::One(at), Padding(None));
+    let at = lstm_step_backward::At {
+        incoming: Some(4 * slot),
+        c: slot,
+        dy: Some(0),
+        ..Default::default()
+    };
+    let launch = lstm_step_backward::dispatch(&sizes, &bound, &[at], Padding(None));
     let launch = lstm_step_backward::with_tile(launch, tile);
     cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
@@ -218,70 +222,80 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (batch, hidden, layers, steps) = (32, 128, 3, 3);
     let (slot, square) = (batch * hidden, 4 * hidden * hidden);
     let shape = format!("L {layers}, B {batch}, H {hidden}");
-    let weights = StackWeights {
-        u_first: 0,
-        w_above: square,
-        u_above: 2 * square,
-        biases: [None; 2],
-        layer: 2 * square,
-    };
-    let front = lstm_wavefront_forward::Front { layer: 0, layers, t: 2 };
+    let above = |l: usize| (2 * l - 1) * square;
+    let u = |l: usize| if l == 0 { 0 } else { above(l) + square };
     let (gates_layer, layer) = (4 * steps * slot, (steps + 1) * slot);
     let mut b = new();
     let (params, gates) = (b.buffer(5 * square), b.buffer(layers * gates_layer));
-    let (h, c) = (b.buffer(layers * layer), b.buffer(layers * layer));
-    let sizes = lstm_wavefront_forward::Shape {
-        batch,
-        hidden,
-        weights,
-        keep: true,
-        gates: 0,
-        gates_layer,
-        h: 0,
-        h_layer: layer,
-        c: 0,
-        c_layer: layer,
-    };
-    let bound = lstm_wavefront_forward::Bindings {
-        weights: params.range,
+    let (h, c, z) = (b.buffer(layers * layer), b.buffer(layers * layer), b.buffer(1));
+    let sizes = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let bound = lstm_step_forward::Bindings {
+        u: params.range,
         gates: gates.range,
         h: h.range,
         c: c.range,
+        z: z.range,
     };
-    let launch = lstm_wavefront_forward::dispatch(&sizes, &bound, front, Padding(None));
-    let launch = lstm_wavefront_forward::with_tile(launch, tile);
+    let at = |l: usize| {
+        let t = 2 - l;
+        let state = l * layer + t * slot;
+        lstm_step_forward::At {
+            t,
+            u: u(l),
+            gates: l * gates_layer + 4 * t * slot,
+            h_prev: state,
+            h: state + slot,
+            c_prev: state,
+            c: state + slot,
+            z: None,
+            input: (l > 0).then(|| lstm_step_forward::InputAt {
+                x: state + slot - layer,
+                w: above(l),
+                biases: [None; 2],
+            }),
+        }
+    };
+    let at: Vec<_> = (0..layers).map(at).collect();
+    let launch = lstm_step_forward::dispatch(&sizes, &bound, &at, true, Padding(None));
+    let launch = lstm_step_forward::with_tile(launch, tile);
     let flop = Throughput::Elements(((2 * layers - 1) * 8 * slot * hidden) as u64);
-    cases.push(b.case("lstm_wavefront_forward", shape.clone(), flop, launch));
+    cases.push(b.case("lstm_step_forward", shape.clone(), flop, launch));
 
     let mut b = new();
     let (params, c) = (b.buffer(5 * square), b.buffer(layers * layer));
     let (dy, gates) = (b.buffer(steps * slot), b.buffer(layers * gates_layer));
     let dc = b.buffer(layers * slot);
-    let sizes = lstm_wavefront_backward::Shape {
-        batch,
-        hidden,
-        steps,
-        layers,
-        weights,
-        gates: 0,
-        gates_layer,
-        c: 0,
-        c_layer: layer,
-        dy: 0,
-        dc: 0,
-    };
-    let bound = lstm_wavefront_backward::Bindings {
-        weights: params.range,
+    let sizes = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+    let bound = lstm_step_backward::Bindings {
+        w: params.range,
         c: c.range,
-        dy: dy.range,
+        dy: Some(dy.range),
+        dh: None,
         gates: gates.range,
         dc: dc.range,
     };
-    let launch = lstm_wavefront_backward::dispatch(&sizes, &bound, front, Padding(None));
-    let launch = lstm_wavefront_backward::with_tile(launch, tile);
+    let at = |l: usize| {
+        let t = 2 - l;
+        let (own, state) = (l * gates_layer + 4 * t * slot, l * layer + t * slot);
+        lstm_step_backward::At {
+            t,
+            w: u(l),
+            gates: own,
+            incoming: (t + 1 < steps).then_some(own + 4 * slot),
+            c_prev: state,
+            c: state + slot,
+            dy: (l + 1 == layers).then_some(t * slot),
+            dc: l * slot,
+            above: (l + 1 < layers)
+                .then(|| lstm_step_backward::AboveAt { gates: own + gates_layer, w: above(l + 1) }),
+        }
+    };
+    let at: Vec<_> = (0..layers).map(at).collect();
+    let launch = lstm_step_backward::dispatch(&sizes, &bound, &at, Padding(None));
+    let launch = lstm_step_backward::with_tile(launch, tile);
     // Nothing ran after the first layer's last timestep, and nothing is above the top layer.
     let flop = Throughput::Elements(((2 * layers - 2) * 8 * slot * hidden) as u64);
-    cases.push(b.case("lstm_wavefront_backward", shape, flop, launch));
+    cases.push(b.case("lstm_step_backward", shape, flop, launch));
 
     let (rows, columns) = (512, 2048);
     let mut b = new();

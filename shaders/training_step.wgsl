@@ -116,12 +116,9 @@ fn forward(lane: u32, t: u32) {
         for (var k = 0u; k < params.hidden; k++) {
             sums += scratch[h_at + k].x * p[params.u + k * params.hidden + unit];
         }
-        let s = sigmoid(sums);
-        let gate = vec4(s.x, s.y, hyperbolic_tangent(sums).z, s.w);
-        let cell = gate.y * scratch[before + n].y + gate.x * gate.z;
-        let out = gate.w * hyperbolic_tangent(vec4(cell)).x;
-        scratch[t * slot + n] = gate;
-        scratch[before + slot + n] = vec4(out, cell, 0.0, 0.0);
+        let cell = cell_forward(sums, scratch[before + n].y);
+        scratch[t * slot + n] = cell.gates;
+        scratch[before + slot + n] = vec4(cell.h, cell.c, 0.0, 0.0);
     }
 }
 
@@ -207,18 +204,11 @@ fn backward(lane: u32, t: u32) {
             dh += head_gradient(row, unit);
         }
         let state = params.states + t * slot + n;
-        let gate = scratch[t * slot + n];
         let before = scratch[state];
         let after = scratch[state + slot];
-        let tanh_c = hyperbolic_tangent(vec4(after.y)).x;
-        let d_cell = after.w + dh * gate.w * (1.0 - tanh_c * tanh_c);
-        scratch[t * slot + n] = vec4(
-            d_cell * gate.z * gate.x * (1.0 - gate.x),
-            d_cell * before.y * gate.y * (1.0 - gate.y),
-            d_cell * gate.x * (1.0 - gate.z * gate.z),
-            dh * tanh_c * gate.w * (1.0 - gate.w),
-        );
-        scratch[state] = vec4(before.x, before.y, 0.0, d_cell * gate.y);
+        let gradient = cell_backward(scratch[t * slot + n], before.y, after.y, dh, after.w);
+        scratch[t * slot + n] = gradient.sums;
+        scratch[state] = vec4(before.x, before.y, 0.0, gradient.c_prev);
     }
 }
 

@@ -150,8 +150,8 @@ fn main(
             let row = first_row + r;
             if unit < params.hidden && row < params.batch {
                 let result = finish(now, row, unit, products[r], d_cells[r]);
-                d_cells[r] = result.cell;
-                d_tile[read_from + r * UNITS + unit] = result.gates;
+                d_cells[r] = result.c_prev;
+                d_tile[read_from + r * UNITS + unit] = result.sums;
             }
         }
         workgroupBarrier();

@@ -100,8 +100,8 @@ fn main(
         }
         if owns {
             let result = finish(now, row, unit, product, d_cell);
-            d_cell = result.cell;
-            d_tile[part * UNITS + unit] = result.gates;
+            d_cell = result.c_prev;
+            d_tile[part * UNITS + unit] = result.sums;
         }
         workgroupBarrier();
         now = next_slots(now, reverse);

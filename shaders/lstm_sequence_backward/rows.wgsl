@@ -25,7 +25,7 @@ fn weight_at(start: u32, unit: u32, k: u32) -> vec4<f32> {
 fn finish_row(now: Slots, row: u32, unit: u32, product: f32) {
     if row < params.batch {
         let at = now.dc + row * params.hidden + unit;
-        dc[at] = finish(now, row, unit, product, dc[at]).cell;
+        dc[at] = finish(now, row, unit, product, dc[at]).c_prev;
     }
 }
 

@@ -5,9 +5,7 @@
 //   dh  = dy + incoming . w^T                        incoming: dG of the step that ran after; where
 //                                                    PROJECTION dp += incoming . w^T, and
 //                                                    dh = dp . projection^T
-//   dc += dh * o * (1 - tanh(c)^2)
-//   dG  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
-//   dc  = dc * f                                     what the step before gets
+//   dG, dc of the step before = cell_backward of dh and dc, see common/cell.wgsl
 //
 // | binding | name    | shape                                     | access     | may alias   |
 // |---------|---------|-------------------------------------------|------------|-------------|
@@ -156,35 +154,22 @@ fn projection_row(reverse: bool, unit: u32) -> u32 {
     return start + unit * features_row();
 }
 
-// What a step of a row's unit leaves behind.
-struct Result {
-    gates: vec4<f32>,
-    cell: f32,
-}
-
 // The gradients of a unit's gates, which are stored, and of its cell state, from the product with what
 // came in and from the cell state's gradient after the step.
-fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> Result {
+fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> CellGradient {
     let at = row * params.hidden + unit;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], at_step.t) {
             gates[at_step.gates + at] = vec4(0.0);
-            return Result(vec4(0.0), d_after);
+            return CellGradient(vec4(0.0), d_after);
         }
     }
     var dh = product;
     if params.has_dy == 1u {
         dh += dy[at_step.dy + row * params.dy_row + unit];
     }
-    let gate = gates[at_step.gates + at];
-    let tanh_c = hyperbolic_tangent(vec4(c[at_step.c + at])).x;
-    let d_cell = d_after + dh * gate.w * (1.0 - tanh_c * tanh_c);
-    let d_gates = vec4(
-        d_cell * gate.z * gate.x * (1.0 - gate.x),
-        d_cell * c[at_step.c_prev + at] * gate.y * (1.0 - gate.y),
-        d_cell * gate.x * (1.0 - gate.z * gate.z),
-        dh * tanh_c * gate.w * (1.0 - gate.w),
-    );
-    gates[at_step.gates + at] = d_gates;
-    return Result(d_gates, d_cell * gate.y);
+    let c_prev = c[at_step.c_prev + at];
+    let gradient = cell_backward(gates[at_step.gates + at], c_prev, c[at_step.c + at], dh, d_after);
+    gates[at_step.gates + at] = gradient.sums;
+    return gradient;
 }

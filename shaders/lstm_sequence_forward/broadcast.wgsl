@@ -173,7 +173,7 @@ fn main(
         for (var r = 0u; r < ROWS; r++) {
             if unit < params.hidden && first_row + r < params.batch {
                 let result = finish(now, first_row + r, unit, sums[r], cells[r]);
-                cells[r] = result.cell;
+                cells[r] = result.c;
                 after[r] = result.h;
                 if PROJECTION {
                     z_tile[r * UNITS + unit] = result.h;

@@ -85,7 +85,7 @@ fn main(
                 }
             }
             let result = finish(now, row, unit, sum, cell);
-            cell = result.cell;
+            cell = result.c;
             if PROJECTION {
                 z_tile[part * UNITS + unit] = result.h;
             } else {

@@ -2,11 +2,10 @@
 // in both. A workgroup owns some rows of the batch and walks through their timesteps, since rows
 // never meet.
 //
-//   (i, f, g, o) = P + h_prev . U       P: the input's share and the biases, from matmul, or where
+//   sums        = P + h_prev . U        P: the input's share and the biases, from matmul, or where
 //                                       INPUT x . W + bias
-//   i, f, o      = sigmoid;  g = tanh
-//   c            = f * c_prev + i * g
-//   h            = o * tanh(c)          or, where PROJECTION, z = o * tanh(c), h = z . w
+//   gates, c, h = cell_forward of sums and c_prev, see common/cell.wgsl
+//                                       where PROJECTION h goes to z, and h = z . w
 //
 // | binding | name    | shape                                    | access     | may alias |
 // |---------|---------|------------------------------------------|------------|-----------|
@@ -127,44 +126,35 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
     return with_ends(next, reverse);
 }
 
-// What a step of a row's unit leaves behind.
-struct Result {
-    h: f32,
-    cell: f32,
-}
-
 // The states of a unit after a step, from the sum of the recurrent product and the cell state before
 // it; where PROJECTION, what is projected in the hidden state's place. A row that has ended keeps
 // what stands in the step's slots.
-fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, cell: f32) -> Result {
+fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, c_prev: f32) -> Cell {
     let at = row * params.hidden + unit;
     let h_at = at_step.h + row * params.h_row + unit;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], at_step.t) {
             if PROJECTION {
-                return Result(0.0, c[at_step.c + at]);
+                return Cell(vec4(0.0), c[at_step.c + at], 0.0);
             }
-            return Result(h[h_at], c[at_step.c + at]);
+            return Cell(vec4(0.0), c[at_step.c + at], h[h_at]);
         }
     }
     var sums = sum;
     if !INPUT {
         sums += gates[at_step.gates + at];
     }
-    let s = sigmoid(sums);
-    let gate = vec4(s.x, s.y, hyperbolic_tangent(sums).z, s.w);
-    let after = gate.y * cell + gate.x * gate.z;
-    let out = gate.w * hyperbolic_tangent(vec4(after)).x;
+    let cell = cell_forward(sums, c_prev);
     if KEEP {
-        gates[at_step.gates + at] = gate;
+        gates[at_step.gates + at] = cell.gates;
     }
-    c[at_step.c + at] = after;
+    c[at_step.c + at] = cell.c;
     if PROJECTION {
-        z[at_step.z + at] = out;
+        z[at_step.z + at] = cell.h;
     } else {
-        h[h_at] = out;
+        h[h_at] = cell.h;
     }
-    return Result(out, after);
+    return cell;
 }
 
 // A feature of a hidden state after a step, from what the projection makes it.

@@ -1,6 +1,6 @@
 // lstm_step_backward for drivers that compute on a CPU. After step.wgsl and eight_rows.wgsl.
 //
-// Grid: ceil(H / 64) x ceil(B / (8 PARTS)) x directions. Workgroup: 8 invocations, no memory, a
+// Grid: ceil(H / 64) x ceil(B / (8 PARTS)) x count. Workgroup: 8 invocations, no memory, a
 // subgroup of 8 or more.
 //
 // Version 1: an invocation owns twice four neighbouring units, 32 apart, of up to 24 rows; the four
@@ -21,11 +21,34 @@ fn weights_at(start: u32, k: u32, unit: u32) -> mat4x4<f32> {
     ));
 }
 
-fn incoming_at(at: u32) -> vec4<f32> {
-    if PROJECTION {
-        return dh[at];
+// Adds a product: rows that start at `rows`, weights that start at `weights`.
+fn add_product(
+    rows: u32,
+    weights: u32,
+    terms: u32,
+    row: u32,
+    unit: u32,
+    in_row: u32,
+    sums_0: ptr<function, EightRows>,
+    sums_1: ptr<function, EightRows>,
+    sums_2: ptr<function, EightRows>,
+) {
+    // Rows beyond the last repeat it: what they give isn't written.
+    let last_row = params.batch - 1u;
+    let row_0 = rows + min(row + in_row, last_row) * params.w_row;
+    let row_1 = rows + min(row + 8u + in_row, last_row) * params.w_row;
+    let row_2 = rows + min(row + 16u + in_row, last_row) * params.w_row;
+    for (var k = 0u; k < terms; k++) {
+        let left = weights_at(weights, k, unit);
+        let right = weights_at(weights, k, unit + 32u);
+        eight_rows(rows_at(row_0 + k), left, right, sums_0);
+        if PARTS > 1u {
+            eight_rows(rows_at(row_1 + k), left, right, sums_1);
+        }
+        if PARTS > 2u {
+            eight_rows(rows_at(row_2 + k), left, right, sums_2);
+        }
     }
-    return gates[at];
 }
 
 @compute @workgroup_size(8)
@@ -34,30 +57,16 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_invocation_id) place: u32,
 ) {
-    let reverse = group.z == 1u;
-    let w_start = select(params.w_start, params.w_reverse, reverse);
-    let incoming = select(params.incoming_start, params.incoming_reverse, reverse);
+    let n = group.z;
     let row = group.y * 8u * PARTS;
     let unit = group.x * UNITS + 4u * lane;
-    // Rows beyond the last repeat it: what they give isn't written.
-    let last_row = params.batch - 1u;
-    let row_0 = incoming + min(row + place % 8u, last_row) * params.w_row;
-    let row_1 = incoming + min(row + 8u + place % 8u, last_row) * params.w_row;
-    let row_2 = incoming + min(row + 16u + place % 8u, last_row) * params.w_row;
-
+    let in_row = place % 8u;
     var sums_0 = EightRows();
     var sums_1 = EightRows();
     var sums_2 = EightRows();
-    for (var k = 0u; k < params.terms; k++) {
-        let left = weights_at(w_start, k, unit);
-        let right = weights_at(w_start, k, unit + 32u);
-        eight_rows(incoming_at(row_0 + k), left, right, &sums_0);
-        if PARTS > 1u {
-            eight_rows(incoming_at(row_1 + k), left, right, &sums_1);
-        }
-        if PARTS > 2u {
-            eight_rows(incoming_at(row_2 + k), left, right, &sums_2);
-        }
+    add_product(incoming_of(n), w_of(n), terms_of(n), row, unit, in_row, &sums_0, &sums_1, &sums_2);
+    if has_above(n) {
+        add_product(above_of(n), above_w_of(n), params.w_row, row, unit, in_row, &sums_0, &sums_1, &sums_2);
     }
     // A copy, since the places in it change.
     var sums = array(sums_0, sums_1, sums_2);
@@ -65,8 +74,8 @@ fn main(
         let left = sums[i / 8u][2u * (i % 8u)];
         let right = sums[i / 8u][2u * (i % 8u) + 1u];
         for (var j = 0u; j < 4u; j++) {
-            finish(reverse, row + i, unit + j, left[j]);
-            finish(reverse, row + i, unit + 32u + j, right[j]);
+            finish(n, row + i, unit + j, left[j]);
+            finish(n, row + i, unit + 32u + j, right[j]);
         }
     }
 }

@@ -1,7 +1,7 @@
 // lstm_step_backward for few rows, which alone wouldn't fill a GPU: invocations share the terms of a
 // sum. After step.wgsl.
 //
-// Grid: ceil(H / 8) x ceil(B / 4) x directions. Workgroup: 32 parts x 8 units, 4 KiB.
+// Grid: ceil(H / 8) x ceil(B / 4) x count. Workgroup: 32 parts x 8 units, 4 KiB.
 //
 // Version 1: a part takes every 32nd quad of terms for one unit of four rows; neighbours read
 // neighbouring quads of w. Parts are joined by a tree, in a fixed order.
@@ -12,11 +12,32 @@ const ROWS = 4u;
 
 var<workgroup> sums: array<vec4<f32>, 256>;  // [UNITS, PARTS], of four rows
 
-fn incoming_at(at: u32) -> vec4<f32> {
-    if PROJECTION {
-        return dh[at];
+// Adds a part of a product to one unit of four rows: rows that start at `rows`, weights at `weights`.
+fn add_product(
+    rows: u32,
+    weights: u32,
+    terms: u32,
+    row: u32,
+    unit: u32,
+    part: u32,
+    sum: ptr<function, vec4<f32>>,
+) {
+    // Units and rows beyond the last repeat it: what they give isn't written.
+    let w_row = weights + min(unit, params.hidden - 1u) * params.w_row;
+    let last_row = params.batch - 1u;
+    let d_0 = rows + min(row, last_row) * params.w_row;
+    let d_1 = rows + min(row + 1u, last_row) * params.w_row;
+    let d_2 = rows + min(row + 2u, last_row) * params.w_row;
+    let d_3 = rows + min(row + 3u, last_row) * params.w_row;
+    for (var k = part; k < terms; k += PARTS) {
+        let weight = w[w_row + k];
+        *sum += vec4(
+            dot(rows_at(d_0 + k), weight),
+            dot(rows_at(d_1 + k), weight),
+            dot(rows_at(d_2 + k), weight),
+            dot(rows_at(d_3 + k), weight),
+        );
     }
-    return gates[at];
 }
 
 @compute @workgroup_size(32, 8)
@@ -24,29 +45,14 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let reverse = group.z == 1u;
-    let w_start = select(params.w_start, params.w_reverse, reverse);
-    let incoming = select(params.incoming_start, params.incoming_reverse, reverse);
+    let n = group.z;
     let part = local.x;
     let unit = group.x * UNITS + local.y;
     let row = group.y * ROWS;
-    // Units and rows beyond the last repeat it: what they give isn't written.
-    let w_row = w_start + min(unit, params.hidden - 1u) * params.w_row;
-    let last_row = params.batch - 1u;
-    let d_0 = incoming + min(row, last_row) * params.w_row;
-    let d_1 = incoming + min(row + 1u, last_row) * params.w_row;
-    let d_2 = incoming + min(row + 2u, last_row) * params.w_row;
-    let d_3 = incoming + min(row + 3u, last_row) * params.w_row;
-
     var sum = vec4(0.0);
-    for (var k = part; k < params.terms; k += PARTS) {
-        let weight = w[w_row + k];
-        sum += vec4(
-            dot(incoming_at(d_0 + k), weight),
-            dot(incoming_at(d_1 + k), weight),
-            dot(incoming_at(d_2 + k), weight),
-            dot(incoming_at(d_3 + k), weight),
-        );
+    add_product(incoming_of(n), w_of(n), terms_of(n), row, unit, part, &sum);
+    if has_above(n) {
+        add_product(above_of(n), above_w_of(n), params.w_row, row, unit, part, &sum);
     }
     let own = local.y * PARTS + part;
     sums[own] = sum;
@@ -57,8 +63,8 @@ fn main(
         }
     }
     workgroupBarrier();
-    // Part n makes the gradients of row n.
+    // A part makes the gradients of the row of its number.
     if part < ROWS {
-        finish(reverse, row + part, unit, sums[local.y * PARTS][part]);
+        finish(n, row + part, unit, sums[local.y * PARTS][part]);
     }
 }

@@ -1,30 +1,36 @@
-// lstm_step_forward: one timestep of an LSTM layer, in one direction or in both: the recurrent
-// product, the four gates and both states fused.
+// lstm_step_forward: a timestep of one LSTM layer or of several: the recurrent product, where INPUT that with
+// the input, the four gates and both states fused. What is done in one launch, each by workgroups of its own
+// in z: the directions of a layer; or the layers of a stack, each a timestep behind the one below.
 //
-//   (i, f, g, o) = P + h_prev . U       P: the input's share and the biases, from matmul
-//   i, f, o      = sigmoid;  g = tanh
-//   c            = f * c_prev + i * g
-//   h            = o * tanh(c)          with a projection it goes to z, and matmul makes h of it
+//   sums        = P + h_prev . U             P: the input's share and the biases, from matmul
+//   sums        = b + x . W + h_prev . U     where INPUT, but for the first `own`; x: h of the layer below
+//   gates, c, h = cell_forward of sums and c_prev, see common/cell.wgsl
+//                                            with a projection h goes to z, and matmul makes h of it
 //
 // | binding | name    | shape                                    | access     | may alias |
 // |---------|---------|------------------------------------------|------------|-----------|
 // | 0       | params  | Params                                   | uniform    |           |
-// | 1       | u       | [K, H] of (i, f, g, o), a direction each | read       | lengths   |
+// | 1       | u       | [K, H] of (i, f, g, o), each; and where  | read       | lengths   |
+// |         |         | INPUT W [K, H] and b [H] of them         |            |           |
 // | 2       | lengths | [B], where LENGTHS                       | read       | u         |
-// | 3       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
-// |         |         | entry, the activated gates afterwards    |            |           |
-// | 4       | h       | [T+D, B, D, K]; the slot of the step     | read_write | nothing   |
+// | 3       | gates   | [T, B, H] of (i, f, g, o), each; P on    | read_write | nothing   |
+// |         |         | entry, where KEEP the activated gates    |            |           |
+// |         |         | afterwards                               |            |           |
+// | 4       | h       | [.., B, .., K]; the slot of the step     | read_write | nothing   |
 // |         |         | before is read, the step's own written   |            |           |
-// | 5       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
-// | 6       | z       | [D, T, B, H], written where PROJECTION   | read_write | nothing   |
+// | 5       | c       | [.., B, H], likewise                     | read_write | nothing   |
+// | 6       | z       | [.., B, H], written where PROJECTION     | read_write | nothing   |
 //
-// K is P with a projection, else H. Starts are in elements of the bound range; gates and u count
-// vec4; those of the second direction are named `_reverse`. A row that has ended is left alone.
-// A binding that isn't used may be any of its kind.
+// K is P with a projection, else H. Starts are in elements of the bound range; gates, u, W and b count vec4.
+// An operand of the n-th starts at `start` + n `next`, which may wrap around; where it makes its input's share,
+// u, W and b at `above` + n `above_next`. A row that has ended is left alone. A binding that isn't used may be
+// any of its kind.
 // Twin: reference::lstm_step_forward. This file has what its variants share.
 
 override LENGTHS: bool = false;
 override PROJECTION: bool = false;
+override KEEP: bool = true;
+override INPUT: bool = false;
 
 struct Params {
     batch: u32,
@@ -33,54 +39,101 @@ struct Params {
     h_row: u32,
     lengths_start: u32,
     t: u32,
-    t_reverse: u32,
+    t_next: u32,
     u_start: u32,
-    u_reverse: u32,
+    u_next: u32,
     gates_start: u32,
-    gates_reverse: u32,
+    gates_next: u32,
     h_prev_start: u32,
-    h_prev_reverse: u32,
+    h_prev_next: u32,
     h_start: u32,
-    h_reverse: u32,
+    h_next: u32,
     c_prev_start: u32,
-    c_prev_reverse: u32,
+    c_prev_next: u32,
     c_start: u32,
-    c_reverse: u32,
+    c_next: u32,
     z_start: u32,
-    z_reverse: u32,
+    z_next: u32,
+    own: u32,
+    x_start: u32,
+    x_next: u32,
+    biases: u32,
+    above_next: u32,
+    u_above: u32,
+    w_above: u32,
+    bias_1_above: u32,
+    bias_2_above: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> u: array<vec4<f32>>;              // [K, H]
 @group(0) @binding(2) var<storage, read> lengths: array<f32>;              // [B]
-@group(0) @binding(3) var<storage, read_write> gates: array<vec4<f32>>;    // [D, T, B, H]
-@group(0) @binding(4) var<storage, read_write> h: array<f32>;              // [T+D, B, D, K]
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;              // [D, T+1, B, H]
-@group(0) @binding(6) var<storage, read_write> z: array<f32>;              // [D, T, B, H]
+@group(0) @binding(3) var<storage, read_write> gates: array<vec4<f32>>;    // [T, B, H]
+@group(0) @binding(4) var<storage, read_write> h: array<f32>;              // [.., B, .., K]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;              // [.., B, H]
+@group(0) @binding(6) var<storage, read_write> z: array<f32>;              // [.., B, H]
 
-fn finish(reverse: bool, row: u32, unit: u32, sum: vec4<f32>) {
+// Whether the n-th makes its input's share itself.
+fn has_input(n: u32) -> bool {
+    return INPUT && n >= params.own;
+}
+
+// Where its recurrent weights start.
+fn u_of(n: u32) -> u32 {
+    return select(
+        params.u_start + n * params.u_next,
+        params.u_above + n * params.above_next,
+        has_input(n),
+    );
+}
+
+// Where its h before the step starts.
+fn h_prev_of(n: u32) -> u32 {
+    return params.h_prev_start + n * params.h_prev_next;
+}
+
+// Where the input's weights start, where it makes its share.
+fn w_of(n: u32) -> u32 {
+    return params.w_above + n * params.above_next;
+}
+
+// Where the input starts.
+fn x_of(n: u32) -> u32 {
+    return params.x_start + n * params.x_next;
+}
+
+// Makes the states of a row's unit, from the sum of the products.
+fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
     if row >= params.batch || unit >= params.hidden {
         return;
     }
     if LENGTHS {
-        let t = select(params.t, params.t_reverse, reverse);
-        if has_ended(lengths[params.lengths_start + row], t) {
+        if has_ended(lengths[params.lengths_start + row], params.t + n * params.t_next) {
             return;
         }
     }
     let at = row * params.hidden + unit;
-    let gates_at = select(params.gates_start, params.gates_reverse, reverse) + at;
-    let c_prev_at = select(params.c_prev_start, params.c_prev_reverse, reverse) + at;
-    let sums = sum + gates[gates_at];
-    let s = sigmoid(sums);
-    let gate = vec4(s.x, s.y, hyperbolic_tangent(sums).z, s.w);
-    let cell = gate.y * c[c_prev_at] + gate.x * gate.z;
-    let result = gate.w * hyperbolic_tangent(vec4(cell)).x;
-    gates[gates_at] = gate;
-    c[select(params.c_start, params.c_reverse, reverse) + at] = cell;
-    if PROJECTION {
-        z[select(params.z_start, params.z_reverse, reverse) + at] = result;
+    let gates_at = params.gates_start + n * params.gates_next + at;
+    var sums = sum;
+    if has_input(n) {
+        let bias_at = n * params.above_next + unit;
+        if params.biases > 0u {
+            sums += u[params.bias_1_above + bias_at];
+        }
+        if params.biases > 1u {
+            sums += u[params.bias_2_above + bias_at];
+        }
     } else {
-        h[select(params.h_start, params.h_reverse, reverse) + row * params.h_row + unit] = result;
+        sums += gates[gates_at];
+    }
+    let cell = cell_forward(sums, c[params.c_prev_start + n * params.c_prev_next + at]);
+    if KEEP {
+        gates[gates_at] = cell.gates;
+    }
+    c[params.c_start + n * params.c_next + at] = cell.c;
+    if PROJECTION {
+        z[params.z_start + n * params.z_next + at] = cell.h;
+    } else {
+        h[params.h_start + n * params.h_next + row * params.h_row + unit] = cell.h;
     }
 }

@@ -224,6 +224,7 @@ pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
 fn variants() -> Vec<Variant> {
     let common = concat!(
         include_str!("../../shaders/common/activations.wgsl"),
+        include_str!("../../shaders/common/cell.wgsl"),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_sequence_backward/sequence.wgsl")
     );

@@ -4,62 +4,74 @@
 mod fast;
 
 use super::{
-    Directions, LSTM_STEP_BACKWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts,
-    in_subgroups, input, output, read, split, variant, write,
+    LSTM_STEP_BACKWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts, in_subgroups,
+    input, nth, output, progression, read, split, variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
-use crate::reference::{self, Lengths, Real, StepBackward, Tolerance};
+use crate::reference::{self, Lengths, Product, Real, StepBackward, Tolerance};
 
 params! {
-    /// The block of constants; starts of `w`, `gates` and `incoming` count quads, those of the
-    /// second direction are named `_reverse`.
+    /// The block of constants; starts and distances of weights, `gates`, `incoming` and `above` count quads.
+    /// What the n-th of a launch has starts at `start` + n `next`, which may wrap around.
     pub struct Params {
         /// Rows `B`.
         pub batch: u32,
         /// Units `H`.
         pub hidden: u32,
-        /// Quads of the product: those of a row, or 0 where nothing ran after.
-        pub terms: u32,
-        /// Quads of a row of `w` and of what comes in.
+        /// Quads of a row of `w` and of what comes in: the terms of a product.
         pub w_row: u32,
-        /// 1 where `dy` counts.
-        pub has_dy: u32,
+        /// After how many nothing ran: the first so many.
+        pub last: u32,
+        /// How many have a layer above them: the first so many.
+        pub lower: u32,
+        /// From which on `dy` counts.
+        pub dy_from: u32,
         /// Elements from one row of `dy` to the next.
         pub dy_row: u32,
         /// Where the lengths start.
         pub lengths_start: u32,
         /// The timestep.
         pub t: u32,
-        /// The timestep.
-        pub t_reverse: u32,
-        /// Where the weights start.
+        /// From one's timestep to the next one's.
+        pub t_next: u32,
+        /// Where the weights of the first start.
+        pub w_first: u32,
+        /// Where those of the others start.
         pub w_start: u32,
-        /// Where the weights start.
-        pub w_reverse: u32,
+        /// From one's to the next one's.
+        pub w_next: u32,
         /// Where the gates of the step start.
         pub gates_start: u32,
-        /// Where the gates of the step start.
-        pub gates_reverse: u32,
+        /// From one's to the next one's.
+        pub gates_next: u32,
         /// Where what comes in starts, in `gates` or, with a projection, in `dh`.
         pub incoming_start: u32,
-        /// Where what comes in starts.
-        pub incoming_reverse: u32,
+        /// From one's to the next one's.
+        pub incoming_next: u32,
         /// Where the cell states before the step start.
         pub c_prev_start: u32,
-        /// Where the cell states before the step start.
-        pub c_prev_reverse: u32,
+        /// From one's to the next one's.
+        pub c_prev_next: u32,
         /// Where the cell states after the step start.
         pub c_start: u32,
-        /// Where the cell states after the step start.
-        pub c_reverse: u32,
+        /// From one's to the next one's.
+        pub c_next: u32,
         /// Where the gradient of the step's output starts.
         pub dy_start: u32,
-        /// Where the gradient of the step's output starts.
-        pub dy_reverse: u32,
+        /// From one's to the next one's.
+        pub dy_next: u32,
         /// Where the cell state's gradient starts.
         pub dc_start: u32,
-        /// Where the cell state's gradient starts.
-        pub dc_reverse: u32,
+        /// From one's to the next one's.
+        pub dc_next: u32,
+        /// Where the gate gradients of the layer above start.
+        pub above_start: u32,
+        /// From one's to the next one's.
+        pub above_next: u32,
+        /// Where the input's weights of the layer above start.
+        pub above_w_start: u32,
+        /// From one's to the next one's.
+        pub above_w_next: u32,
     }
 }
 
@@ -86,7 +98,7 @@ pub struct Bindings {
     pub w: Range,
     /// Cell states.
     pub c: Range,
-    /// The gradient of the outputs, without a projection.
+    /// The gradient of the outputs, without a projection, where one counts.
     pub dy: Option<Range>,
     /// The gradient of the projection's results, with one.
     pub dh: Option<Range>,
@@ -96,7 +108,7 @@ pub struct Bindings {
     pub dc: Range,
 }
 
-/// Where one direction's operands start in what is bound.
+/// Where the operands of a timestep start in what is bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct At {
     /// The timestep.
@@ -112,48 +124,91 @@ pub struct At {
     pub c_prev: usize,
     /// Cell states after the step.
     pub c: usize,
-    /// The gradient of the step's output.
-    pub dy: usize,
+    /// The gradient of the step's output, where it comes from outside.
+    pub dy: Option<usize>,
     /// The cell state's gradient.
     pub dc: usize,
+    /// What comes from the layer above, where there is one.
+    pub above: Option<AboveAt>,
 }
 
-/// One timestep of one direction or of both.
-pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Padding) -> Dispatch {
-    let [one, other] = at.both();
-    let (element, quad) = (|v: usize| v as u32, |v: usize| (v / 4) as u32);
+/// Where the gate gradients of the layer above start in the gates, and the weights of its input.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AboveAt {
+    /// The gate gradients, `[B, H]` of (i, f, g, o).
+    pub gates: usize,
+    /// The weights, among the others.
+    pub w: usize,
+}
+
+/// A timestep each, back, of some that don't wait for one another: the directions of a layer, or layers of a
+/// stack.
+///
+/// # Panics
+/// Where there is none, where the last timesteps don't come first, lower layers don't come before higher ones,
+/// or where what several have doesn't lie at equal distances.
+pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) -> Dispatch {
+    let element = |v: usize| v as u32;
+    let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
+    let (t, c_prev, c, dc) = (all(|at| at.t), all(|at| at.c_prev), all(|at| at.c), all(|at| at.dc));
+    let gates = all(|at| at.gates / 4);
+    // Those that some have: the first so many, or the last.
+    let last = at.iter().take_while(|at| at.incoming.is_none()).count();
+    let lower = at.iter().take_while(|at| at.above.is_some()).count();
+    let dy_from = at.iter().take_while(|at| at.dy.is_none()).count();
+    let some = |first: usize, of: &dyn Fn(&At) -> Option<usize>| {
+        let values: Vec<u32> = at.iter().filter_map(of).map(element).collect();
+        (values.len(), progression(first, values.into_iter()))
+    };
+    let (after, incoming) = some(last, &|at| at.incoming.map(|start| start / 4));
+    let (outer, dy) = some(dy_from, &|at| at.dy);
+    let (higher, above) = some(0, &|at| at.above.map(|above| above.gates / 4));
+    let (_, above_w) = some(0, &|at| at.above.map(|above| above.w / 4));
+    assert_eq!(last + after, at.len(), "the last timesteps come first");
+    assert_eq!(dy_from + outer, at.len(), "those without an outer gradient come first");
+    assert_eq!(lower, higher, "those with a layer above come first");
+    let w = progression(1, at.iter().skip(1).map(|at| element(at.w / 4)));
     // What isn't there is bound to the weights, which are read-only as well, and never read.
     let unused = bound.w;
     let params = Params {
-        batch: shape.batch as u32,
-        hidden: shape.hidden as u32,
-        terms: if one.incoming.is_some() { shape.terms as u32 } else { 0 },
-        w_row: shape.terms as u32,
-        has_dy: bound.dy.is_some().into(),
-        dy_row: shape.dy_row as u32,
+        batch: element(shape.batch),
+        hidden: element(shape.hidden),
+        w_row: element(shape.terms),
+        last: element(last),
+        lower: element(lower),
+        dy_from: element(dy_from),
+        dy_row: element(shape.dy_row),
         lengths_start: padding.start(),
-        t: one.t as u32,
-        t_reverse: other.t as u32,
-        w_start: quad(one.w),
-        w_reverse: quad(other.w),
-        gates_start: quad(one.gates),
-        gates_reverse: quad(other.gates),
-        incoming_start: quad(one.incoming.unwrap_or(one.gates)),
-        incoming_reverse: quad(other.incoming.unwrap_or(other.gates)),
-        c_prev_start: element(one.c_prev),
-        c_prev_reverse: element(other.c_prev),
-        c_start: element(one.c),
-        c_reverse: element(other.c),
-        dy_start: element(one.dy),
-        dy_reverse: element(other.dy),
-        dc_start: element(one.dc),
-        dc_reverse: element(other.dc),
+        t: t.0,
+        t_next: t.1,
+        w_first: at.first().map_or(0, |at| element(at.w / 4)),
+        w_start: w.0,
+        w_next: w.1,
+        gates_start: gates.0,
+        gates_next: gates.1,
+        incoming_start: incoming.0,
+        incoming_next: incoming.1,
+        c_prev_start: c_prev.0,
+        c_prev_next: c_prev.1,
+        c_start: c.0,
+        c_next: c.1,
+        dy_start: dy.0,
+        dy_next: dy.1,
+        dc_start: dc.0,
+        dc_next: dc.1,
+        above_start: above.0,
+        above_next: above.1,
+        above_w_start: above_w.0,
+        above_w_next: above_w.1,
     };
-    let projection = flag(bound.dh.is_some());
     Dispatch {
         kernel: LSTM_STEP_BACKWARD,
         variant: 0,
-        constants: vec![("LENGTHS", padding.flag()), ("PROJECTION", projection)],
+        constants: vec![
+            ("LENGTHS", padding.flag()),
+            ("PROJECTION", flag(bound.dh.is_some())),
+            ("HIGHER", flag(lower > 0)),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.w,
@@ -164,7 +219,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             bound.gates,
             bound.dc,
         ],
-        grid: [groups(shape.hidden, 16), groups(shape.batch, 16), at.count()],
+        grid: [groups(shape.hidden, 16), groups(shape.batch, 16), element(at.len())],
     }
 }
 
@@ -179,25 +234,30 @@ pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
 }
 
 impl Params {
-    /// Where the operands of a launch's first or second direction start.
-    fn at(&self, second: bool) -> At {
-        let either = |one: u32, other: u32| if second { other } else { one } as usize;
-        let incoming = 4 * either(self.incoming_start, self.incoming_reverse);
+    /// Where the operands of the n-th timestep of a launch start.
+    fn at(&self, n: u32) -> At {
+        let of = |start: u32, next: u32| nth(start, next, n);
+        let w = if n == 0 { self.w_first as usize } else { of(self.w_start, self.w_next) };
+        let incoming = 4 * of(self.incoming_start, self.incoming_next);
         At {
-            t: either(self.t, self.t_reverse),
-            w: 4 * either(self.w_start, self.w_reverse),
-            gates: 4 * either(self.gates_start, self.gates_reverse),
-            incoming: (self.terms > 0).then_some(incoming),
-            c_prev: either(self.c_prev_start, self.c_prev_reverse),
-            c: either(self.c_start, self.c_reverse),
-            dy: either(self.dy_start, self.dy_reverse),
-            dc: either(self.dc_start, self.dc_reverse),
+            t: of(self.t, self.t_next),
+            w: 4 * w,
+            gates: 4 * of(self.gates_start, self.gates_next),
+            incoming: (n >= self.last).then_some(incoming),
+            c_prev: of(self.c_prev_start, self.c_prev_next),
+            c: of(self.c_start, self.c_next),
+            dy: (n >= self.dy_from).then(|| of(self.dy_start, self.dy_next)),
+            dc: of(self.dc_start, self.dc_next),
+            above: (n < self.lower).then(|| AboveAt {
+                gates: 4 * of(self.above_start, self.above_next),
+                w: 4 * of(self.above_w_start, self.above_w_next),
+            }),
         }
     }
 }
 
-/// One direction's operands, as the CPU forms take them.
-struct OneDirection<'s, R> {
+/// The operands of one of the timesteps, as the CPU forms take them.
+struct One<'s, R> {
     step: StepBackward<'s, R>,
     w: &'s [R],
     gates: &'s mut [R],
@@ -206,35 +266,48 @@ struct OneDirection<'s, R> {
     dc: &'s mut [R],
 }
 
-/// Calls `each` with the operands of every direction.
-fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>)) {
+/// Calls `each` with the operands of every timestep. What comes from a layer above is made of its gate
+/// gradients and weights as `seen` has them.
+fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(One<'_, R>)) {
     let p: Params = call.params();
-    let padded = call.dispatch.constant("LENGTHS") != 0.0;
-    let projected = call.dispatch.constant("PROJECTION") != 0.0;
+    let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (hidden, batch) = (p.hidden as usize, p.batch as usize);
     let (slot, row) = (batch * hidden, 4 * p.w_row as usize);
     let [w, c, dy, dh, lengths, gates, dc] = call.args else { unreachable!("seven bindings") };
     let (w, c, dy, dh) = (input(w, 0), input(c, 0), input(dy, 0), input(dh, 0));
     let (gates, dc) = (output(gates, 0), output(dc, 0));
     let lengths = input(lengths, p.lengths_start);
-    for direction in 0..call.dispatch.grid[2] {
-        let at = p.at(direction == 1);
+    for n in 0..call.dispatch.grid[2] {
+        let at = p.at(n);
+        let from_above = at.above.map(|above| {
+            let seen = |all: &[R], len: usize| all[..len].iter().map(|&v| seen(v)).collect();
+            let d_gates: Vec<R> = seen(&gates[above.gates..], 4 * slot);
+            let weights: Vec<R> = seen(&w[above.w..], 4 * hidden * hidden);
+            let mut sums = vec![R::zero(); slot];
+            let product = Product::dense(batch, hidden, 4 * hidden, false, true);
+            reference::matmul(&product, &d_gates, &weights, &[], &mut sums);
+            sums
+        });
+        let dy = match (&from_above, at.dy) {
+            (Some(sums), _) => Some((&sums[..], hidden)),
+            (None, start) => start.map(|start| (&dy[start..], p.dy_row as usize)),
+        };
         let own = (at.gates, 4 * slot);
         let (incoming, gates) = match at.incoming {
             None => (None, &mut gates[own.0..][..own.1]),
-            Some(from) if projected => (Some(&dh[from..]), &mut gates[own.0..][..own.1]),
+            Some(from) if is("PROJECTION") => (Some(&dh[from..]), &mut gates[own.0..][..own.1]),
             Some(from) => {
                 let (incoming, gates) = apart(gates, (from, batch * row), own);
                 (Some(incoming), gates)
             }
         };
-        each(OneDirection {
+        each(One {
             step: StepBackward {
                 hidden,
                 incoming,
                 terms: p.w_row as usize,
-                dy: (p.has_dy == 1).then(|| (&dy[at.dy..], p.dy_row as usize)),
-                lengths: padded.then_some(Lengths { lengths, t: at.t }),
+                dy,
+                lengths: is("LENGTHS").then_some(Lengths { lengths, t: at.t }),
             },
             w: &w[at.w..],
             gates,
@@ -246,13 +319,19 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
-    with(call, |o| reference::lstm_step_backward(&o.step, o.w, o.gates, o.c_prev, o.c, o.dc));
+    with(
+        call,
+        |v| v,
+        |o| {
+            reference::lstm_step_backward(&o.step, o.w, o.gates, o.c_prev, o.c, o.dc);
+        },
+    );
 }
 
 /// The largest sum of absolute values of what makes up `dh` and `dc`: what the results scale with.
 fn incoming(call: Call<'_, '_, f64>) -> f64 {
     let mut largest = 0.0f64;
-    with(call, |o| {
+    with(call, f64::abs, |o| {
         let (hidden, row) = (o.step.hidden, 4 * o.step.terms);
         for at in 0..o.dc.len() {
             let (b, unit) = (at / hidden, at % hidden);
@@ -275,7 +354,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
 
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
-    with(call, fast::lstm_step_backward);
+    with(call, |v| v, fast::lstm_step_backward);
 }
 
 /// The row of the table.
@@ -285,12 +364,12 @@ pub fn row() -> Kernel {
         bindings: const {
             &[
                 read("w", "[H, K] quads"),
-                read("c", "[D, T+1, B, H]"),
-                read("dy", "[T, B, D, H]"),
-                read("dh", "[D, T, B, K] quads"),
+                read("c", "[.., B, H]"),
+                read("dy", "[T, B, .., H]"),
+                read("dh", "[.., B, K] quads"),
                 read("lengths", "[B]"),
-                write("gates", "[D, T, B, H] of (i, f, g, o)"),
-                write("dc", "[D, B, H]"),
+                write("gates", "[.., T, B, H] of (i, f, g, o)"),
+                write("dc", "[.., B, H]"),
             ]
         },
         fields: Params::FIELDS,
@@ -300,6 +379,7 @@ pub fn row() -> Kernel {
                 "tiled",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/lstm_step_backward/step.wgsl"),
                     include_str!("../../shaders/lstm_step_backward/tiled.wgsl")
@@ -310,6 +390,7 @@ pub fn row() -> Kernel {
                 "broadcast",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/common/eight_rows.wgsl"),
                     include_str!("../../shaders/lstm_step_backward/step.wgsl"),
@@ -321,6 +402,7 @@ pub fn row() -> Kernel {
                 "split",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/lstm_step_backward/step.wgsl"),
                     include_str!("../../shaders/lstm_step_backward/split.wgsl")
@@ -330,8 +412,8 @@ pub fn row() -> Kernel {
         ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
-            let rows = u64::from(d.grid[2]) * u64::from(p.batch);
-            4 * rows * u64::from(p.hidden) * u64::from(p.terms)
+            let products = u64::from(d.grid[2] - p.last.min(d.grid[2])) + u64::from(p.lower);
+            4 * products * u64::from(p.batch) * u64::from(p.hidden) * u64::from(p.w_row)
         }),
         twin,
         twin_f64: twin,

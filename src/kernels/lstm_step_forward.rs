@@ -4,21 +4,22 @@
 mod fast;
 
 use super::{
-    Directions, LSTM_STEP_FORWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts,
-    in_subgroups, input, output, read, split, variant, write,
+    LSTM_STEP_FORWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts, in_subgroups, input,
+    nth, output, progression, read, split, variant, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, params};
-use crate::reference::{self, Lengths, Real, StepForward, Tolerance};
+use crate::reference::{self, Lengths, Product, Real, StepForward, Tolerance};
 
 params! {
-    /// The block of constants; starts of `u` and `gates` count quads, those of the second
-    /// direction are named `_reverse`.
+    /// The block of constants; starts and distances of weights and gates count quads. What the n-th of a launch
+    /// has starts at `start` + n `next`, which may wrap around; its weights, where it makes its input's
+    /// share, at `above` + n `above_next`.
     pub struct Params {
         /// Rows `B`.
         pub batch: u32,
         /// Units `H`.
         pub hidden: u32,
-        /// Terms of the recurrent product.
+        /// Terms of a product.
         pub terms: u32,
         /// Elements from one row of a slot of `h` to the next.
         pub h_row: u32,
@@ -26,36 +27,54 @@ params! {
         pub lengths_start: u32,
         /// The timestep.
         pub t: u32,
-        /// The timestep.
-        pub t_reverse: u32,
+        /// From one's timestep to the next one's.
+        pub t_next: u32,
         /// Where the recurrent weights start.
         pub u_start: u32,
-        /// Where the recurrent weights start.
-        pub u_reverse: u32,
+        /// From one's to the next one's.
+        pub u_next: u32,
         /// Where the gates of the step start.
         pub gates_start: u32,
-        /// Where the gates of the step start.
-        pub gates_reverse: u32,
+        /// From one's to the next one's.
+        pub gates_next: u32,
         /// Where the hidden states before the step start.
         pub h_prev_start: u32,
-        /// Where the hidden states before the step start.
-        pub h_prev_reverse: u32,
+        /// From one's to the next one's.
+        pub h_prev_next: u32,
         /// Where the hidden states after the step start.
         pub h_start: u32,
-        /// Where the hidden states after the step start.
-        pub h_reverse: u32,
+        /// From one's to the next one's.
+        pub h_next: u32,
         /// Where the cell states before the step start.
         pub c_prev_start: u32,
-        /// Where the cell states before the step start.
-        pub c_prev_reverse: u32,
+        /// From one's to the next one's.
+        pub c_prev_next: u32,
         /// Where the cell states after the step start.
         pub c_start: u32,
-        /// Where the cell states after the step start.
-        pub c_reverse: u32,
+        /// From one's to the next one's.
+        pub c_next: u32,
         /// Where what is projected starts.
         pub z_start: u32,
-        /// Where what is projected starts.
-        pub z_reverse: u32,
+        /// From one's to the next one's.
+        pub z_next: u32,
+        /// How many have their input's share in their gates: the first so many.
+        pub own: u32,
+        /// Where the input of the others starts.
+        pub x_start: u32,
+        /// From one's to the next one's.
+        pub x_next: u32,
+        /// Biases of the others, 0 to 2.
+        pub biases: u32,
+        /// From the parameters of one of the others to the next one's.
+        pub above_next: u32,
+        /// Where the recurrent weights of the others start.
+        pub u_above: u32,
+        /// Where their input's weights start.
+        pub w_above: u32,
+        /// Where their first bias starts.
+        pub bias_1_above: u32,
+        /// Where their second bias starts.
+        pub bias_2_above: u32,
     }
 }
 
@@ -65,7 +84,7 @@ pub const TILE: usize = 16;
 /// Units of a workgroup of [`Tile::Broadcast`].
 const BROADCAST_UNITS: usize = 16;
 
-/// The sizes that a launch has, whichever the step.
+/// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Rows `B`.
@@ -93,7 +112,7 @@ pub struct Bindings {
     pub z: Range,
 }
 
-/// Where one direction's operands start in what is bound.
+/// Where the operands of a timestep start in what is bound.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct At {
     /// The timestep.
@@ -112,43 +131,108 @@ pub struct At {
     pub c: usize,
     /// What is projected, with a projection.
     pub z: Option<usize>,
+    /// What the input's share is made of, where it isn't in the gates.
+    pub input: Option<InputAt>,
 }
 
-/// One timestep of one direction or of both.
-pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Padding) -> Dispatch {
-    let [one, other] = at.both();
-    let (element, quad) = (|v: usize| v as u32, |v: usize| (v / 4) as u32);
+/// Where an input as wide as the hidden state starts in what is bound, and its parameters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InputAt {
+    /// The input, among the hidden states.
+    pub x: usize,
+    /// Its weights, among the recurrent ones.
+    pub w: usize,
+    /// The biases, there as well.
+    pub biases: [Option<usize>; 2],
+}
+
+/// The most loop iterations of an invocation for two products of so many terms, whichever the tile, the tests
+/// that end loops included.
+pub fn iterations(terms: usize) -> usize {
+    // At most three iterations for two terms of either; then writing 24 rows.
+    3 * terms + 256
+}
+
+/// A timestep each of some that don't wait for one another: the directions of a layer, or layers of a stack.
+/// Where the activated gates aren't kept, the gates are left as they are.
+///
+/// # Panics
+/// Where there is none, where those that make their input's share don't come last, or where what several have
+/// doesn't lie at equal distances.
+pub fn dispatch(
+    shape: &Shape,
+    bound: &Bindings,
+    at: &[At],
+    keep: bool,
+    padding: Padding,
+) -> Dispatch {
+    let element = |v: usize| v as u32;
+    let quad = |v: usize| element(v / 4);
+    let own = at.iter().take_while(|at| at.input.is_none()).count();
+    let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
+    let (t, h_prev, h) = (all(|at| at.t), all(|at| at.h_prev), all(|at| at.h));
+    let (c_prev, c) = (all(|at| at.c_prev), all(|at| at.c));
+    let z = all(|at| at.z.unwrap_or(0));
+    // Nothing touches the gates of those that neither find anything there nor leave anything.
+    let touched = if keep { at } else { &at[..own] };
+    let gates = progression(0, touched.iter().map(|at| quad(at.gates)));
+    let u = progression(0, at[..own].iter().map(|at| quad(at.u)));
+    let makes: Vec<(usize, InputAt)> =
+        at[own..].iter().filter_map(|at| Some((at.u, at.input?))).collect();
+    assert_eq!(own + makes.len(), at.len(), "those that make their input's share come last");
+    let others = |of: &dyn Fn(&(usize, InputAt)) -> u32| progression(own, makes.iter().map(of));
+    let bias = |i: usize| others(&|(_, input)| quad(input.biases[i].unwrap_or(0)));
+    let (x, w) = (others(&|(_, input)| element(input.x)), others(&|(_, input)| quad(input.w)));
+    let u_above = others(&|&(u, _)| quad(u));
+    let biases = makes.first().map_or(0, |(_, input)| input.biases.iter().flatten().count());
+    for (i, (_, next)) in [w, bias(0), bias(1)].into_iter().enumerate() {
+        assert!(i > biases || next == u_above.1, "parameters lie at equal distances");
+    }
     let params = Params {
-        batch: shape.batch as u32,
-        hidden: shape.hidden as u32,
-        terms: shape.terms as u32,
-        h_row: shape.h_row as u32,
+        batch: element(shape.batch),
+        hidden: element(shape.hidden),
+        terms: element(shape.terms),
+        h_row: element(shape.h_row),
         lengths_start: padding.start(),
-        t: one.t as u32,
-        t_reverse: other.t as u32,
-        u_start: quad(one.u),
-        u_reverse: quad(other.u),
-        gates_start: quad(one.gates),
-        gates_reverse: quad(other.gates),
-        h_prev_start: element(one.h_prev),
-        h_prev_reverse: element(other.h_prev),
-        h_start: element(one.h),
-        h_reverse: element(other.h),
-        c_prev_start: element(one.c_prev),
-        c_prev_reverse: element(other.c_prev),
-        c_start: element(one.c),
-        c_reverse: element(other.c),
-        z_start: element(one.z.unwrap_or(0)),
-        z_reverse: element(other.z.unwrap_or(0)),
+        t: t.0,
+        t_next: t.1,
+        u_start: u.0,
+        u_next: u.1,
+        gates_start: gates.0,
+        gates_next: gates.1,
+        h_prev_start: h_prev.0,
+        h_prev_next: h_prev.1,
+        h_start: h.0,
+        h_next: h.1,
+        c_prev_start: c_prev.0,
+        c_prev_next: c_prev.1,
+        c_start: c.0,
+        c_next: c.1,
+        z_start: z.0,
+        z_next: z.1,
+        own: element(own),
+        x_start: x.0,
+        x_next: x.1,
+        biases: element(biases),
+        above_next: u_above.1,
+        u_above: u_above.0,
+        w_above: w.0,
+        bias_1_above: bias(0).0,
+        bias_2_above: bias(1).0,
     };
-    let projection = flag(one.z.is_some());
+    let projection = at.first().is_some_and(|at| at.z.is_some());
     Dispatch {
         kernel: LSTM_STEP_FORWARD,
         variant: 0,
-        constants: vec![("LENGTHS", padding.flag()), ("PROJECTION", projection)],
+        constants: vec![
+            ("LENGTHS", padding.flag()),
+            ("PROJECTION", flag(projection)),
+            ("KEEP", flag(keep)),
+            ("INPUT", flag(own < at.len())),
+        ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c, bound.z],
-        grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), at.count()],
+        grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), element(at.len())],
     }
 }
 
@@ -163,52 +247,80 @@ pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
 }
 
 impl Params {
-    /// Where the operands of a launch's first or second direction start.
-    fn at(&self, second: bool) -> At {
-        let either = |one: u32, other: u32| if second { other } else { one } as usize;
+    /// Where the operands of the n-th timestep of a launch start.
+    fn at(&self, n: u32) -> At {
+        let of = |start: u32, next: u32| nth(start, next, n);
+        let above = |start: u32| 4 * of(start, self.above_next);
+        let makes = n >= self.own;
+        let bias = |i: u32, start: u32| (self.biases > i).then(|| above(start));
         At {
-            t: either(self.t, self.t_reverse),
-            u: 4 * either(self.u_start, self.u_reverse),
-            gates: 4 * either(self.gates_start, self.gates_reverse),
-            h_prev: either(self.h_prev_start, self.h_prev_reverse),
-            h: either(self.h_start, self.h_reverse),
-            c_prev: either(self.c_prev_start, self.c_prev_reverse),
-            c: either(self.c_start, self.c_reverse),
-            z: Some(either(self.z_start, self.z_reverse)),
+            t: of(self.t, self.t_next),
+            u: if makes { above(self.u_above) } else { 4 * of(self.u_start, self.u_next) },
+            gates: 4 * of(self.gates_start, self.gates_next),
+            h_prev: of(self.h_prev_start, self.h_prev_next),
+            h: of(self.h_start, self.h_next),
+            c_prev: of(self.c_prev_start, self.c_prev_next),
+            c: of(self.c_start, self.c_next),
+            z: Some(of(self.z_start, self.z_next)),
+            input: makes.then(|| InputAt {
+                x: of(self.x_start, self.x_next),
+                w: above(self.w_above),
+                biases: [bias(0, self.bias_1_above), bias(1, self.bias_2_above)],
+            }),
         }
     }
 }
 
-/// Calls `each` with the operands of every direction, in the order that the twin takes.
+/// Calls `each` with the operands of every timestep, in the order that the twin takes.
 fn with<R: Real>(
     call: Call<'_, '_, R>,
     each: impl Fn(&StepForward<'_, R>, &[R], &mut [R], &[R], &[R], &mut [R], &mut [R]),
 ) {
     let p: Params = call.params();
-    let padded = call.dispatch.constant("LENGTHS") != 0.0;
-    let projected = call.dispatch.constant("PROJECTION") != 0.0;
+    let is = |constant| call.dispatch.constant(constant) != 0.0;
+    let (projected, keep) = (is("PROJECTION"), is("KEEP"));
     let (batch, hidden) = (p.batch as usize, p.hidden as usize);
     let (terms, h_row, slot) = (p.terms as usize, p.h_row as usize, batch * hidden);
     // The last row of a slot may end before the next slot's first.
     let in_h = |width: usize| (batch - 1) * h_row + width;
     let [u, lengths, gates, h, c, z] = call.args else { unreachable!("six bindings") };
-    let lengths = input(lengths, p.lengths_start);
+    let (u, lengths) = (input(u, 0), input(lengths, p.lengths_start));
     let (gates, h, c, z) = (output(gates, 0), output(h, 0), output(c, 0), output(z, 0));
-    for direction in 0..call.dispatch.grid[2] {
-        let at = p.at(direction == 1);
+    for n in 0..call.dispatch.grid[2] {
+        let at = p.at(n);
         let step = StepForward {
             hidden,
             terms,
             h_prev_row: h_row,
             h_row: if projected { hidden } else { h_row },
-            lengths: padded.then_some(Lengths { lengths, t: at.t }),
+            lengths: is("LENGTHS").then_some(Lengths { lengths, t: at.t }),
         };
+        // Sums that aren't in the gates, or don't become activated gates there.
+        let mut sums = Vec::new();
+        if let Some(input) = at.input {
+            sums.resize(4 * slot, R::zero());
+            let biases: Vec<&[R]> = input.biases.iter().flatten().map(|&bias| &u[bias..]).collect();
+            let product =
+                Product { lda: h_row, ..Product::dense(batch, 4 * hidden, terms, false, false) };
+            reference::matmul(&product, &h[input.x..], &u[input.w..], &biases, &mut sums);
+        } else if !keep {
+            sums.extend_from_slice(&gates[at.gates..][..4 * slot]);
+        }
         let (c_prev, c) = apart(c, (at.c_prev, slot), (at.c, slot));
         let (h_prev, h) = match at.z.filter(|_| projected) {
             Some(z_start) => (&h[at.h_prev..][..in_h(terms)], &mut z[z_start..][..slot]),
             None => apart(h, (at.h_prev, in_h(hidden)), (at.h, in_h(hidden))),
         };
-        each(&step, &input(u, 0)[at.u..], &mut gates[at.gates..][..4 * slot], h_prev, c_prev, h, c);
+        let u = &u[at.u..];
+        if at.input.is_none() && keep {
+            each(&step, u, &mut gates[at.gates..][..4 * slot], h_prev, c_prev, h, c);
+            continue;
+        }
+        each(&step, u, &mut sums, h_prev, c_prev, h, c);
+        for b in (0..batch).filter(|&b| keep && !step.lengths.is_some_and(|all| all.ended(b))) {
+            let row = 4 * hidden;
+            gates[at.gates + b * row..][..row].copy_from_slice(&sums[b * row..][..row]);
+        }
     }
 }
 
@@ -229,10 +341,10 @@ pub fn row() -> Kernel {
             &[
                 read("u", "[K, H] of (i, f, g, o)"),
                 read("lengths", "[B]"),
-                write("gates", "[D, T, B, H] of (i, f, g, o)"),
-                write("h", "[T+D, B, D, K]"),
-                write("c", "[D, T+1, B, H]"),
-                write("z", "[D, T, B, H]"),
+                write("gates", "[.., T, B, H] of (i, f, g, o)"),
+                write("h", "[.., B, .., K]"),
+                write("c", "[.., B, H]"),
+                write("z", "[.., B, H]"),
             ]
         },
         fields: Params::FIELDS,
@@ -242,6 +354,7 @@ pub fn row() -> Kernel {
                 "tiled",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/lstm_step_forward/step.wgsl"),
                     include_str!("../../shaders/lstm_step_forward/tiled.wgsl")
@@ -252,6 +365,7 @@ pub fn row() -> Kernel {
                 "broadcast",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/common/eight_rows.wgsl"),
                     include_str!("../../shaders/lstm_step_forward/step.wgsl"),
@@ -263,6 +377,7 @@ pub fn row() -> Kernel {
                 "split",
                 concat!(
                     include_str!("../../shaders/common/activations.wgsl"),
+                    include_str!("../../shaders/common/cell.wgsl"),
                     include_str!("../../shaders/common/lengths.wgsl"),
                     include_str!("../../shaders/lstm_step_forward/step.wgsl"),
                     include_str!("../../shaders/lstm_step_forward/split.wgsl")
@@ -272,8 +387,8 @@ pub fn row() -> Kernel {
         ],
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
-            let rows = u64::from(d.grid[2]) * u64::from(p.batch);
-            4 * rows * u64::from(p.hidden) * u64::from(p.terms)
+            let products = u64::from(d.grid[2]) + u64::from(d.grid[2] - p.own.min(d.grid[2]));
+            4 * products * u64::from(p.batch) * u64::from(p.hidden) * u64::from(p.terms)
         }),
         twin,
         twin_f64: twin,

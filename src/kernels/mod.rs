@@ -9,6 +9,8 @@ pub mod adam;
 pub mod align_sequence;
 pub mod argmax;
 pub mod binary_accuracy;
+#[cfg(feature = "cpu")]
+mod cell;
 pub mod clip_scale;
 pub mod column_sum;
 pub mod copy_at_length;
@@ -22,8 +24,6 @@ pub mod lstm_sequence_backward;
 pub mod lstm_sequence_forward;
 pub mod lstm_step_backward;
 pub mod lstm_step_forward;
-pub mod lstm_wavefront_backward;
-pub mod lstm_wavefront_forward;
 pub mod matmul;
 pub mod nonlinearity;
 pub mod nonlinearity_backward;
@@ -95,22 +95,18 @@ pub const LSTM_SEQUENCE_FORWARD: KernelId = KernelId(22);
 pub const LSTM_SEQUENCE_BACKWARD: KernelId = KernelId(23);
 /// `training_step` in the [`table`].
 pub const TRAINING_STEP: KernelId = KernelId(24);
-/// `lstm_wavefront_forward` in the [`table`].
-pub const LSTM_WAVEFRONT_FORWARD: KernelId = KernelId(25);
-/// `lstm_wavefront_backward` in the [`table`].
-pub const LSTM_WAVEFRONT_BACKWARD: KernelId = KernelId(26);
 /// `pool_over_time` in the [`table`].
-pub const POOL_OVER_TIME: KernelId = KernelId(27);
+pub const POOL_OVER_TIME: KernelId = KernelId(25);
 /// `pool_over_time_backward` in the [`table`].
-pub const POOL_OVER_TIME_BACKWARD: KernelId = KernelId(28);
+pub const POOL_OVER_TIME_BACKWARD: KernelId = KernelId(26);
 /// `nonlinearity` in the [`table`].
-pub const NONLINEARITY: KernelId = KernelId(29);
+pub const NONLINEARITY: KernelId = KernelId(27);
 /// `binary_accuracy` in the [`table`].
-pub const BINARY_ACCURACY: KernelId = KernelId(30);
+pub const BINARY_ACCURACY: KernelId = KernelId(28);
 /// `nonlinearity_backward` in the [`table`].
-pub const NONLINEARITY_BACKWARD: KernelId = KernelId(31);
+pub const NONLINEARITY_BACKWARD: KernelId = KernelId(29);
 /// `align_sequence` in the [`table`].
-pub const ALIGN_SEQUENCE: KernelId = KernelId(32);
+pub const ALIGN_SEQUENCE: KernelId = KernelId(30);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -145,8 +141,6 @@ fn rows() -> KernelTable {
         lstm_sequence_forward::row(),
         lstm_sequence_backward::row(),
         training_step::row(),
-        lstm_wavefront_forward::row(),
-        lstm_wavefront_backward::row(),
         pool_over_time::row(),
         pool_over_time_backward::row(),
         nonlinearity::row(),
@@ -195,6 +189,25 @@ impl Padding {
     fn range(&self, unused: Range) -> Range {
         self.0.map_or(unused, |view| view.range)
     }
+}
+
+/// Where operands of a launch's timesteps start, from the `first`-th on, as a start and a distance: the n-th at
+/// `start` + n `next`, modulo 2^32. Of one alone the distance is 0.
+///
+/// # Panics
+/// Where they don't lie at equal distances.
+fn progression(first: usize, values: impl Iterator<Item = u32>) -> (u32, u32) {
+    let values: Vec<u32> = values.collect();
+    let mut distances = values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
+    let next = distances.next().unwrap_or(0);
+    assert!(distances.all(|distance| distance == next), "{values:?} lie at equal distances");
+    let start = values.first().copied().unwrap_or(0);
+    (start.wrapping_sub(next.wrapping_mul(first as u32)), next)
+}
+
+/// The n-th of such.
+fn nth(start: u32, next: u32, n: u32) -> usize {
+    start.wrapping_add(next.wrapping_mul(n)) as usize
 }
 
 /// What one direction of a launch needs, or both.

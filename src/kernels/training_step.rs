@@ -228,6 +228,7 @@ fn variants() -> Vec<Variant> {
         include_str!("../../shaders/common/status.wgsl"),
         include_str!("../../shaders/common/settings.wgsl"),
         include_str!("../../shaders/common/activations.wgsl"),
+        include_str!("../../shaders/common/cell.wgsl"),
         include_str!("../../shaders/common/pointwise.wgsl"),
         include_str!("../../shaders/common/clipping.wgsl"),
         include_str!("../../shaders/common/adam_step.wgsl"),

@@ -7,7 +7,7 @@ use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range, Tier};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::matmul::Sums;
-use crate::kernels::{Directions, View, column_sum, embedding_backward, lstm_step_backward};
+use crate::kernels::{View, column_sum, embedding_backward, lstm_step_backward};
 use crate::reference::{Alignment, Product, Strides};
 
 impl Planner<'_> {
@@ -256,13 +256,11 @@ impl Planner<'_> {
             },
             c_prev: c_at[2 * i],
             c: c_at[2 * i + 1],
-            dy: dy.as_ref().map_or(0, |(_, starts)| starts[i]),
+            dy: dy.as_ref().map(|(_, starts)| starts[i]),
             dc: dc_at[i],
+            above: None,
         };
-        let at = match directions.len() {
-            1 => Directions::One(at(0)),
-            _ => Directions::Both(at(0), at(1)),
-        };
+        let at: Vec<_> = (0..directions.len()).map(at).collect();
         let shape = lstm_step_backward::Shape { batch, hidden, dy_row: features, terms };
         let bound = lstm_step_backward::Bindings {
             w,
@@ -272,7 +270,7 @@ impl Planner<'_> {
             gates,
             dc,
         };
-        let dispatch = lstm_step_backward::dispatch(&shape, &bound, at, self.padding());
+        let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, self.padding());
         lstm_step_backward::with_tile(dispatch, self.step_tile())
     }
 

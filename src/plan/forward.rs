@@ -5,7 +5,7 @@ use super::workspace::{Mask, Place, Planner};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{Directions, embedding, lstm_step_forward, one_hot};
+use crate::kernels::{embedding, lstm_step_forward, one_hot};
 use crate::reference::{Product, Strides};
 
 /// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
@@ -470,14 +470,12 @@ impl Planner<'_> {
             c_prev: c_at[2 * i],
             c: c_at[2 * i + 1],
             z: z_at.get(i).copied(),
+            input: None,
         };
-        let at = match directions.len() {
-            1 => Directions::One(at(0)),
-            _ => Directions::Both(at(0), at(1)),
-        };
+        let at: Vec<_> = (0..directions.len()).map(at).collect();
         let shape = lstm_step_forward::Shape { batch, hidden, terms, h_row: features };
         let bound = lstm_step_forward::Bindings { u, gates, h, c, z };
-        let dispatch = lstm_step_forward::dispatch(&shape, &bound, at, self.padding());
+        let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, true, self.padding());
         lstm_step_forward::with_tile(dispatch, self.step_tile())
     }
 

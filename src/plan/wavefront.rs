@@ -9,9 +9,7 @@ use super::forward::{GATES_OF_A_CHUNK, State};
 use super::tiers::{Cut, Pass};
 use super::workspace::Planner;
 use crate::command::{Executor, Operation, Tier};
-use crate::kernels::lstm_wavefront_forward::Front;
-use crate::kernels::{Tile, lstm_wavefront_backward, lstm_wavefront_forward};
-use crate::reference::StackWeights;
+use crate::kernels::{Tile, lstm_step_backward, lstm_step_forward};
 
 // What estimates rest on.
 
@@ -93,22 +91,40 @@ fn wavefront_time(software: bool, sizes: &Sizes) -> f64 {
     fronts(sizes.steps, sizes.layers).map(time).sum()
 }
 
+/// The layers of a launch.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    /// The first of them.
+    layer: usize,
+    /// How many.
+    layers: usize,
+    /// The timestep of the first; each of the others has the one before that of the layer below.
+    t: usize,
+}
+
+impl Front {
+    /// The layers and their timesteps.
+    fn steps(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.layers).map(move |n| (self.layer + n, self.t - n))
+    }
+
+    /// The launch in words.
+    fn said(self, pass: &str) -> String {
+        let Front { layer, t, .. } = self;
+        let last = self.layers - 1;
+        match last {
+            0 => format!("layer {layer}{pass}, t = {t}"),
+            _ => format!("layers {layer} to {}{pass}, t = {t} to {}", layer + last, t - last),
+        }
+    }
+}
+
 /// The launches of a forward pass; a backward pass has the same in reverse.
 fn fronts(steps: usize, layers: usize) -> impl DoubleEndedIterator<Item = Front> {
     (0..steps + layers - 1).map(move |n| {
         let (layer, last) = (n.saturating_sub(steps - 1), n.min(layers - 1));
         Front { layer, layers: last + 1 - layer, t: n - layer }
     })
-}
-
-/// A launch in words.
-fn said(front: Front, pass: &str) -> String {
-    let (layer, t) = (front.layer, front.t);
-    let last = front.layers - 1;
-    match last {
-        0 => format!("layer {layer}{pass}, t = {t}"),
-        _ => format!("layers {layer} to {}{pass}, t = {t} to {}", layer + last, t - last),
-    }
 }
 
 /// Whether there is a wavefront.
@@ -150,7 +166,7 @@ impl Planner<'_> {
         if most.into_iter().any(|groups| groups > limits.max_workgroups as usize) {
             return Err("a grid doesn't have workgroups for all layers".to_owned());
         }
-        let iterations = lstm_wavefront_forward::iterations(shape.hidden);
+        let iterations = lstm_step_forward::iterations(shape.hidden);
         if limits.loop_budget.is_some_and(|budget| iterations > budget as usize) {
             return Err("a timestep is more than a launch may loop".to_owned());
         }
@@ -204,30 +220,9 @@ impl Planner<'_> {
         if self.stacked() { (self.steps + 1) * self.slot(0) } else { 0 }
     }
 
-    /// Where the layers' parameters are.
-    ///
-    /// # Panics
-    /// Where the layers above the first aren't alike.
-    fn stack_weights(&self) -> StackWeights {
-        let start = |role: Role| self.parameter(self.params, role).map(|place| place.start);
-        let kinds: [fn(usize, usize) -> Role; 4] =
-            [Role::WeightHh, Role::WeightIh, Role::BiasIh, Role::BiasHh];
-        let second = kinds.map(|kind| start(kind(1, 0)));
-        let u = |l: usize| self.required(self.params, Role::WeightHh(l, 0)).start;
-        let layer = if self.shape.layers > 2 { u(2) - u(1) } else { 0 };
-        for l in 1..self.shape.layers {
-            for (kind, first) in kinds.iter().zip(second) {
-                let expected = first.map(|first| first + (l - 1) * layer);
-                assert_eq!(start(kind(l, 0)), expected, "layers above the first are alike");
-            }
-        }
-        StackWeights {
-            u_first: u(0),
-            u_above: u(1),
-            w_above: self.required(self.params, Role::WeightIh(1, 0)).start,
-            biases: [second[2], second[3]],
-            layer,
-        }
+    /// Where a parameter of a layer starts.
+    fn start(&self, role: Role) -> usize {
+        self.required(self.params, role).start
     }
 
     /// Every layer over every timestep.
@@ -252,29 +247,45 @@ impl Planner<'_> {
             self.initial_state(State::Cell, l, 0);
         }
         self.input_projection(0, 0);
-        let shape = lstm_wavefront_forward::Shape {
-            batch,
-            hidden,
-            weights: self.stack_weights(),
-            keep: self.keep,
-            gates: 0,
-            gates_layer: self.gates_stride(),
-            h: 0,
-            h_layer: self.state_stride(),
-            c: 0,
-            c_layer: self.state_stride(),
-        };
-        let bound = lstm_wavefront_forward::Bindings {
-            weights: self.whole(self.params),
+        let shape = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+        let bound = lstm_step_forward::Bindings {
+            u: self.whole(self.params),
             gates: self.whole(gates),
             h: self.whole(h),
             c: self.whole(c),
+            // Without a projection nothing is written there, but a launch binds a buffer.
+            z: self.whole(self.named("unused")),
         };
         for front in fronts(steps, layers) {
+            let at: Vec<_> = front.steps().map(|(l, t)| self.step_of_layer(l, t)).collect();
             let padding = self.padding();
-            let dispatch = lstm_wavefront_forward::dispatch(&shape, &bound, front, padding);
-            let dispatch = lstm_wavefront_forward::with_tile(dispatch, self.step_tile());
-            self.launch(said(front, ""), dispatch);
+            let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, self.keep, padding);
+            let dispatch = lstm_step_forward::with_tile(dispatch, self.step_tile());
+            self.launch(front.said(""), dispatch);
+        }
+    }
+
+    /// Where the operands of a layer's timestep start.
+    fn step_of_layer(&self, l: usize, t: usize) -> lstm_step_forward::At {
+        let slot = self.slot(0);
+        let state = l * self.state_stride() + t * slot;
+        let below = |l: usize| lstm_step_forward::InputAt {
+            x: state + slot - self.state_stride(),
+            w: self.start(Role::WeightIh(l, 0)),
+            biases: [Role::BiasIh(l, 0), Role::BiasHh(l, 0)]
+                .map(|role| self.parameter(self.params, role).map(|place| place.start)),
+        };
+        lstm_step_forward::At {
+            t,
+            u: self.start(Role::WeightHh(l, 0)),
+            // Those of the layers above are only there where they are kept.
+            gates: l * self.gates_stride() + 4 * t * slot,
+            h_prev: state,
+            h: state + slot,
+            c_prev: state,
+            c: state + slot,
+            z: None,
+            input: (l > 0).then(|| below(l)),
         }
     }
 
@@ -283,31 +294,43 @@ impl Planner<'_> {
         let (layers, steps) = (self.shape.layers, self.steps);
         let dc = self.named("dc");
         self.push("cell states, gradient", Operation::Zero(self.whole(dc)));
-        let shape = lstm_wavefront_backward::Shape {
-            batch: self.batch,
-            hidden: self.shape.hidden,
-            steps,
-            layers,
-            weights: self.stack_weights(),
-            gates: 0,
-            gates_layer: self.gates_stride(),
-            c: 0,
-            c_layer: self.state_stride(),
-            dy: 0,
-            dc: 0,
-        };
-        let bound = lstm_wavefront_backward::Bindings {
-            weights: self.whole(self.params),
+        let (batch, hidden) = (self.batch, self.shape.hidden);
+        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+        let bound = lstm_step_backward::Bindings {
+            w: self.whole(self.params),
             c: self.whole(self.named("c")),
-            dy: self.whole(self.named("dh")),
+            dy: Some(self.whole(self.named("dh"))),
+            dh: None,
             gates: self.whole(self.named("gates")),
             dc: self.whole(dc),
         };
         for front in fronts(steps, layers).rev() {
-            let padding = self.padding();
-            let dispatch = lstm_wavefront_backward::dispatch(&shape, &bound, front, padding);
-            let dispatch = lstm_wavefront_backward::with_tile(dispatch, self.step_tile());
-            self.launch(said(front, ", backward"), dispatch);
+            let at: Vec<_> = front.steps().map(|(l, t)| self.step_back_of_layer(l, t)).collect();
+            let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, self.padding());
+            let dispatch = lstm_step_backward::with_tile(dispatch, self.step_tile());
+            self.launch(front.said(", backward"), dispatch);
+        }
+    }
+
+    /// Where the operands of a layer's timestep, back, start.
+    fn step_back_of_layer(&self, l: usize, t: usize) -> lstm_step_backward::At {
+        let slot = self.slot(0);
+        let gates = l * self.gates_stride() + 4 * t * slot;
+        let state = l * self.state_stride() + t * slot;
+        let top = l + 1 == self.shape.layers;
+        lstm_step_backward::At {
+            t,
+            w: self.start(Role::WeightHh(l, 0)),
+            gates,
+            incoming: (t + 1 < self.steps).then_some(gates + 4 * slot),
+            c_prev: state,
+            c: state + slot,
+            dy: top.then_some(t * slot),
+            dc: l * slot,
+            above: (!top).then(|| lstm_step_backward::AboveAt {
+                gates: gates + self.gates_stride(),
+                w: self.start(Role::WeightIh(l + 1, 0)),
+            }),
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct SequenceBackward<'a, R> {
     pub hidden: usize,
     /// How many timesteps, and which way.
     pub walk: Walk,
-    /// What made the hidden states of `o * tanh(c)`, where they weren't that themselves.
+    /// What made the hidden states of what the cells gave, where they were not that themselves.
     pub projection: Option<Projection<'a, R>>,
     /// Whether `w` is its transpose in panels.
     pub packed: bool,

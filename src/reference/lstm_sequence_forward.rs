@@ -33,7 +33,7 @@ pub struct SequenceForward<'a, R> {
     pub walk: Walk,
     /// Elements from one row of `h` to the next.
     pub h_row: usize,
-    /// What makes a hidden state of `o * tanh(c)`, where it isn't that itself.
+    /// What makes a hidden state of what a cell gives, where it is not that itself.
     pub projection: Option<Projection<'a, R>>,
     /// Whether `u` is in panels.
     pub packed: bool,
@@ -60,7 +60,7 @@ pub struct SequenceForward<'a, R> {
 /// `u [H, H, 4]`, or its [panels](super::pack_panels), or those of `[1 + I + H, H, 4]`: the bias, the
 /// input's weights, and `u`; `x [steps, B, I]`; `gates [steps, B, H, 4]`;
 /// `h [steps + 1, B, h_row]`; `c [steps + 1, B, H]`; `z [steps, B, H]`. With a projection `u` is
-/// `[P, H, 4]`, `z` gets `o * tanh(c)` and `h` what is made of it.
+/// `[P, H, 4]`, `z` gets what the cells give and `h` what is made of it.
 pub fn lstm_sequence_forward<R: Real>(
     sequence: &SequenceForward<'_, R>,
     u: &[R],

@@ -1,6 +1,6 @@
 //! Twin of `lstm_step_backward`.
 
-use super::{Lengths, Real};
+use super::{Lengths, Real, cell_backward};
 
 /// The gradients that reach one direction's timestep.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +22,11 @@ pub struct StepBackward<'a, R> {
 /// The mirror of [`lstm_step_forward`](super::lstm_step_forward):
 ///
 /// ```text
-/// dh  = dy + incoming . w^T
-/// dc += dh * o * (1 - tanh(c)^2)
-/// dG  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
-/// dc  = dc * f                            what the step before gets
+/// dh = dy + incoming . w^T
+/// dG, dc = cell_backward(gates, c_prev, c, dh, dc)
 /// ```
 ///
-/// The gates of a row that has ended have no gradient, and its `dc` stays.
+/// See [`cell_backward`]. The gates of a row that has ended have no gradient, and its `dc` stays.
 ///
 /// # Shapes
 /// `w [H, terms, 4]`, `gates [B, H, 4]` (the activated gates on entry, their gradient on return),
@@ -41,7 +39,7 @@ pub fn lstm_step_backward<R: Real>(
     c: &[R],
     dc: &mut [R],
 ) {
-    let (hidden, row, one) = (step.hidden, 4 * step.terms, R::one());
+    let (hidden, row) = (step.hidden, 4 * step.terms);
     for (b, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
         if step.lengths.is_some_and(|lengths| lengths.ended(b)) {
             gates.fill(R::zero());
@@ -62,16 +60,10 @@ pub fn lstm_step_backward<R: Real>(
             if let Some((dy, dy_row)) = step.dy {
                 dh += dy[b * dy_row + unit];
             }
-            let (i, f, g, o) = (gate[0], gate[1], gate[2], gate[3]);
-            let tanh_c = c[at].tanh();
-            let dc_t = dc[at] + dh * o * (one - tanh_c * tanh_c);
-            gate.copy_from_slice(&[
-                dc_t * g * i * (one - i),
-                dc_t * c_prev[at] * f * (one - f),
-                dc_t * i * (one - g * g),
-                dh * tanh_c * o * (one - o),
-            ]);
-            dc[at] = dc_t * f;
+            let gates = [gate[0], gate[1], gate[2], gate[3]];
+            let gradient = cell_backward(gates, c_prev[at], c[at], dh, dc[at]);
+            gate.copy_from_slice(&gradient.sums);
+            dc[at] = gradient.c_prev;
         }
     }
 }

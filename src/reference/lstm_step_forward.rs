@@ -1,6 +1,6 @@
 //! Twin of `lstm_step_forward`.
 
-use super::{Lengths, Real, sigmoid};
+use super::{Lengths, Real, cell_forward};
 
 /// The sizes of one direction's timestep, and the strides of its operands.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +20,11 @@ pub struct StepForward<'a, R> {
 /// One timestep of one direction of `torch.nn.LSTM` for `B` rows and `H` units:
 ///
 /// ```text
-/// (i, f, g, o) = P + h_prev . U          P holds the input's share and both biases
-/// i, f, o      = sigmoid;  g = tanh
-/// c            = f * c_prev + i * g
-/// h            = o * tanh(c)             with a projection: what it is applied to
+/// sums = P + h_prev . U                  P holds the input's share and both biases
+/// gates, c, h = cell_forward(sums, c_prev)
 /// ```
 ///
-/// A row that has ended is left alone.
+/// See [`cell_forward`]. A row that has ended is left alone.
 ///
 /// # Shapes
 /// `u [K, H, 4]`, `gates [B, H, 4]` (P on entry, the activated gates on return), `h_prev [B, K]`,
@@ -54,11 +52,9 @@ pub fn lstm_step_forward<R: Real>(
         let h = &mut h[b * step.h_row..][..hidden];
         let states = c[b * hidden..].iter_mut().zip(&c_prev[b * hidden..]).zip(h);
         for (((c, &c_prev), h), gate) in states.zip(gates.chunks_exact_mut(4)) {
-            let (i, f, g, o) =
-                (sigmoid(gate[0]), sigmoid(gate[1]), gate[2].tanh(), sigmoid(gate[3]));
-            gate.copy_from_slice(&[i, f, g, o]);
-            *c = f * c_prev + i * g;
-            *h = o * c.tanh();
+            let cell = cell_forward([gate[0], gate[1], gate[2], gate[3]], c_prev);
+            gate.copy_from_slice(&cell.gates);
+            (*c, *h) = (cell.c, cell.h);
         }
     }
 }

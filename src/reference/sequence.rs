@@ -2,14 +2,15 @@
 //!
 //! Written apart from everything that runs on a device: PyTorch's layout (`weight_ih [4H, I]`,
 //! gates in the order i, f, g, o), one row of the batch after the other, each over its own
-//! timesteps, one gate at a time, every step's values kept. It is slow and it is the yardstick:
-//! its gradients are checked against central differences, and both executors against it.
+//! timesteps, one gate at a time, every step's values kept; it shares the [cell](super::cell_forward) with
+//! the twins. It is slow and it is the yardstick: what PyTorch computes is compared with it, its gradients
+//! are checked against central differences, and both executors against it.
 //!
 //! Equations: the page of [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html);
 //! the projection: Sak, Senior and Beaufays, 2014; backpropagation through time: Werbos, 1990,
 //! *Proceedings of the IEEE* 78(10).
 
-use super::{Real, sigmoid};
+use super::{Cell, Real, cell_backward, cell_forward};
 
 /// The weights of one direction of a layer, in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,11 +69,7 @@ impl<R> Batch<'_, R> {
 struct Moment<R> {
     h_prev: Vec<R>,
     c_prev: Vec<R>,
-    /// The activated gates, `[4, H]`.
-    gates: Vec<R>,
-    c: Vec<R>,
-    /// `o * tanh(c)`, before the projection.
-    cell_output: Vec<R>,
+    cells: Vec<Cell<R>>,
 }
 
 /// Every value of one direction of a layer's forward pass.
@@ -135,25 +132,24 @@ pub fn layer_forward<R: Real>(
         for t in batch.visits(b, steps, reverse) {
             let x_t = &x[(t * batch.rows + b) * input..][..input];
             let (h_prev, c_prev) = (h.clone(), c.clone());
-            let gate = |row: usize| {
-                let sum = w.bias[row]
+            let sum = |row: usize| {
+                w.bias[row]
                     + dot(&w.weight_ih[row * input..][..input], x_t)
-                    + dot(&w.weight_hh[row * output..][..output], &h_prev);
-                if row / hidden == 2 { sum.tanh() } else { sigmoid(sum) }
+                    + dot(&w.weight_hh[row * output..][..output], &h_prev)
             };
-            let gates: Vec<R> = (0..4 * hidden).map(gate).collect();
-            let mut cell_output = Vec::new();
-            for unit in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|q| gates[q * hidden + unit]);
-                c[unit] = f * c_prev[unit] + i * g;
-                cell_output.push(o * c[unit].tanh());
-            }
+            let cell = |unit: usize| {
+                cell_forward([0, 1, 2, 3].map(|q| sum(q * hidden + unit)), c_prev[unit])
+            };
+            let cells: Vec<Cell<R>> = (0..hidden).map(cell).collect();
+            c = cells.iter().map(|cell| cell.c).collect();
+            // Before the projection.
+            let cell_output: Vec<R> = cells.iter().map(|cell| cell.h).collect();
             h = match w.weight_hr.is_empty() {
                 true => cell_output.clone(),
                 false => w.weight_hr.chunks(hidden).map(|row| dot(row, &cell_output)).collect(),
             };
             trace.y[(t * batch.rows + b) * output..][..output].copy_from_slice(&h);
-            moments.push(Moment { h_prev, c_prev, gates, c: c.clone(), cell_output });
+            moments.push(Moment { h_prev, c_prev, cells });
         }
         trace.moments.push(moments);
         trace.h_n.extend(h);
@@ -176,7 +172,7 @@ pub fn layer_backward<R: Real>(
     dh_n: &[R],
     dc_n: &[R],
 ) -> LayerGradients<R> {
-    let (hidden, input, output, one) = (w.hidden, w.input, w.output(), R::one());
+    let (hidden, input, output) = (w.hidden, w.input, w.output());
     let steps = x.len() / (batch.rows * input);
     let zeros = |like: &[R]| vec![R::zero(); like.len()];
     let mut out = LayerGradients {
@@ -203,21 +199,20 @@ pub fn layer_backward<R: Real>(
                 d_cell_output = vec![R::zero(); hidden];
                 for (p, &d) in dh.iter().enumerate() {
                     for (k, sum) in d_cell_output.iter_mut().enumerate() {
-                        out.weight_hr[p * hidden + k] += d * moment.cell_output[k];
+                        out.weight_hr[p * hidden + k] += d * moment.cells[k].h;
                         *sum += d * w.weight_hr[p * hidden + k];
                     }
                 }
             }
             let mut d_gates = vec![R::zero(); 4 * hidden];
             for unit in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|q| moment.gates[q * hidden + unit]);
-                let (d, tanh_c) = (d_cell_output[unit], moment.c[unit].tanh());
-                let d_cell = dc[unit] + d * o * (one - tanh_c * tanh_c);
-                d_gates[unit] = d_cell * g * i * (one - i);
-                d_gates[hidden + unit] = d_cell * moment.c_prev[unit] * f * (one - f);
-                d_gates[2 * hidden + unit] = d_cell * i * (one - g * g);
-                d_gates[3 * hidden + unit] = d * tanh_c * o * (one - o);
-                dc[unit] = d_cell * f;
+                let (cell, c_prev) = (&moment.cells[unit], moment.c_prev[unit]);
+                let gradient =
+                    cell_backward(cell.gates, c_prev, cell.c, d_cell_output[unit], dc[unit]);
+                for (q, sum) in gradient.sums.into_iter().enumerate() {
+                    d_gates[q * hidden + unit] = sum;
+                }
+                dc[unit] = gradient.c_prev;
             }
             dh.fill(R::zero());
             for (row, &d) in d_gates.iter().enumerate() {

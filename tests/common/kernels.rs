@@ -302,11 +302,14 @@ pub fn lstm_step_forward(device: &Device) {
                 c_prev: c_at[d],
                 c: c_at[d] + slot,
                 z: projected.then_some(z_at[d]),
+                input: None,
             };
             let shape = kernels::lstm_step_forward::Shape { batch, hidden, terms, h_row };
             let bound = kernels::lstm_step_forward::Bindings { u, gates, h: h.range, c, z };
-            let at = both(at, directions);
-            let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, at, padding);
+            let at: Vec<_> = (0..directions).map(at).collect();
+            // Every other one leaves the gates as they are.
+            let keep = (batch + hidden + flags) % 2 == 0;
+            let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
             let what = format!("B = {batch}, H = {hidden}, flags {flags}");
             check_tiles(device, launch, dispatch, kernels::lstm_step_forward::with_tile, what);
         }
@@ -610,20 +613,21 @@ pub fn lstm_step_backward(device: &Device) {
                 },
                 c_prev: c_at[d],
                 c: c_at[d] + slot,
-                dy: d * hidden,
+                dy: (!projected && flags % 3 > 0).then_some(d * hidden),
                 dc: dc_at[d],
+                above: None,
             };
             let shape = kernels::lstm_step_backward::Shape { batch, hidden, dy_row, terms };
             let bound = kernels::lstm_step_backward::Bindings {
                 w,
                 c,
-                dy: (!projected && flags % 3 > 0).then_some(dy.range),
+                dy: (!projected).then_some(dy.range),
                 dh: projected.then_some(dh),
                 gates,
                 dc,
             };
-            let at = both(at, directions);
-            let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, at, padding);
+            let at: Vec<_> = (0..directions).map(at).collect();
+            let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, &at, padding);
             let what = format!("B = {batch}, H = {hidden}, flags {flags}");
             check_tiles(device, launch, dispatch, kernels::lstm_step_backward::with_tile, what);
         }
@@ -818,7 +822,7 @@ fn plain_step(
         z,
     };
     let at = kernels::lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
-    kernels::lstm_step_forward::dispatch(&shape, &bound, Directions::One(at), Padding(None))
+    kernels::lstm_step_forward::dispatch(&shape, &bound, &[at], true, Padding(None))
 }
 
 /// Sums of the gates at which naive activations overflow, or lose their sign.

@@ -2,13 +2,12 @@
 
 use gatefold::Device;
 use gatefold::command::{Executor, Limits, Range};
-use gatefold::kernels::lstm_wavefront_forward::Front;
-use gatefold::kernels::{lstm_wavefront_backward, lstm_wavefront_forward};
+use gatefold::kernels::{lstm_step_backward, lstm_step_forward};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Readout, Sequences, StackShape, Tier, TrainingOptions,
 };
-use gatefold::reference::{StackWeights, Tolerance};
+use gatefold::reference::Tolerance;
 
 use super::kernels::{Launch, check_tiles, lengths, sizes};
 use super::lstm::{Case, equals_the_reference, planned};
@@ -20,14 +19,37 @@ use super::{assert_close, wide};
 const STEPS: usize = 6;
 const LAYERS: usize = 4;
 
-/// The `n`th launch of a forward pass over that stack.
-fn front(n: usize) -> Front {
-    let (layer, last) = (n.saturating_sub(STEPS - 1), n.min(LAYERS - 1));
-    Front { layer, layers: last + 1 - layer, t: n - layer }
+/// The layers of a launch, and the timestep of the first.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    layer: usize,
+    layers: usize,
+    t: usize,
 }
 
-/// Parameters of the stack with something between them, and where they are.
-fn weights(launch: &mut Launch, hidden: usize, biases: usize) -> (Range, StackWeights) {
+impl Front {
+    /// The `n`th launch of a forward pass over that stack.
+    fn nth(n: usize) -> Front {
+        let (layer, last) = (n.saturating_sub(STEPS - 1), n.min(LAYERS - 1));
+        Front { layer, layers: last + 1 - layer, t: n - layer }
+    }
+
+    /// The layers and their timesteps.
+    fn steps(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.layers).map(move |n| (self.layer + n, self.t - n))
+    }
+}
+
+/// Where the recurrent weights, the input's weights and the biases of a layer are.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    u: usize,
+    w: usize,
+    biases: [Option<usize>; 2],
+}
+
+/// Parameters of the stack with something between them: the first layer's recurrent weights, and those above.
+fn weights(launch: &mut Launch, hidden: usize, biases: usize) -> (Range, Vec<Weights>) {
     let square = 4 * hidden * hidden;
     let std = 2.0 / (2.0 * hidden as f32).sqrt();
     let mut all = vec![POISON; 4];
@@ -37,17 +59,14 @@ fn weights(launch: &mut Launch, hidden: usize, biases: usize) -> (Range, StackWe
         all.extend([POISON; 8]);
         start
     };
-    let u_first = put(square, 1);
-    let mut layer = |l: u64| {
+    let mut layers = vec![Weights { u: put(square, 1), w: 0, biases: [None; 2] }];
+    for l in 0..LAYERS as u64 - 1 {
         let [w, u] = [10, 11].map(|seed| put(square, 10 * l + seed));
-        (w, u, [12, 13].map(|seed| put(4 * hidden, 10 * l + seed)))
-    };
-    let (w_above, u_above, [bias, other]) = layer(0);
-    let next = layer(1).0 - w_above;
-    layer(2);
-    let biases = [(biases > 0).then_some(bias), (biases > 1).then_some(other)];
-    let range = launch.buffer(all, 0).range;
-    (range, StackWeights { u_first, u_above, w_above, biases, layer: next })
+        let [one, other] = [12, 13].map(|seed| put(4 * hidden, 10 * l + seed));
+        let biases = [(biases > 0).then_some(one), (biases > 1).then_some(other)];
+        layers.push(Weights { u, w, biases });
+    }
+    (launch.buffer(all, 0).range, layers)
 }
 
 /// A buffer whose contents start behind something else.
@@ -60,7 +79,9 @@ fn cases() -> impl Iterator<Item = (usize, usize, usize, Front)> {
     let all = |i: usize| {
         let (batch, hidden, _) = sizes(i);
         let some = (0..12).filter(move |flags| (flags + i) % 3 != 1);
-        some.map(move |flags| (batch, hidden, flags, front((i + 2 * flags) % (STEPS + LAYERS - 1))))
+        some.map(move |flags| {
+            (batch, hidden, flags, Front::nth((i + 2 * flags) % (STEPS + LAYERS - 1)))
+        })
     };
     (0..12).flat_map(all)
 }
@@ -77,22 +98,29 @@ pub fn forward(device: &Device) {
         let h = behind(&mut launch, 3, normal(states, 0.7, 62));
         let c = behind(&mut launch, 5, normal(states, 1.5, 63));
         let padding = lengths(&mut launch, batch, padded);
-        let shape = lstm_wavefront_forward::Shape {
-            batch,
-            hidden,
-            weights,
-            keep,
-            gates: 4,
-            gates_layer: if keep { 4 * STEPS * slot } else { 0 },
-            h: 3,
-            h_layer: (STEPS + 1) * slot,
-            c: 5,
-            c_layer: (STEPS + 1) * slot,
+        let z = launch.poisoned(1).range;
+        let at = |(l, t): (usize, usize)| {
+            let state = (l * (STEPS + 1) + t) * slot;
+            let Weights { u, w, biases } = weights[l];
+            let x = (3 + state + slot).wrapping_sub((STEPS + 1) * slot);
+            lstm_step_forward::At {
+                t,
+                u,
+                gates: 4 + 4 * (l * STEPS + t) * slot,
+                h_prev: 3 + state,
+                h: 3 + state + slot,
+                c_prev: 5 + state,
+                c: 5 + state + slot,
+                z: None,
+                input: (l > 0).then_some(lstm_step_forward::InputAt { x, w, biases }),
+            }
         };
-        let bound = lstm_wavefront_forward::Bindings { weights: range, gates, h, c };
-        let dispatch = lstm_wavefront_forward::dispatch(&shape, &bound, front, padding);
+        let at: Vec<_> = front.steps().map(at).collect();
+        let shape = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+        let bound = lstm_step_forward::Bindings { u: range, gates, h, c, z };
+        let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
-        check_tiles(device, launch, dispatch, lstm_wavefront_forward::with_tile, what);
+        check_tiles(device, launch, dispatch, lstm_step_forward::with_tile, what);
     }
 }
 
@@ -113,23 +141,30 @@ pub fn backward(device: &Device) {
         let dy = behind(&mut launch, 1, normal(STEPS * slot, 1.0, 63));
         let dc = behind(&mut launch, 2, normal(LAYERS * slot, 1.0, 64));
         let padding = lengths(&mut launch, batch, padded);
-        let shape = lstm_wavefront_backward::Shape {
-            batch,
-            hidden,
-            steps: STEPS,
-            layers: LAYERS,
-            weights,
-            gates: 4,
-            gates_layer: 4 * STEPS * slot,
-            c: 5,
-            c_layer: (STEPS + 1) * slot,
-            dy: 1,
-            dc: 2,
+        let at = |(l, t): (usize, usize)| {
+            let own = 4 + 4 * (l * STEPS + t) * slot;
+            let state = 5 + (l * (STEPS + 1) + t) * slot;
+            lstm_step_backward::At {
+                t,
+                w: weights[l].u,
+                gates: own,
+                incoming: (t + 1 < STEPS).then_some(own + 4 * slot),
+                c_prev: state,
+                c: state + slot,
+                dy: (l + 1 == LAYERS).then_some(1 + t * slot),
+                dc: 2 + l * slot,
+                above: (weights.get(l + 1)).map(|above| lstm_step_backward::AboveAt {
+                    gates: own + 4 * STEPS * slot,
+                    w: above.w,
+                }),
+            }
         };
-        let bound = lstm_wavefront_backward::Bindings { weights: range, c, dy, gates, dc };
-        let dispatch = lstm_wavefront_backward::dispatch(&shape, &bound, front, padding);
+        let at: Vec<_> = front.steps().map(at).collect();
+        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+        let bound = lstm_step_backward::Bindings { w: range, c, dy: Some(dy), dh: None, gates, dc };
+        let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
-        check_tiles(device, launch, dispatch, lstm_wavefront_backward::with_tile, what);
+        check_tiles(device, launch, dispatch, lstm_step_backward::with_tile, what);
     }
 }
 
@@ -227,8 +262,7 @@ fn agrees(
 ) -> Plan {
     let (plan, inputs) = planned(&limits(device, Tier::Wavefront));
     assert_eq!(plan.tier, Tier::Wavefront);
-    assert_eq!(count(&plan, "lstm_wavefront_forward"), case.steps + case.layers - 1);
-    assert_eq!(count(&plan, "lstm_step_forward"), 0);
+    assert_eq!(count(&plan, "lstm_step_forward"), case.steps + case.layers - 1);
     let slices: Vec<(&str, &[f32])> =
         inputs.iter().map(|(name, values)| (*name, values.as_slice())).collect();
     let checks = lockstep(device, &plan.program, &slices)
@@ -262,8 +296,7 @@ pub fn training_steps(device: &Device) {
         let head = (heads[i as usize % 3].clone(), Readout::ALL[i as usize % 5]);
         let names = ["grads", "dx_0", "dh_0", "dc_0", "loss"];
         let plan = agrees(device, &case, &names, |limits| training(&case, head.clone(), limits));
-        assert_eq!(count(&plan, "lstm_wavefront_backward"), case.steps + case.layers - 1);
-        assert_eq!(count(&plan, "lstm_step_backward"), 0);
+        assert_eq!(count(&plan, "lstm_step_backward"), case.steps + case.layers - 1);
     }
 }
 

@@ -264,6 +264,7 @@ fn quoted_lines_stand_in_their_shaders() {
         "lstm_step_backward/tiled",
         "matmul/tiled",
         "common/activations",
+        "common/cell",
         "common/pointwise",
         "common/adam_step",
     ] {

@@ -759,8 +759,8 @@ fn wavefronts_have_a_launch_a_diagonal() {
     let limits = Limits { tier: Some(Tier::Wavefront), ..Limits::WEBGPU };
     let plan = training(&stack(3), 7, 4, &limits);
     assert_eq!(plan.tier, Tier::Wavefront);
-    assert_eq!(count(&plan, "lstm_wavefront_forward"), 7 + 3 - 1);
-    assert_eq!(count(&plan, "lstm_wavefront_backward"), 7 + 3 - 1);
+    assert_eq!(count(&plan, "lstm_step_forward"), 7 + 3 - 1);
+    assert_eq!(count(&plan, "lstm_step_backward"), 7 + 3 - 1);
     let listing = plan.to_string();
     assert!(listing.contains("tier: wavefront (9 launches"), "{listing}");
     let labels: Vec<&str> = plan.program.commands.iter().map(|c| c.label.as_str()).collect();
@@ -801,7 +801,7 @@ fn wavefronts_have_a_launch_a_diagonal() {
         let given = ["params", "x", "lengths", "h_0", "c_0", "dy", "dh_n", "dc_n", "unused"];
         reads_what_is_written(&plan, &given);
         fits(&plan, &limits);
-        assert_eq!(count(&plan, "lstm_wavefront_forward"), 4 + 3 - 1);
+        assert_eq!(count(&plan, "lstm_step_forward"), 4 + 3 - 1);
         assert_eq!(count(&plan, "lstm_step_backward"), 4 * 3);
         assert!(plan.reason.contains("backward step"), "{}", plan.reason);
     }

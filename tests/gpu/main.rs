@@ -5,7 +5,7 @@
 //! there. Tests carry the adapter's name: `offered` is the adapter
 //! with what it offers, kernels compiled without wgpu's checks; `defaults` the same adapter with the limits
 //! that every WebGPU device has, no optional feature and all checks; `checked` has what it offers and all
-//! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products, walks and wavefronts too.
+//! checks, for the steps, and with `GATEFOLD_ALL_CHECKED` set for products and walks too.
 //! `GATEFOLD_PART` cuts the suite into parts, for several processes; `GATEFOLD_SUITE=quick` is that of `./test.sh`.
 
 mod device;
@@ -129,13 +129,11 @@ fn is_of_the_routine(name: &str, software: bool) -> bool {
 }
 
 /// Tests that take long where a software driver has compiled no shader yet, and about how many seconds.
-const SECONDS: [(&str, u32); 16] = [
+const SECONDS: [(&str, u32); 14] = [
     ("kernel::matmul", 150),
     ("kernel::lstm_sequence_forward", 100),
     ("kernel::lstm_sequence_backward", 56),
-    ("kernel::lstm_step_forward", 26),
-    ("kernel::lstm_step_backward", 35),
-    ("kernel::lstm_wavefront", 27),
+    ("kernel::lstm_step_", 30),
     ("kernel::training_step", 16),
     ("forgotten_zeros_are_in_the_report", 60),
     ("model::gradients_equal_the_reference", 66),

@@ -6,8 +6,9 @@ use pulp::{Simd, WithSimd};
 
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
-use crate::cpu::simd::{arch, by_field, by_quad, load, store, tanh};
+use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
+use crate::kernels::cell::cell_backward;
 use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
 use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
 
@@ -205,32 +206,21 @@ impl Step<'_> {
             Some((dy, row)) => &dy[r * row + unit..][..units],
             None => &[],
         };
-        let one = simd.splat_f32s(1.0);
         let mut unit = 0;
         while unit < units {
             let mut dh = load(simd, &tile[unit..]);
             if !dy.is_empty() {
                 dh = simd.add_f32s(dh, load(simd, &dy[unit..]));
             }
-            let mut quads = [one; 4];
+            let mut quads = [dh; 4];
             for (v, quads) in quads.iter_mut().enumerate() {
                 *quads = load(simd, &gates[(4 * unit + v * lanes).min(4 * units)..]);
             }
-            let [i, f, g, o] = by_field(simd, quads);
-            let tanh_c = tanh(simd, load(simd, &c[unit..]));
-            // The slope of tanh is 1 - x^2, that of sigmoid x - x^2.
-            let slope = simd.negate_mul_add_f32s(tanh_c, tanh_c, one);
-            let d_cell = simd.mul_add_f32s(simd.mul_f32s(dh, o), slope, load(simd, &dc[unit..]));
-            let slope = simd.negate_mul_add_f32s(i, i, i);
-            let d_i = simd.mul_f32s(simd.mul_f32s(d_cell, g), slope);
-            let slope = simd.negate_mul_add_f32s(f, f, f);
-            let d_f = simd.mul_f32s(simd.mul_f32s(d_cell, load(simd, &c_prev[unit..])), slope);
-            let slope = simd.negate_mul_add_f32s(g, g, one);
-            let d_g = simd.mul_f32s(simd.mul_f32s(d_cell, i), slope);
-            let slope = simd.negate_mul_add_f32s(o, o, o);
-            let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), slope);
-            store(simd, &mut dc[unit..], simd.mul_f32s(d_cell, f));
-            let quads = by_quad(simd, [d_i, d_f, d_g, d_o]);
+            let cells = (load(simd, &c_prev[unit..]), load(simd, &c[unit..]));
+            let above = (dh, load(simd, &dc[unit..]));
+            let gradients = cell_backward(simd, by_field(simd, quads), cells, above);
+            store(simd, &mut dc[unit..], gradients.c_prev);
+            let quads = by_quad(simd, gradients.sums);
             for (v, &quads) in quads.iter().enumerate() {
                 store(simd, &mut gates[(4 * unit + v * lanes).min(4 * units)..], quads);
             }

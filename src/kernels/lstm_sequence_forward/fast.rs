@@ -9,10 +9,11 @@ use pulp::{Simd, WithSimd};
 
 use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
-use crate::cpu::simd::{arch, by_field, by_quad, load, sigmoid, store, tanh};
+use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{
     PARALLEL_FROM, for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth,
 };
+use crate::kernels::cell::cell_forward;
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
@@ -319,15 +320,12 @@ impl Cells<'_> {
             for (v, sum) in sums.iter_mut().enumerate() {
                 *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
-            let [i, f, g, o] = by_field(simd, sums);
-            let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
-            let (g, o) = (tanh(simd, g), sigmoid(simd, o));
             let c_prev = load(simd, &self.c_prev[unit..]);
-            let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
-            store(simd, &mut self.c[unit..], c);
-            store(simd, &mut self.h[unit..], simd.mul_f32s(o, tanh(simd, c)));
+            let cells = cell_forward(simd, by_field(simd, sums), c_prev);
+            store(simd, &mut self.c[unit..], cells.c);
+            store(simd, &mut self.h[unit..], cells.h);
             if self.keep {
-                let quads = by_quad(simd, [i, f, g, o]);
+                let quads = by_quad(simd, cells.gates);
                 for (v, &quads) in quads.iter().enumerate() {
                     let at = (4 * unit + v * lanes).min(4 * units);
                     store(simd, &mut self.gates[at..], quads);
