@@ -218,7 +218,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         cases.push(b.case("lstm_sequence_backward", shape, flop, launch));
     }
 
-    // The second timestep of the first of three layers, and what runs beside it.
+    // The last timestep of the first of three layers, and what runs beside it.
     let (batch, hidden, layers, steps) = (32, 128, 3, 3);
     let (slot, square) = (batch * hidden, 4 * hidden * hidden);
     let shape = format!("L {layers}, B {batch}, H {hidden}");

@@ -24,11 +24,11 @@
 // |         |         | one the gates, then its dG                |            |             |
 // | 7       | dc      | [B, H], each, in place                    | read_write | nothing     |
 //
-// K is H without a projection, else P / 4, rounded up. After the first `last` nothing ran, and their product has
-// no terms; the first `lower` have a layer above. Starts are in elements; gates, w, W and dh count vec4. An
+// K is H without a projection, else P / 4, rounded up. After those before `incoming_from` nothing ran, and their
+// product has no terms; those before `above_until` have a layer above. Starts are in elements; gates, w, W and dh count vec4. An
 // operand of the n-th starts at `start` + n `next`, which may wrap around; w of the first at `w_first`. A row that
 // has ended has no gradient, and its dc stays. A range that isn't used may be any readable one.
-// Twin: reference::lstm_step_backward. This file has what its variants share.
+// Twin: reference::lstm_step_backward, and matmul where HIGHER. This file has what its variants share.
 
 override LENGTHS: bool = false;
 override PROJECTION: bool = false;
@@ -38,8 +38,8 @@ struct Params {
     batch: u32,
     hidden: u32,
     w_row: u32,
-    last: u32,
-    lower: u32,
+    incoming_from: u32,
+    above_until: u32,
     dy_from: u32,
     dy_row: u32,
     lengths_start: u32,
@@ -87,12 +87,12 @@ fn incoming_of(n: u32) -> u32 {
 
 // The terms of its product.
 fn terms_of(n: u32) -> u32 {
-    return select(params.w_row, 0u, n < params.last);
+    return select(params.w_row, 0u, n < params.incoming_from);
 }
 
 // Whether there is a layer above it.
 fn has_above(n: u32) -> bool {
-    return HIGHER && n < params.lower;
+    return HIGHER && n < params.above_until;
 }
 
 // Where the input's weights of the layer above start.

@@ -3,7 +3,7 @@
 // in z: the directions of a layer; or the layers of a stack, each a timestep behind the one below.
 //
 //   sums        = P + h_prev . U             P: the input's share and the biases, from matmul
-//   sums        = b + x . W + h_prev . U     where INPUT, but for the first `own`; x: h of the layer below
+//   sums        = b + x . W + h_prev . U     where INPUT, from `input_from` on; x: h of the layer below
 //   gates, c, h = cell_forward of sums and c_prev, see common/cell.wgsl
 //                                            with a projection h goes to z, and matmul makes h of it
 //
@@ -17,15 +17,16 @@
 // |         |         | entry, where KEEP the activated gates    |            |           |
 // |         |         | afterwards                               |            |           |
 // | 4       | h       | [.., B, .., K]; the slot of the step     | read_write | nothing   |
-// |         |         | before is read, the step's own written   |            |           |
+// |         |         | before is read, and where INPUT that of  |            |           |
+// |         |         | the layer below; the step's own written  |            |           |
 // | 5       | c       | [.., B, H], likewise                     | read_write | nothing   |
 // | 6       | z       | [.., B, H], written where PROJECTION     | read_write | nothing   |
 //
 // K is P with a projection, else H. Starts are in elements of the bound range; gates, u, W and b count vec4.
 // An operand of the n-th starts at `start` + n `next`, which may wrap around; where it makes its input's share,
-// u, W and b at `above` + n `above_next`. A row that has ended is left alone. A binding that isn't used may be
+// u, W and b at `others` + n `others_next`. A row that has ended is left alone. A binding that isn't used may be
 // any of its kind.
-// Twin: reference::lstm_step_forward. This file has what its variants share.
+// Twin: reference::lstm_step_forward, and matmul where INPUT. This file has what its variants share.
 
 override LENGTHS: bool = false;
 override PROJECTION: bool = false;
@@ -54,15 +55,15 @@ struct Params {
     c_next: u32,
     z_start: u32,
     z_next: u32,
-    own: u32,
+    input_from: u32,
     x_start: u32,
     x_next: u32,
     biases: u32,
-    above_next: u32,
-    u_above: u32,
-    w_above: u32,
-    bias_1_above: u32,
-    bias_2_above: u32,
+    others_next: u32,
+    u_others: u32,
+    w_others: u32,
+    bias_1_others: u32,
+    bias_2_others: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -75,14 +76,14 @@ struct Params {
 
 // Whether the n-th makes its input's share itself.
 fn has_input(n: u32) -> bool {
-    return INPUT && n >= params.own;
+    return INPUT && n >= params.input_from;
 }
 
 // Where its recurrent weights start.
 fn u_of(n: u32) -> u32 {
     return select(
         params.u_start + n * params.u_next,
-        params.u_above + n * params.above_next,
+        params.u_others + n * params.others_next,
         has_input(n),
     );
 }
@@ -94,7 +95,7 @@ fn h_prev_of(n: u32) -> u32 {
 
 // Where the input's weights start, where it makes its share.
 fn w_of(n: u32) -> u32 {
-    return params.w_above + n * params.above_next;
+    return params.w_others + n * params.others_next;
 }
 
 // Where the input starts.
@@ -116,12 +117,12 @@ fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
     let gates_at = params.gates_start + n * params.gates_next + at;
     var sums = sum;
     if has_input(n) {
-        let bias_at = n * params.above_next + unit;
+        let bias_at = n * params.others_next + unit;
         if params.biases > 0u {
-            sums += u[params.bias_1_above + bias_at];
+            sums += u[params.bias_1_others + bias_at];
         }
         if params.biases > 1u {
-            sums += u[params.bias_2_above + bias_at];
+            sums += u[params.bias_2_others + bias_at];
         }
     } else {
         sums += gates[gates_at];

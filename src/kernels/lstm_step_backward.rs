@@ -4,10 +4,10 @@
 mod fast;
 
 use super::{
-    LSTM_STEP_BACKWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts, in_subgroups,
-    input, nth, output, progression, read, split, variant, write,
+    LSTM_STEP_BACKWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
+    step_variants, with_step_tile, write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
 use crate::reference::{self, Lengths, Product, Real, StepBackward, Tolerance};
 
 params! {
@@ -20,10 +20,10 @@ params! {
         pub hidden: u32,
         /// Quads of a row of `w` and of what comes in: the terms of a product.
         pub w_row: u32,
-        /// After how many nothing ran: the first so many.
-        pub last: u32,
-        /// How many have a layer above them: the first so many.
-        pub lower: u32,
+        /// From which on something ran after them.
+        pub incoming_from: u32,
+        /// Up to which they have a layer above them.
+        pub above_until: u32,
         /// From which on `dy` counts.
         pub dy_from: u32,
         /// Elements from one row of `dy` to the next.
@@ -75,6 +75,9 @@ params! {
     }
 }
 
+/// Units and rows that a workgroup computes.
+pub const TILE: usize = 16;
+
 /// Units of a workgroup of [`Tile::Broadcast`].
 const BROADCAST_UNITS: usize = 64;
 
@@ -94,7 +97,7 @@ pub struct Shape {
 /// What is bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bindings {
-    /// Recurrent weights, or, with a projection, its weights.
+    /// Recurrent weights, or, with a projection, its weights; and those of the input of layers above.
     pub w: Range,
     /// Cell states.
     pub c: Range,
@@ -145,8 +148,9 @@ pub struct AboveAt {
 /// stack.
 ///
 /// # Panics
-/// Where there is none, where the last timesteps don't come first, lower layers don't come before higher ones,
-/// or where what several have doesn't lie at equal distances.
+/// Where there is none; where those after which nothing ran, those with a layer above them and those without a
+/// gradient from outside don't come first; where something that counts isn't bound, or comes both from a layer
+/// above and from outside or a projection; where what several have doesn't lie at equal distances.
 pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) -> Dispatch {
     let element = |v: usize| v as u32;
     let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
@@ -167,6 +171,11 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
     assert_eq!(last + after, at.len(), "the last timesteps come first");
     assert_eq!(dy_from + outer, at.len(), "those without an outer gradient come first");
     assert_eq!(lower, higher, "those with a layer above come first");
+    assert!(!at.is_empty(), "a launch without a timestep");
+    assert!(lower <= dy_from, "gradients come from a layer above or from outside");
+    assert!(outer == 0 || bound.dy.is_some(), "gradients from outside are bound");
+    let plain = bound.dh.is_none() && shape.terms == shape.hidden;
+    assert!(lower == 0 || plain, "a layer above one with a projection");
     let w = progression(1, at.iter().skip(1).map(|at| element(at.w / 4)));
     // What isn't there is bound to the weights, which are read-only as well, and never read.
     let unused = bound.w;
@@ -174,8 +183,8 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
         batch: element(shape.batch),
         hidden: element(shape.hidden),
         w_row: element(shape.terms),
-        last: element(last),
-        lower: element(lower),
+        incoming_from: element(last),
+        above_until: element(lower),
         dy_from: element(dy_from),
         dy_row: element(shape.dy_row),
         lengths_start: padding.start(),
@@ -219,18 +228,14 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
             bound.gates,
             bound.dc,
         ],
-        grid: [groups(shape.hidden, 16), groups(shape.batch, 16), element(at.len())],
+        grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), element(at.len())],
     }
 }
 
 /// The same launch cut in another way.
 pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
-    match tile {
-        Tile::Workgroup | Tile::Quads64 | Tile::Quads128 => dispatch,
-        Tile::Broadcast => in_parts(dispatch, (p.hidden, BROADCAST_UNITS), p.batch),
-        Tile::Split => split(dispatch, p.hidden, p.batch),
-    }
+    with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
 }
 
 impl Params {
@@ -243,12 +248,12 @@ impl Params {
             t: of(self.t, self.t_next),
             w: 4 * w,
             gates: 4 * of(self.gates_start, self.gates_next),
-            incoming: (n >= self.last).then_some(incoming),
+            incoming: (n >= self.incoming_from).then_some(incoming),
             c_prev: of(self.c_prev_start, self.c_prev_next),
             c: of(self.c_start, self.c_next),
             dy: (n >= self.dy_from).then(|| of(self.dy_start, self.dy_next)),
             dc: of(self.dc_start, self.dc_next),
-            above: (n < self.lower).then(|| AboveAt {
+            above: (n < self.above_until).then(|| AboveAt {
                 gates: 4 * of(self.above_start, self.above_next),
                 w: 4 * of(self.above_w_start, self.above_w_next),
             }),
@@ -257,7 +262,7 @@ impl Params {
 }
 
 /// The operands of one of the timesteps, as the CPU forms take them.
-struct One<'s, R> {
+struct OneStep<'s, R> {
     step: StepBackward<'s, R>,
     w: &'s [R],
     gates: &'s mut [R],
@@ -268,7 +273,7 @@ struct One<'s, R> {
 
 /// Calls `each` with the operands of every timestep. What comes from a layer above is made of its gate
 /// gradients and weights as `seen` has them.
-fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(One<'_, R>)) {
+fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(OneStep<'_, R>)) {
     let p: Params = call.params();
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (hidden, batch) = (p.hidden as usize, p.batch as usize);
@@ -301,7 +306,7 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
                 (Some(incoming), gates)
             }
         };
-        each(One {
+        each(OneStep {
             step: StepBackward {
                 hidden,
                 incoming,
@@ -357,6 +362,22 @@ fn fast(call: Call<'_, '_, f32>) {
     with(call, |v| v, fast::lstm_step_backward);
 }
 
+/// A variant for each tile.
+fn variants() -> Vec<Variant> {
+    let common = concat!(
+        include_str!("../../shaders/common/activations.wgsl"),
+        include_str!("../../shaders/common/cell.wgsl"),
+        include_str!("../../shaders/common/lengths.wgsl"),
+        include_str!("../../shaders/lstm_step_backward/step.wgsl")
+    );
+    let own = [
+        include_str!("../../shaders/lstm_step_backward/tiled.wgsl"),
+        include_str!("../../shaders/lstm_step_backward/broadcast.wgsl"),
+        include_str!("../../shaders/lstm_step_backward/split.wgsl"),
+    ];
+    step_variants(common, own, [32, 8, 1])
+}
+
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -374,45 +395,11 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![
-            variant(
-                "tiled",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/tiled.wgsl")
-                ),
-                [16, 4, 1],
-            ),
-            in_subgroups(variant(
-                "broadcast",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/common/eight_rows.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/broadcast.wgsl")
-                ),
-                [SUBGROUP, 1, 1],
-            )),
-            variant(
-                "split",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_backward/split.wgsl")
-                ),
-                [32, 8, 1],
-            ),
-        ],
+        variants: variants(),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
-            let products = u64::from(d.grid[2] - p.last.min(d.grid[2])) + u64::from(p.lower);
+            let products =
+                u64::from(d.grid[2] - p.incoming_from.min(d.grid[2])) + u64::from(p.above_until);
             4 * products * u64::from(p.batch) * u64::from(p.hidden) * u64::from(p.w_row)
         }),
         twin,

@@ -4,16 +4,16 @@
 mod fast;
 
 use super::{
-    LSTM_STEP_FORWARD, Padding, SUBGROUP, Tile, apart, flag, groups, in_parts, in_subgroups, input,
-    nth, output, progression, read, split, variant, write,
+    LSTM_STEP_FORWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
+    step_variants, with_step_tile, write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, params};
+use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
 use crate::reference::{self, Lengths, Product, Real, StepForward, Tolerance};
 
 params! {
     /// The block of constants; starts and distances of weights and gates count quads. What the n-th of a launch
     /// has starts at `start` + n `next`, which may wrap around; its weights, where it makes its input's
-    /// share, at `above` + n `above_next`.
+    /// share, at `others` + n `others_next`.
     pub struct Params {
         /// Rows `B`.
         pub batch: u32,
@@ -57,8 +57,8 @@ params! {
         pub z_start: u32,
         /// From one's to the next one's.
         pub z_next: u32,
-        /// How many have their input's share in their gates: the first so many.
-        pub own: u32,
+        /// From which on they make their input's share; those before have it in their gates.
+        pub input_from: u32,
         /// Where the input of the others starts.
         pub x_start: u32,
         /// From one's to the next one's.
@@ -66,15 +66,15 @@ params! {
         /// Biases of the others, 0 to 2.
         pub biases: u32,
         /// From the parameters of one of the others to the next one's.
-        pub above_next: u32,
+        pub others_next: u32,
         /// Where the recurrent weights of the others start.
-        pub u_above: u32,
+        pub u_others: u32,
         /// Where their input's weights start.
-        pub w_above: u32,
+        pub w_others: u32,
         /// Where their first bias starts.
-        pub bias_1_above: u32,
+        pub bias_1_others: u32,
         /// Where their second bias starts.
-        pub bias_2_above: u32,
+        pub bias_2_others: u32,
     }
 }
 
@@ -100,7 +100,7 @@ pub struct Shape {
 /// What is bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bindings {
-    /// Recurrent weights.
+    /// Recurrent weights, and what makes the input's share.
     pub u: Range,
     /// Gates.
     pub gates: Range,
@@ -157,8 +157,8 @@ pub fn iterations(terms: usize) -> usize {
 /// Where the activated gates aren't kept, the gates are left as they are.
 ///
 /// # Panics
-/// Where there is none, where those that make their input's share don't come last, or where what several have
-/// doesn't lie at equal distances.
+/// Where there is none; where those that make their input's share don't come last; where some have a projection or
+/// a bias and others don't; where what several have doesn't lie at equal distances.
 pub fn dispatch(
     shape: &Shape,
     bound: &Bindings,
@@ -183,10 +183,10 @@ pub fn dispatch(
     let others = |of: &dyn Fn(&(usize, InputAt)) -> u32| progression(own, makes.iter().map(of));
     let bias = |i: usize| others(&|(_, input)| quad(input.biases[i].unwrap_or(0)));
     let (x, w) = (others(&|(_, input)| element(input.x)), others(&|(_, input)| quad(input.w)));
-    let u_above = others(&|&(u, _)| quad(u));
+    let u_others = others(&|&(u, _)| quad(u));
     let biases = makes.first().map_or(0, |(_, input)| input.biases.iter().flatten().count());
     for (i, (_, next)) in [w, bias(0), bias(1)].into_iter().enumerate() {
-        assert!(i > biases || next == u_above.1, "parameters lie at equal distances");
+        assert!(i > biases || next == u_others.1, "parameters lie at equal distances");
     }
     let params = Params {
         batch: element(shape.batch),
@@ -210,17 +210,22 @@ pub fn dispatch(
         c_next: c.1,
         z_start: z.0,
         z_next: z.1,
-        own: element(own),
+        input_from: element(own),
         x_start: x.0,
         x_next: x.1,
         biases: element(biases),
-        above_next: u_above.1,
-        u_above: u_above.0,
-        w_above: w.0,
-        bias_1_above: bias(0).0,
-        bias_2_above: bias(1).0,
+        others_next: u_others.1,
+        u_others: u_others.0,
+        w_others: w.0,
+        bias_1_others: bias(0).0,
+        bias_2_others: bias(1).0,
     };
-    let projection = at.first().is_some_and(|at| at.z.is_some());
+    assert!(!at.is_empty(), "a launch without a timestep");
+    let projection = at[0].z.is_some();
+    assert!(at.iter().all(|at| at.z.is_some() == projection), "some have a projection");
+    let has = |input: &InputAt, i: usize| input.biases[i].is_some() == (i < biases);
+    let alike = makes.iter().all(|(_, input)| has(input, 0) && has(input, 1));
+    assert!(alike, "some have other biases");
     Dispatch {
         kernel: LSTM_STEP_FORWARD,
         variant: 0,
@@ -239,23 +244,19 @@ pub fn dispatch(
 /// The same launch cut in another way.
 pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
-    match tile {
-        Tile::Workgroup | Tile::Quads64 | Tile::Quads128 => dispatch,
-        Tile::Broadcast => in_parts(dispatch, (p.hidden, BROADCAST_UNITS), p.batch),
-        Tile::Split => split(dispatch, p.hidden, p.batch),
-    }
+    with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
 }
 
 impl Params {
     /// Where the operands of the n-th timestep of a launch start.
     fn at(&self, n: u32) -> At {
         let of = |start: u32, next: u32| nth(start, next, n);
-        let above = |start: u32| 4 * of(start, self.above_next);
-        let makes = n >= self.own;
+        let above = |start: u32| 4 * of(start, self.others_next);
+        let makes = n >= self.input_from;
         let bias = |i: u32, start: u32| (self.biases > i).then(|| above(start));
         At {
             t: of(self.t, self.t_next),
-            u: if makes { above(self.u_above) } else { 4 * of(self.u_start, self.u_next) },
+            u: if makes { above(self.u_others) } else { 4 * of(self.u_start, self.u_next) },
             gates: 4 * of(self.gates_start, self.gates_next),
             h_prev: of(self.h_prev_start, self.h_prev_next),
             h: of(self.h_start, self.h_next),
@@ -264,8 +265,8 @@ impl Params {
             z: Some(of(self.z_start, self.z_next)),
             input: makes.then(|| InputAt {
                 x: of(self.x_start, self.x_next),
-                w: above(self.w_above),
-                biases: [bias(0, self.bias_1_above), bias(1, self.bias_2_above)],
+                w: above(self.w_others),
+                biases: [bias(0, self.bias_1_others), bias(1, self.bias_2_others)],
             }),
         }
     }
@@ -333,6 +334,22 @@ fn fast(call: Call<'_, '_, f32>) {
     with(call, fast::lstm_step_forward);
 }
 
+/// A variant for each tile.
+fn variants() -> Vec<Variant> {
+    let common = concat!(
+        include_str!("../../shaders/common/activations.wgsl"),
+        include_str!("../../shaders/common/cell.wgsl"),
+        include_str!("../../shaders/common/lengths.wgsl"),
+        include_str!("../../shaders/lstm_step_forward/step.wgsl")
+    );
+    let own = [
+        include_str!("../../shaders/lstm_step_forward/tiled.wgsl"),
+        include_str!("../../shaders/lstm_step_forward/broadcast.wgsl"),
+        include_str!("../../shaders/lstm_step_forward/split.wgsl"),
+    ];
+    step_variants(common, own, [8, 32, 1])
+}
+
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -349,45 +366,11 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: vec![
-            variant(
-                "tiled",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/tiled.wgsl")
-                ),
-                [16, 4, 1],
-            ),
-            in_subgroups(variant(
-                "broadcast",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/common/eight_rows.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/broadcast.wgsl")
-                ),
-                [SUBGROUP, 1, 1],
-            )),
-            variant(
-                "split",
-                concat!(
-                    include_str!("../../shaders/common/activations.wgsl"),
-                    include_str!("../../shaders/common/cell.wgsl"),
-                    include_str!("../../shaders/common/lengths.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/step.wgsl"),
-                    include_str!("../../shaders/lstm_step_forward/split.wgsl")
-                ),
-                [8, 32, 1],
-            ),
-        ],
+        variants: variants(),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
-            let products = u64::from(d.grid[2]) + u64::from(d.grid[2] - p.own.min(d.grid[2]));
+            let products =
+                u64::from(d.grid[2]) + u64::from(d.grid[2] - p.input_from.min(d.grid[2]));
             4 * products * u64::from(p.batch) * u64::from(p.hidden) * u64::from(p.terms)
         }),
         twin,

@@ -555,6 +555,40 @@ fn parts(rows: usize) -> usize {
     (1..=3).min_by_key(|&parts| time(parts)).unwrap_or(1)
 }
 
+/// A launch of a timestep's product of `hidden` and `batch` cut in another way; a tile of broadcasts has so many
+/// units.
+fn with_step_tile(
+    dispatch: Dispatch,
+    tile: Tile,
+    (hidden, units): (u32, usize),
+    batch: u32,
+) -> Dispatch {
+    match tile {
+        Tile::Workgroup | Tile::Quads64 | Tile::Quads128 => dispatch,
+        Tile::Broadcast => in_parts(dispatch, (hidden, units), batch),
+        Tile::Split => split(dispatch, hidden, batch),
+    }
+}
+
+/// The variants of a timestep: through workgroup memory, through broadcasts, with shared terms, of which a
+/// workgroup is given.
+fn step_variants(
+    common: &str,
+    [tiled, broadcast, split]: [&str; 3],
+    shared: [u32; 3],
+) -> Vec<Variant> {
+    let eight_rows = include_str!("../../shaders/common/eight_rows.wgsl");
+    vec![
+        Variant::own("tiled", [common, tiled].concat(), [16, 4, 1]),
+        in_subgroups(Variant::own(
+            "broadcast",
+            [eight_rows, common, broadcast].concat(),
+            [SUBGROUP, 1, 1],
+        )),
+        Variant::own("split", [common, split].concat(), shared),
+    ]
+}
+
 /// A launch of a timestep's product whose terms are shared.
 fn split(mut dispatch: Dispatch, hidden: u32, batch: u32) -> Dispatch {
     dispatch.variant = 2;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::load_options::Said;
 use super::{Init, ModuleNames};
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
@@ -47,6 +46,17 @@ pub struct LstmConfig {
     pub(crate) names: Option<ModuleNames>,
     init: Vec<(String, Init)>,
     forget_bias: Option<f32>,
+}
+
+/// What of a model its tensors don't say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) readout: Option<Readout>,
+    pub(crate) head: Option<Head>,
+    pub(crate) tied: bool,
+    pub(crate) padding_idx: Option<usize>,
+    pub(crate) reverse: bool,
+    pub(crate) output: Option<Activation>,
 }
 
 impl LstmConfig {

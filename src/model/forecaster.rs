@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::names::Names;
 use super::network::of_path;
-use super::state_dict::{Names, Wanted};
+use super::state_dict::Wanted;
 use super::{LoadOptions, LstmConfig, ModuleNames, Network, parameter_methods};
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::{Inputs, expect_lengths, time_major};

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::Network;
-use super::load_options::Said;
-use super::network::{Named, described, named, of_path};
-use super::state_dict::{Given, Names, Wanted, lstms};
+use super::config::Said;
+use super::description::{Named, described, named};
+use super::names::{Names, lstms};
+use super::network::of_path;
+use super::state_dict::{Given, Wanted};
 use crate::checkpoint::{self, Checkpoint, dotted};
 use crate::device::Device;
 use crate::error::{Error, Result};

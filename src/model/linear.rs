@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::load_options::Said;
-use super::state_dict::{Names, Wanted};
+use super::config::Said;
+use super::names::Names;
+use super::state_dict::Wanted;
 use super::{Init, LstmConfig, Network, parameter_methods};
 use crate::checkpoint::Checkpoint;
 use crate::device::Device;

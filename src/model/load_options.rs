@@ -1,9 +1,11 @@
 //! What a file doesn't say of a model.
 
+use super::config::Said;
+use super::description::{Named, described, named};
+use super::found;
 use super::module_names::{ModuleNames, Prefixes};
-use super::network::{described, named};
-use super::state_dict::{Given, Names, lstms_in, numbered};
-use super::{found, network};
+use super::names::{Names, lstms_in, numbered};
+use super::state_dict::Given;
 use crate::checkpoint::{Checkpoint, dotted};
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Head, Readout};
@@ -23,17 +25,6 @@ pub struct LoadOptions {
     names: ModuleNames,
     leave_others: bool,
     pub(super) said: Said,
-}
-
-/// What of a model its tensors don't say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) readout: Option<Readout>,
-    pub(crate) head: Option<Head>,
-    pub(crate) tied: bool,
-    pub(crate) padding_idx: Option<usize>,
-    pub(crate) reverse: bool,
-    pub(crate) output: Option<Activation>,
 }
 
 impl LoadOptions {
@@ -111,7 +102,7 @@ impl LoadOptions {
         let described = described(&file.metadata).map_err(refused)?;
         let default = Names::new("lstm.", "fc.");
         // Files of this crate from before they said it hold the model, and nothing else.
-        let silent = said == network::Named::default() && self.names == ModuleNames::default();
+        let silent = said == Named::default() && self.names == ModuleNames::default();
         if described.is_some() && silent {
             let inside = |name: &&str| name.starts_with(&default.lstm[0].prefix);
             if !names.iter().any(inside) {
@@ -124,15 +115,10 @@ impl LoadOptions {
 
     /// How tensors are called that nothing says anything of.
     pub(super) fn naming_of(&self, names: &[&str]) -> Result<Names> {
-        self.names_among(names, network::Named::default(), self.said.head.as_ref())
+        self.names_among(names, Named::default(), self.said.head.as_ref())
     }
 
-    fn names_among(
-        &self,
-        names: &[&str],
-        said: network::Named,
-        head: Option<&Head>,
-    ) -> Result<Names> {
+    fn names_among(&self, names: &[&str], said: Named, head: Option<&Head>) -> Result<Names> {
         let default = Names::new("lstm.", "fc.");
         let with_dot = |prefix: &str| dotted(prefix, names.iter().copied()).into_owned();
         let each = |prefixes: &Prefixes| -> Vec<String> {

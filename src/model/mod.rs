@@ -1,6 +1,7 @@
 //! Layers with named parameters: PyTorch's names, PyTorch's semantics.
 
 mod config;
+mod description;
 mod forecaster;
 mod found;
 mod init;
@@ -10,7 +11,10 @@ mod long;
 mod lstm;
 mod lstm_cell;
 mod module_names;
+mod names;
 mod network;
+#[cfg(feature = "gpu")]
+mod recorded;
 mod sessions;
 mod state_dict;
 mod stream_pool;
@@ -26,12 +30,12 @@ pub use linear::LinearConfig;
 pub use load_options::LoadOptions;
 #[doc(alias("nn.LSTM", "torch.nn.LSTM"))]
 pub use lstm::Lstm;
-#[cfg(feature = "gpu")]
-pub use lstm::LstmBindings;
 pub use lstm::LstmState;
 #[doc(alias("nn.LSTMCell", "torch.nn.LSTMCell"))]
 pub use lstm_cell::LstmCell;
 pub use module_names::ModuleNames;
+#[cfg(feature = "gpu")]
+pub use recorded::LstmBindings;
 pub use stream_pool::{Stream, StreamPool};
 pub use training_pass::{LstmGradients, TrainingPass};
 

@@ -1,6 +1,6 @@
 //! How the modules of a model are called.
 
-use super::state_dict::{LstmModule, Names};
+use super::names::{LstmModule, Names};
 
 /// What stands before the names of a model's tensors, module by module. A dot at the end may be left away;
 /// what isn't said is `lstm.`, `fc.` and `embedding.`.

@@ -1,8 +1,8 @@
 //! Backpropagation through time.
 
-use super::forward::{State, said};
+use super::forward::State;
 use super::parameters::quads;
-use super::workspace::{Mask, Place, Planner};
+use super::workspace::{Mask, Place, Planner, said};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range, Tier};
 use crate::kernels::copy_at_length::Way;

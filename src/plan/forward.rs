@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::packed::packed_name;
-use super::workspace::{Mask, Place, Planner};
+use super::workspace::{Mask, Place, Planner, said};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
@@ -587,9 +587,4 @@ impl Planner<'_> {
             self.push("carried state", Operation::Copy { from, to });
         }
     }
-}
-
-/// A direction, as labels name it.
-pub(super) fn said(d: usize) -> &'static str {
-    if d == 0 { "" } else { " reverse" }
 }

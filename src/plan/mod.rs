@@ -19,6 +19,7 @@
 //! ```
 
 mod backward;
+mod cut;
 mod forward;
 mod fused;
 mod head;

@@ -1,8 +1,7 @@
 //! Weights in panels, as the CPU executor's products read them.
 
 use super::Role;
-use super::forward::said;
-use super::workspace::{Place, Planner};
+use super::workspace::{Place, Planner, said};
 use crate::command::{Executor, Operation, Range, Tier};
 use crate::kernels::pack_panels;
 use crate::reference::{PANEL, Panels, panels};

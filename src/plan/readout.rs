@@ -1,7 +1,7 @@
 //! What the head reads of the top layer, and the way back.
 
-use super::forward::{State, said};
-use super::workspace::{Place, Planner};
+use super::forward::State;
+use super::workspace::{Place, Planner, said};
 use super::{Head, Readout};
 use crate::command::{BufferId, Operation, Range};
 use crate::kernels::copy_at_length::Way;

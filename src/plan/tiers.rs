@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::cut::{Cut, Pass};
 use super::workspace::Planner;
 use crate::command::{Executor, Limits, Tier};
 use crate::error::{Error, Result};
@@ -32,22 +33,6 @@ const FEW_ROWS: usize = 8;
 
 /// Launches of all timesteps of all layers in one plan, at most: a command each takes memory on the host.
 const MAX_LAUNCHES: usize = 1 << 23;
-
-/// How the timesteps of a pass are cut into launches.
-#[derive(Clone, Debug)]
-pub(super) struct Cut {
-    pub(super) tier: Tier,
-    pub(super) reason: String,
-    /// On a GPU, the way of a walk.
-    pub(super) walker: Option<Walker>,
-}
-
-/// A pass over the timesteps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    Forward,
-    Backward,
-}
 
 /// How plans for a device cut a timestep's product into workgroups, where rows are many, and any product
 /// whose operands don't come in fours: through broadcasts on a driver that computes on a CPU.
@@ -258,18 +243,5 @@ pub(super) fn refused(operation: &'static str, tier: Tier, reason: &str) -> Erro
         name: "tier".to_owned(),
         expected: format!("one that runs here; of this one: {reason}"),
         got: tier.to_string(),
-    }
-}
-
-/// The tiers of a plan as its headline says them.
-pub(super) fn said(forward: &Cut, backward: Option<&Cut>) -> String {
-    match backward {
-        Some(backward) if backward.tier != forward.tier => {
-            format!(
-                "{} ({}); backward {} ({})",
-                forward.tier, forward.reason, backward.tier, backward.reason
-            )
-        }
-        _ => format!("{} ({})", forward.tier, forward.reason),
     }
 }

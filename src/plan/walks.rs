@@ -1,9 +1,8 @@
 //! Launches that walk through several timesteps of a layer.
 
 use super::Role;
-use super::forward::said;
 use super::parameters::quads;
-use super::workspace::Planner;
+use super::workspace::{Planner, said};
 use crate::command::{BufferId, Dispatch, Range};
 use crate::kernels::{Directions, Walker, lstm_sequence_backward, lstm_sequence_forward};
 

@@ -5,8 +5,8 @@
 //! launches of up to `L` layers each. A launch binds a buffer once: what layers have is stacked in it.
 
 use super::Role;
+use super::cut::{Cut, Pass};
 use super::forward::{GATES_OF_A_CHUNK, State};
-use super::tiers::{Cut, Pass};
 use super::workspace::Planner;
 use crate::command::{Executor, Operation, Tier};
 use crate::kernels::{Tile, lstm_step_backward, lstm_step_forward};

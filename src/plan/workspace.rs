@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tiers::{self, Cut};
+use super::cut::{self, Cut};
 use super::{Encoding, ParameterTable, Plan, Role, Sequences, StackShape};
 use crate::command::{
     BufferId, BufferSpec, Command, Dispatch, Limits, Operation, Owner, Program, Range, Tier,
@@ -26,6 +26,11 @@ pub(super) struct Mask {
     /// A number of timesteps for each row.
     pub(super) lengths: BufferId,
     pub(super) t: usize,
+}
+
+/// A direction, as labels name it.
+pub(super) fn said(d: usize) -> &'static str {
+    if d == 0 { "" } else { " reverse" }
 }
 
 /// A program in the making.
@@ -500,7 +505,7 @@ impl<'a> Planner<'a> {
         let Some(output) = self.output else { unreachable!("a plan has a result") };
         let trained = (self.backward_from > 0).then_some(&self.backward_cut);
         let tier = self.forward_cut.tier;
-        let reason = tiers::said(&self.forward_cut, trained);
+        let reason = cut::said(&self.forward_cut, trained);
         Ok(Plan {
             program: Arc::new(self.program.trust(&table)),
             shape: self.shape,

@@ -183,6 +183,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("verify::every_variant", verify::every_variant),
     ("verify::nothing_goes_unnoticed", verify::nothing_goes_unnoticed),
     ("verify::a_broken_kernel_is_named", verify::a_broken_kernel_is_named),
+    ("verify::layers_at_once_are_run", verify::layers_at_once_are_run),
     ("verify::models_agree", verify::models_agree),
     ("verify::one_of_several", verify::one_of_several),
     ("verify::a_divergence_is_named", verify::a_divergence_is_named),

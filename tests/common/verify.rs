@@ -94,6 +94,32 @@ pub fn a_broken_kernel_is_named(device: &Device) {
     assert!(text.contains(&device.to_string()), "{text}");
 }
 
+/// Among the models are some whose layers run a timestep each in one launch.
+pub fn layers_at_once_are_run(device: &Device) {
+    if device.limits().executor == Executor::Cpu {
+        return;
+    }
+    let without = broken(
+        device,
+        "lstm_step_forward",
+        "return INPUT && n >= params.input_from;",
+        "return false;",
+    );
+    let without = broken(
+        &without,
+        "lstm_step_backward",
+        "return HIGHER && n < params.above_until;",
+        "return false;",
+    );
+    let report = gatefold::verify(&without).unwrap();
+    for row in &report.rows {
+        let of_them = ["lstm_step_forward", "lstm_step_backward", "pass"].contains(&row.name);
+        let steps = row.name.starts_with("lstm_step_");
+        assert!(row.problem.is_none() || of_them, "{report}");
+        assert!(row.problem.is_some() || !steps, "each is met: {report}");
+    }
+}
+
 /// A file in a folder of its own.
 fn file(save: impl FnOnce(&Path)) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();

@@ -75,7 +75,7 @@ const PAGES: &[(&str, &[Held])] = &[
         &[
             ("before version 25", "tests/gpu/device.rs", "300_000"),
             ("a multiple of 4 bytes", "tests/gpu/embed.rs", "fn unfit_buffers_are_refused"),
-            ("once in 2,048 steps", "src/train/trainer/recorded.rs", "const STEPS: u64 = 4096;"),
+            ("once in 2,048 steps", "src/train/trainer/state.rs", "COMING_STEPS: u64 = 4096;"),
             (
                 "and of 2.5 the half",
                 "shaders/common/lengths.wgsl",

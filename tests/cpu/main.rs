@@ -157,6 +157,7 @@ on_the_cpu! {
     verify_every_variant: "verify::every_variant",
     verify_nothing_goes_unnoticed: "verify::nothing_goes_unnoticed",
     verify_a_broken_kernel_is_named: "verify::a_broken_kernel_is_named",
+    verify_layers_at_once_are_run: "verify::layers_at_once_are_run",
     verify_models_agree: "verify::models_agree",
     verify_one_of_several: "verify::one_of_several",
     verify_a_divergence_is_named: "verify::a_divergence_is_named",

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::One;
+use super::OneStep;
 use crate::cpu::pack;
 use crate::cpu::panel::Tile;
 use crate::cpu::simd::arch;
@@ -12,8 +12,8 @@ use crate::kernels::lstm_sequence_forward::fast::task_rows;
 use crate::reference::Panels;
 
 /// As [`reference::lstm_step_backward`](crate::reference::lstm_step_backward), a task some rows.
-pub(super) fn lstm_step_backward(one: One<'_, f32>) {
-    let One { step, w, gates, c_prev, c, dc } = one;
+pub(super) fn lstm_step_backward(one: OneStep<'_, f32>) {
+    let OneStep { step, w, gates, c_prev, c, dc } = one;
     let (hidden, terms) = (step.hidden, 4 * step.terms);
     let rows = task_rows(hidden, dc.len() / hidden, dc.len() * terms);
     let shape = Panels::dense(terms, hidden, true);

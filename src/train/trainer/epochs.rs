@@ -4,9 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::feeder::{Feeder, Source};
+use super::place::StepLoss;
 use super::run::{OPERATION, Run};
 use super::settings::NonFinite;
-use super::state::{State, StepLoss};
+use super::state::State;
 use super::{Best, Progress, Report, Returned, Trainer, Validation};
 use crate::data::Dataset;
 use crate::device::Wait;

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::settings::Settings;
-use super::state::{State, training_plan};
+use super::state::{COMING_STEPS, Coming, State, training_plan};
 use crate::device::Buffer;
 use crate::error::{Error, Result};
 use crate::model::Forecaster;
@@ -10,9 +10,6 @@ use crate::plan::{Encoding, Part, Sequences};
 use crate::record::{self, Given};
 use crate::reference::{SETTINGS, scalars};
 use crate::train::Reduction;
-
-/// Steps whose values lie on the device at a time, in two halves.
-const STEPS: u64 = 4096;
 
 /// The caller's buffers for [`Trainer::record_step`], each from an offset on.
 #[derive(Clone, Copy)]
@@ -24,21 +21,6 @@ pub struct TrainingBindings<'a> {
     pub target: wgpu::BufferSlice<'a>,
     /// Where the loss before the step goes, `[1]`, where it is wanted.
     pub loss: Option<wgpu::BufferSlice<'a>>,
-}
-
-/// What coming optimizer steps take, such as the step size: a row each, at the step's number modulo
-/// the rows. An encoder copies its row, so that a step can be recorded without writing to a buffer.
-pub(super) struct Coming {
-    rows: Buffer,
-    row: usize,
-    /// The steps from 1 up to this one are there, but for those whose rows were taken again.
-    filled: u64,
-}
-
-impl Coming {
-    fn start(&self, step: u64) -> usize {
-        (step % STEPS) as usize * self.row
-    }
 }
 
 impl Trainer {
@@ -178,14 +160,14 @@ fn coming(model: &Forecaster, settings: &Settings, state: &mut State) -> Result<
     let values = |steps: std::ops::Range<u64>| {
         let mut values = Vec::new();
         for step in steps {
-            settings.step_values(place, step, &mut values);
+            place.step_values(settings, step, &mut values);
             settings.key(model, step, 0, &mut values);
         }
         values
     };
     if state.coming.is_none() {
         let row = values(step..step + 1).len();
-        let rows = device.create_buffer("coming steps", STEPS as usize * row)?;
+        let rows = device.create_buffer("coming steps", COMING_STEPS as usize * row)?;
         state.coming = Some(Coming { rows, row, filled: step - 1 });
     }
     let Some(coming) = &mut state.coming else { unreachable!("it was made just now") };
@@ -193,7 +175,7 @@ fn coming(model: &Forecaster, settings: &Settings, state: &mut State) -> Result<
     coming.filled = coming.filled.max(step - 1);
     if coming.filled < step {
         // Up to the end of this half; the other one may belong to steps that still wait.
-        let half = STEPS / 2;
+        let half = COMING_STEPS / 2;
         let end = (step / half + 1) * half;
         device.write(&coming.rows, coming.start(step), &values(step..end))?;
         coming.filled = end - 1;

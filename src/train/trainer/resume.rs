@@ -10,8 +10,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
+use super::place::{Place, StepLoss};
 use super::settings::{NonFinite, Settings};
-use super::state::{BatchesOf, Parameters, Place, State, StepLoss};
+use super::state::{BatchesOf, Parameters, State};
 use super::{Best, Trainer};
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::Batches;

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::place::StepLoss;
 use super::settings::{NonFinite, Settings};
-use super::state::{DeviceState, State, StepLoss};
+use super::state::{DeviceState, State};
 use crate::device::{Device, Recorder, Wait};
 use crate::error::{Error, Result};
 use crate::model::{Forecaster, Network};
@@ -93,7 +94,7 @@ impl Run {
         }
         for (i, piece) in pieces.iter().enumerate() {
             self.values.clear();
-            settings.step_values(&state.place, step, &mut self.values);
+            state.place.step_values(settings, step, &mut self.values);
             settings.key(model, step, i, &mut self.values);
             self.piece(model, settings, &state.device, piece, (part(i), scale)).await?;
         }

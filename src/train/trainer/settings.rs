@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::model::Forecaster;
 use crate::plan::{Part, TrainingOptions, Update};
-use crate::reference::{Dropout, SETTINGS, policy, scalars};
+use crate::reference::Dropout;
 use crate::train::optimizer::expect_rate;
 use crate::train::{Loss, Optimizer, ParameterGroup, Schedule, groups};
-
-use super::state::Place;
 
 /// What becomes of an optimizer step whose loss or gradients are NaN or infinite.
 ///
@@ -208,26 +206,6 @@ impl Settings {
             carry: true,
             input_gradient: false,
             dropout: model.network.config.drops(),
-        }
-    }
-
-    /// What a plan's `scalars` and `settings` hold in optimizer step `step`, from 1.
-    pub(super) fn step_values(&self, place: &Place, step: u64, out: &mut Vec<f32>) {
-        let mut said = [0.0; scalars::LEN];
-        said[scalars::MAX_NORM] = self.clip_norm.map_or(f32::MAX, |norm| norm as f32);
-        said[scalars::POLICY] = match self.non_finite {
-            NonFinite::Error => policy::ERROR,
-            NonFinite::Skip => policy::SKIP,
-            NonFinite::Pass => policy::PASS,
-        };
-        out.extend(said);
-        let whole = self.optimizer.whole();
-        let own = self.groups.iter().map(|group| group.settings(&self.optimizer));
-        for mut group in std::iter::once(whole).chain(own) {
-            group.lr = place.rate(group.lr, step, place.epoch);
-            group.clip_value = self.clip_value;
-            let row: [f32; SETTINGS] = self.optimizer.row(step, &group);
-            out.extend(row);
         }
     }
 

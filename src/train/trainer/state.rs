@@ -1,5 +1,6 @@
 //! What a trainer keeps from one call to the next.
 
+use super::place::Place;
 use super::settings::Settings;
 use crate::data::Batches;
 use crate::device::{Buffer, Device, Recorder};
@@ -7,7 +8,7 @@ use crate::error::Result;
 use crate::model::{Forecaster, InUse, SessionCache};
 use crate::plan::{ALIGNMENT, LOSS_SLOTS, Part, Plan, Sequences};
 use crate::reference::status;
-use crate::train::{Best, Scheduler, groups};
+use crate::train::{Scheduler, groups};
 
 /// What a trainer keeps from one call to the next.
 pub(super) struct State {
@@ -51,82 +52,24 @@ impl std::fmt::Display for BatchesOf {
     }
 }
 
-/// The loss of a step, NaN where nothing counted in it, and how much it counts in the mean of an epoch.
-pub(super) type StepLoss = (f32, f32);
+/// Steps whose values lie on the device at a time where steps are recorded for a caller, in two halves.
+#[cfg(feature = "gpu")]
+pub(super) const COMING_STEPS: u64 = 4096;
 
-/// How far a run has got.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Place {
-    /// Optimizer steps so far, of all runs.
-    pub(super) step: u64,
-    /// Those of the runs before.
-    pub(super) first: u64,
-    /// The step of the last report.
-    pub(super) reported: u64,
-    /// Whole epochs of the run.
-    pub(super) epoch: usize,
-    /// Whether another epoch has begun, so that its order is drawn.
-    pub(super) begun: bool,
-    /// Pieces of its batches that are done.
-    pub(super) position: usize,
-    /// The step after which the validation set was measured last.
-    pub(super) validated: u64,
-    /// Whether the run has come to its end.
-    pub(super) finished: bool,
-    /// Whether nothing goes on with it, however many epochs there are to be: it stopped early, or was left.
-    pub(super) over: bool,
-    /// The losses of the epoch's steps, as far as they were read, and how much each counts.
-    pub(super) losses: Vec<StepLoss>,
-    /// Those since the last report, where reports come after steps.
-    pub(super) untold: Vec<StepLoss>,
-    pub(super) best: Option<Best>,
-    pub(super) reports_since_best: usize,
-    pub(super) scheduler: Scheduler,
-    /// Rows that states are carried of; 0 for none.
-    pub(super) carried: usize,
+/// What coming optimizer steps take, such as the step size: a row each, at the step's number modulo
+/// the rows. An encoder copies its row, so that a step can be recorded without writing to a buffer.
+#[cfg(feature = "gpu")]
+pub(super) struct Coming {
+    pub(super) rows: Buffer,
+    pub(super) row: usize,
+    /// The steps from 1 up to this one are there, but for those whose rows were taken again.
+    pub(super) filled: u64,
 }
 
-impl Place {
-    pub(super) fn new(settings: &Settings) -> Place {
-        Place {
-            step: 0,
-            first: 0,
-            reported: 0,
-            validated: 0,
-            epoch: 0,
-            begun: false,
-            position: 0,
-            finished: true,
-            over: true,
-            losses: Vec::new(),
-            untold: Vec::new(),
-            best: None,
-            reports_since_best: 0,
-            scheduler: Scheduler::new(settings.schedule),
-            carried: 0,
-        }
-    }
-
-    /// Whole epochs before the last step.
-    pub(super) fn epoch_of_step(&self) -> usize {
-        if self.begun { self.epoch } else { self.epoch.saturating_sub(1) }
-    }
-
-    /// What becomes of a rate in optimizer step `step`, after so many epochs of the run.
-    pub(super) fn rate(&self, lr: f64, step: u64, epochs: usize) -> f64 {
-        self.scheduler.rate(lr, step.saturating_sub(1 + self.first), epochs)
-    }
-
-    /// Whether the next call goes on with the run: it was stopped before its end, or there are to be more
-    /// epochs than it has done.
-    pub(super) fn goes_on(&self, settings: &Settings) -> bool {
-        !self.over && (!self.finished || settings.epochs > self.epoch)
-    }
-
-    /// Another run, which goes on with the optimizer's steps.
-    pub(super) fn begin(&mut self, settings: &Settings) {
-        let step = self.step;
-        *self = Place { step, first: step, finished: false, over: false, ..Place::new(settings) };
+#[cfg(feature = "gpu")]
+impl Coming {
+    pub(super) fn start(&self, step: u64) -> usize {
+        (step % COMING_STEPS) as usize * self.row
     }
 }
 
@@ -149,7 +92,7 @@ pub(super) struct DeviceState {
     sessions: SessionCache,
     /// What the next steps take, where they are recorded for a caller.
     #[cfg(feature = "gpu")]
-    pub(super) coming: Option<super::recorded::Coming>,
+    pub(super) coming: Option<Coming>,
     /// Steps that stand in callers' encoders.
     #[cfg(feature = "gpu")]
     pub(super) recorded: crate::model::RecordedSessions,
