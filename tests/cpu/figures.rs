@@ -88,7 +88,7 @@ const PAGES: &[(&str, &[Held])] = &[
         "docs/limits.md",
         &[
             ("up to 64 units", "tests/cpu/docs.rs", "fn small_layers_are_one_launch"),
-            ("less than 2^32 elements", "src/command/mod.rs", "max_buffer: u32::MAX as usize,"),
+            ("less than 2^32 elements", "src/command/limits.rs", "max_buffer: u32::MAX as usize,"),
             (
                 "16 million timesteps at most",
                 "src/plan/shape.rs",
