@@ -306,7 +306,7 @@ fn the_listing_is_one_that_a_plan_prints() {
 /// Every page that GitHub shows.
 fn every_page() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "benches/README.md"]
+        ["README.md", "ARCHITECTURE.md", "DESIGN.md", "CHANGELOG.md", "SECURITY.md", "benches/README.md"]
             .map(PathBuf::from)
             .into();
     for folder in ["docs", "examples"] {
