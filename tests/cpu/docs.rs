@@ -305,10 +305,16 @@ fn the_listing_is_one_that_a_plan_prints() {
 
 /// Every page that GitHub shows.
 fn every_page() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "DESIGN.md", "CHANGELOG.md", "SECURITY.md", "benches/README.md"]
-            .map(PathBuf::from)
-            .into();
+    let mut pages: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "DESIGN.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "benches/README.md",
+    ]
+    .map(PathBuf::from)
+    .into();
     for folder in ["docs", "examples"] {
         let mut folders = vec![PathBuf::from(folder)];
         while let Some(folder) = folders.pop() {
