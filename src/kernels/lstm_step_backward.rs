@@ -157,25 +157,25 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
     let (t, c_prev, c, dc) = (all(|at| at.t), all(|at| at.c_prev), all(|at| at.c), all(|at| at.dc));
     let gates = all(|at| at.gates / 4);
     // Those that some have: the first so many, or the last.
-    let last = at.iter().take_while(|at| at.incoming.is_none()).count();
-    let lower = at.iter().take_while(|at| at.above.is_some()).count();
+    let incoming_from = at.iter().take_while(|at| at.incoming.is_none()).count();
+    let above_until = at.iter().take_while(|at| at.above.is_some()).count();
     let dy_from = at.iter().take_while(|at| at.dy.is_none()).count();
     let some = |first: usize, of: &dyn Fn(&At) -> Option<usize>| {
         let values: Vec<u32> = at.iter().filter_map(of).map(element).collect();
         (values.len(), progression(first, values.into_iter()))
     };
-    let (after, incoming) = some(last, &|at| at.incoming.map(|start| start / 4));
+    let (after, incoming) = some(incoming_from, &|at| at.incoming.map(|start| start / 4));
     let (outer, dy) = some(dy_from, &|at| at.dy);
     let (higher, above) = some(0, &|at| at.above.map(|above| above.gates / 4));
     let (_, above_w) = some(0, &|at| at.above.map(|above| above.w / 4));
-    assert_eq!(last + after, at.len(), "the last timesteps come first");
+    assert_eq!(incoming_from + after, at.len(), "the last timesteps come first");
     assert_eq!(dy_from + outer, at.len(), "those without an outer gradient come first");
-    assert_eq!(lower, higher, "those with a layer above come first");
+    assert_eq!(above_until, higher, "those with a layer above come first");
     assert!(!at.is_empty(), "a launch without a timestep");
-    assert!(lower <= dy_from, "gradients come from a layer above or from outside");
+    assert!(above_until <= dy_from, "gradients come from a layer above or from outside");
     assert!(outer == 0 || bound.dy.is_some(), "gradients from outside are bound");
     let plain = bound.dh.is_none() && shape.terms == shape.hidden;
-    assert!(lower == 0 || plain, "a layer above one with a projection");
+    assert!(above_until == 0 || plain, "a layer above one with a projection");
     let w = progression(1, at.iter().skip(1).map(|at| element(at.w / 4)));
     // What isn't there is bound to the weights, which are read-only as well, and never read.
     let unused = bound.w;
@@ -183,8 +183,8 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
         batch: element(shape.batch),
         hidden: element(shape.hidden),
         w_row: element(shape.terms),
-        incoming_from: element(last),
-        above_until: element(lower),
+        incoming_from: element(incoming_from),
+        above_until: element(above_until),
         dy_from: element(dy_from),
         dy_row: element(shape.dy_row),
         lengths_start: padding.start(),
@@ -216,7 +216,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
         constants: vec![
             ("LENGTHS", padding.flag()),
             ("PROJECTION", flag(bound.dh.is_some())),
-            ("HIGHER", flag(lower > 0)),
+            ("HIGHER", flag(above_until > 0)),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![

@@ -168,19 +168,20 @@ pub fn dispatch(
 ) -> Dispatch {
     let element = |v: usize| v as u32;
     let quad = |v: usize| element(v / 4);
-    let own = at.iter().take_while(|at| at.input.is_none()).count();
+    let input_from = at.iter().take_while(|at| at.input.is_none()).count();
     let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
     let (t, h_prev, h) = (all(|at| at.t), all(|at| at.h_prev), all(|at| at.h));
     let (c_prev, c) = (all(|at| at.c_prev), all(|at| at.c));
     let z = all(|at| at.z.unwrap_or(0));
     // Nothing touches the gates of those that neither find anything there nor leave anything.
-    let touched = if keep { at } else { &at[..own] };
+    let touched = if keep { at } else { &at[..input_from] };
     let gates = progression(0, touched.iter().map(|at| quad(at.gates)));
-    let u = progression(0, at[..own].iter().map(|at| quad(at.u)));
+    let u = progression(0, at[..input_from].iter().map(|at| quad(at.u)));
     let makes: Vec<(usize, InputAt)> =
-        at[own..].iter().filter_map(|at| Some((at.u, at.input?))).collect();
-    assert_eq!(own + makes.len(), at.len(), "those that make their input's share come last");
-    let others = |of: &dyn Fn(&(usize, InputAt)) -> u32| progression(own, makes.iter().map(of));
+        at[input_from..].iter().filter_map(|at| Some((at.u, at.input?))).collect();
+    assert_eq!(input_from + makes.len(), at.len(), "those that make their input's share come last");
+    let others =
+        |of: &dyn Fn(&(usize, InputAt)) -> u32| progression(input_from, makes.iter().map(of));
     let bias = |i: usize| others(&|(_, input)| quad(input.biases[i].unwrap_or(0)));
     let (x, w) = (others(&|(_, input)| element(input.x)), others(&|(_, input)| quad(input.w)));
     let u_others = others(&|&(u, _)| quad(u));
@@ -210,7 +211,7 @@ pub fn dispatch(
         c_next: c.1,
         z_start: z.0,
         z_next: z.1,
-        input_from: element(own),
+        input_from: element(input_from),
         x_start: x.0,
         x_next: x.1,
         biases: element(biases),
@@ -233,7 +234,7 @@ pub fn dispatch(
             ("LENGTHS", padding.flag()),
             ("PROJECTION", flag(projection)),
             ("KEEP", flag(keep)),
-            ("INPUT", flag(own < at.len())),
+            ("INPUT", flag(input_from < at.len())),
         ],
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c, bound.z],
@@ -251,12 +252,12 @@ impl Params {
     /// Where the operands of the n-th timestep of a launch start.
     fn at(&self, n: u32) -> At {
         let of = |start: u32, next: u32| nth(start, next, n);
-        let above = |start: u32| 4 * of(start, self.others_next);
+        let others = |start: u32| 4 * of(start, self.others_next);
         let makes = n >= self.input_from;
-        let bias = |i: u32, start: u32| (self.biases > i).then(|| above(start));
+        let bias = |i: u32, start: u32| (self.biases > i).then(|| others(start));
         At {
             t: of(self.t, self.t_next),
-            u: if makes { above(self.u_others) } else { 4 * of(self.u_start, self.u_next) },
+            u: if makes { others(self.u_others) } else { 4 * of(self.u_start, self.u_next) },
             gates: 4 * of(self.gates_start, self.gates_next),
             h_prev: of(self.h_prev_start, self.h_prev_next),
             h: of(self.h_start, self.h_next),
@@ -265,7 +266,7 @@ impl Params {
             z: Some(of(self.z_start, self.z_next)),
             input: makes.then(|| InputAt {
                 x: of(self.x_start, self.x_next),
-                w: above(self.w_others),
+                w: others(self.w_others),
                 biases: [bias(0, self.bias_1_others), bias(1, self.bias_2_others)],
             }),
         }

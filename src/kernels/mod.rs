@@ -196,12 +196,15 @@ impl Padding {
 ///
 /// # Panics
 /// Where they don't lie at equal distances.
-fn progression(first: usize, values: impl Iterator<Item = u32>) -> (u32, u32) {
-    let values: Vec<u32> = values.collect();
-    let mut distances = values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
-    let next = distances.next().unwrap_or(0);
-    assert!(distances.all(|distance| distance == next), "{values:?} lie at equal distances");
-    let start = values.first().copied().unwrap_or(0);
+fn progression(first: usize, mut values: impl Iterator<Item = u32>) -> (u32, u32) {
+    let start = values.next().unwrap_or(0);
+    let second = values.next();
+    let next = second.map_or(0, |second| second.wrapping_sub(start));
+    let mut last = second.unwrap_or(start);
+    for value in values {
+        assert_eq!(value.wrapping_sub(last), next, "operands lie at equal distances");
+        last = value;
+    }
     (start.wrapping_sub(next.wrapping_mul(first as u32)), next)
 }
 
