@@ -18,9 +18,9 @@ use gatefold::kernels::{
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{product_tile, tile, walkers};
 use gatefold::reference::{
-    AdamSettings, Alignment, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK, Nonlinearity,
-    Panels, Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings, SlotAtLength,
-    Strides, policy, sort_tokens, status,
+    AdamSettings, Alignment, Cell, CommonSettings, CrossEntropy, Dropout, GROUP_BLOCK,
+    Nonlinearity, Panels, Pointwise, Pool, Product, RmsPropSettings, SETTINGS, SgdSettings,
+    SlotAtLength, Strides, policy, sort_tokens, status,
 };
 
 /// One launch and what it moves.
@@ -109,8 +109,10 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut b = new();
     let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot));
     let (h, c, z) = (b.buffer(2 * slot), b.buffer(2 * slot), b.buffer(1));
-    let sizes = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let sizes =
+        lstm_step_forward::Shape { cell: Cell::new(), batch, hidden, terms: hidden, h_row: hidden };
     let bound = lstm_step_forward::Bindings {
+        p: None,
         u: u.range,
         gates: gates.range,
         h: h.range,
@@ -127,8 +129,15 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let w = b.buffer(4 * hidden * hidden);
     let (c, dy, gates, dc) =
         (b.buffer(2 * slot), b.buffer(slot), b.buffer(8 * slot), b.buffer(slot));
-    let sizes = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+    let sizes = lstm_step_backward::Shape {
+        cell: Cell::new(),
+        batch,
+        hidden,
+        dy_row: hidden,
+        terms: hidden,
+    };
     let bound = lstm_step_backward::Bindings {
+        p: None,
         w: w.range,
         c: c.range,
         dy: Some(dy.range),
@@ -159,6 +168,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let z = b.buffer(1);
         let (packed, keep) = (false, true);
         let sizes = lstm_sequence_forward::Shape {
+            cell: Cell::new(),
             batch,
             hidden,
             steps,
@@ -192,6 +202,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let (gates, dc, dp) = (b.buffer(4 * slot * steps), b.buffer(slot), b.buffer(1));
         let (dy_row, incoming, projection) = (hidden, false, None);
         let sizes = lstm_sequence_backward::Shape {
+            cell: Cell::new(),
             batch,
             hidden,
             steps,
@@ -228,8 +239,10 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut b = new();
     let (params, gates) = (b.buffer(5 * square), b.buffer(layers * gates_layer));
     let (h, c, z) = (b.buffer(layers * layer), b.buffer(layers * layer), b.buffer(1));
-    let sizes = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let sizes =
+        lstm_step_forward::Shape { cell: Cell::new(), batch, hidden, terms: hidden, h_row: hidden };
     let bound = lstm_step_forward::Bindings {
+        p: None,
         u: params.range,
         gates: gates.range,
         h: h.range,
@@ -240,6 +253,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let t = 2 - l;
         let state = l * layer + t * slot;
         lstm_step_forward::At {
+            p: 0,
             t,
             u: u(l),
             gates: l * gates_layer + 4 * t * slot,
@@ -265,8 +279,15 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (params, c) = (b.buffer(5 * square), b.buffer(layers * layer));
     let (dy, gates) = (b.buffer(steps * slot), b.buffer(layers * gates_layer));
     let dc = b.buffer(layers * slot);
-    let sizes = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+    let sizes = lstm_step_backward::Shape {
+        cell: Cell::new(),
+        batch,
+        hidden,
+        dy_row: hidden,
+        terms: hidden,
+    };
     let bound = lstm_step_backward::Bindings {
+        p: None,
         w: params.range,
         c: c.range,
         dy: Some(dy.range),
@@ -278,6 +299,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let t = 2 - l;
         let (own, state) = (l * gates_layer + 4 * t * slot, l * layer + t * slot);
         lstm_step_backward::At {
+            p: 0,
             t,
             w: u(l),
             gates: own,
@@ -311,6 +333,20 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let launch = kernels::column_sum::dispatch((rows, columns), 256, (a, out), false);
     let bytes = Throughput::Bytes(4 * (rows * columns) as u64);
     cases.push(b.case("column_sum", format!("{rows} x {columns}"), bytes, launch));
+
+    let (rows, hidden) = (2048, 128);
+    let mut b = new();
+    let (d_gates, states) = (b.buffer(4 * rows * hidden), b.buffer(2 * rows * hidden));
+    let operands = kernels::peephole_gradient::Operands {
+        d_gates,
+        c: states.range,
+        c_prev_start: 0,
+        c_start: rows * hidden,
+        out: b.buffer(rows / 256 * 4 * hidden),
+    };
+    let launch = kernels::peephole_gradient::dispatch((rows, hidden), 256, &operands, false);
+    let bytes = Throughput::Bytes(24 * (rows * hidden) as u64);
+    cases.push(b.case("peephole_gradient", format!("{rows} x {hidden}"), bytes, launch));
 
     let len = 1 << 20;
     let mut b = new();

@@ -9,6 +9,7 @@
 //! | [`LstmConfig`] | the sizes and options of an LSTM |
 //! | [`Forecaster`] | an LSTM with a linear head: predictions, classes, probabilities |
 //! | [`Lstm`] | `nn.LSTM`: whole sequences, lengths, steps, gradients |
+//! | [`Cell`], [`CellActivation`] | which cell: peepholes, clips, coupled gates, and the functions in it |
 //! | [`LstmState`] | `h_n` and `c_n` |
 //! | [`LstmCell`] | `nn.LSTMCell` |
 //! | [`Linear`], [`LinearConfig`] | `nn.Linear`, and its options |
@@ -85,7 +86,7 @@ pub use model::{
     Forecaster, Init, Linear, LinearConfig, LoadOptions, Lstm, LstmCell, LstmConfig, LstmGradients,
     LstmState, ModuleNames, Stream, StreamPool, TrainingPass,
 };
-pub use plan::{Activation, Bias, Head, Nonlinearity, Readout};
+pub use plan::{Activation, Bias, Cell, CellActivation, Head, Nonlinearity, Readout};
 pub use tensor::{Array, Tensor};
 pub use verify::verify;
 #[cfg(feature = "gpu")]

@@ -39,6 +39,8 @@ impl Data {
             weight_hh: Vec::new(),
             bias: vec![0.0; 4 * hidden],
             weight_hr: Vec::new(),
+            weight_peephole: Vec::new(),
+            cell: gatefold::Cell::new(),
         };
         for entry in &table.entries {
             let values: Vec<f32> = draws.by_ref().take(entry.numel()).collect();

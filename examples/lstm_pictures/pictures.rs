@@ -1,7 +1,7 @@
 //! The pictures of docs/lstm.md, and the numbers that stand in them.
 
 use gatefold::reference::{
-    Pointwise, StepBackward, StepForward, lstm_step_backward, lstm_step_forward, sigmoid,
+    Cell, Pointwise, StepBackward, StepForward, lstm_step_backward, lstm_step_forward, sigmoid,
 };
 
 use super::svg::{Anchor, INK, PLAIN, QUIET, Svg};
@@ -40,12 +40,27 @@ pub fn worked() -> Worked {
     let shares = WEIGHTS.map(|[_, of_x, bias]| of_x * X + bias);
     let of_h = WEIGHTS.map(|[of_h, ..]| of_h);
     let (mut gates, mut h, mut c) = (shares, [0.0], [0.0]);
-    let step = StepForward { hidden: 1, terms: 1, h_prev_row: 1, h_row: 1, lengths: None };
+    let step = StepForward {
+        cell: Cell::new(),
+        peepholes: &[],
+        hidden: 1,
+        terms: 1,
+        h_prev_row: 1,
+        h_row: 1,
+        lengths: None,
+    };
     lstm_step_forward(&step, &of_h, &mut gates, &[H_PREV], &[C_PREV], &mut h, &mut c);
     let (loss, dh) = Pointwise::Squared.at(h[0], TARGET);
     let (mut d_sums, mut dc) = (gates, [0.0]);
-    let back =
-        StepBackward { hidden: 1, incoming: None, terms: 1, dy: Some((&[dh], 1)), lengths: None };
+    let back = StepBackward {
+        cell: Cell::new(),
+        peepholes: &[],
+        hidden: 1,
+        incoming: None,
+        terms: 1,
+        dy: Some((&[dh], 1)),
+        lengths: None,
+    };
     lstm_step_backward(&back, &[0.0; 4], &mut d_sums, &[C_PREV], &c, &mut dc);
     let sums = [0, 1, 2, 3].map(|q| shares[q] + of_h[q] * H_PREV);
     Worked { sums, gates, c: c[0], h: h[0], loss, dh, d_sums, dc_prev: dc[0] }
@@ -386,7 +401,15 @@ fn gates() -> String {
 /// What is left of the cell state's gradient after each of so many steps back, by the kernel's twin,
 /// along the cell state alone.
 fn kept(forget: f64, steps: usize) -> Vec<f64> {
-    let step = StepBackward { hidden: 1, incoming: None, terms: 1, dy: None, lengths: None };
+    let step = StepBackward {
+        cell: Cell::new(),
+        peepholes: &[],
+        hidden: 1,
+        incoming: None,
+        terms: 1,
+        dy: None,
+        lengths: None,
+    };
     let mut dc = [1.0];
     let mut all = vec![1.0];
     for _ in 0..steps {

@@ -20,7 +20,8 @@
 // |         |         | the first is read                         |            |             |
 // | 6       | dc      | [D, B, H], in place                       | read_write | nothing     |
 // | 7       | projec- | [H, P], rows filled up to quads, where    | read       | other reads |
-// |         | tion    | PROJECTION                                |            |             |
+// |         | tion    | PROJECTION; and [H] of (i, f, 0, o) where |            |             |
+// |         |         | PEEPHOLES                                 |            |             |
 // | 8       | dp      | [D, T, B, P], likewise: the gradient of   | read_write | nothing     |
 // |         |         | the outputs, then of all that they reach  |            |             |
 //
@@ -63,6 +64,8 @@ struct Params {
     projection_reverse: u32,
     dp_start: u32,
     dp_reverse: u32,
+    p_start: u32,
+    p_reverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -84,6 +87,7 @@ struct Slots {
     dy: u32,
     dc: u32,
     dp: u32,
+    p: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
@@ -94,6 +98,7 @@ fn first_slots(reverse: bool) -> Slots {
     slots.dy = select(params.dy_start, params.dy_reverse, reverse);
     slots.dc = select(params.dc_start, params.dc_reverse, reverse);
     slots.dp = select(params.dp_start, params.dp_reverse, reverse);
+    slots.p = select(params.p_start, params.p_reverse, reverse);
     return with_end(slots, reverse);
 }
 
@@ -154,6 +159,14 @@ fn projection_row(reverse: bool, unit: u32) -> u32 {
     return start + unit * features_row();
 }
 
+// A unit's peepholes, which start at `at`.
+fn peepholes_of(at: u32) -> vec4<f32> {
+    if !PEEPHOLES {
+        return vec4(0.0);
+    }
+    return vec4(projection[at], projection[at + 1u], 0.0, projection[at + 3u]);
+}
+
 // The gradients of a unit's gates, which are stored, and of its cell state, from the product with what
 // came in and from the cell state's gradient after the step.
 fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> CellGradient {
@@ -169,7 +182,9 @@ fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> Ce
         dh += dy[at_step.dy + row * params.dy_row + unit];
     }
     let c_prev = c[at_step.c_prev + at];
-    let gradient = cell_backward(gates[at_step.gates + at], c_prev, c[at_step.c + at], dh, d_after);
-    gates[at_step.gates + at] = gradient.sums;
+    let p = peepholes_of(at_step.p + 4u * unit);
+    let gates_at = at_step.gates + at;
+    let gradient = cell_backward(gates[gates_at], c_prev, c[at_step.c + at], dh, d_after, p);
+    gates[gates_at] = gradient.sums;
     return gradient;
 }

@@ -4,7 +4,7 @@
 //
 //   sums        = P + h_prev . U        P: the input's share and the biases, from matmul, or where
 //                                       INPUT x . W + bias
-//   gates, c, h = cell_forward of sums and c_prev, see common/cell.wgsl
+//   gates, c, h = cell_forward of sums, c_prev and peepholes, see common/cell.wgsl
 //                                       where PROJECTION h goes to z, and h = z . w
 //
 // | binding | name    | shape                                    | access     | may alias |
@@ -23,7 +23,8 @@
 // |         |         | first step is read, the steps' written   |            |           |
 // | 6       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
 // | 7       | w       | [H, P], rows filled up to quads, where   | read       | reads     |
-// |         |         | PROJECTION                               |            |           |
+// |         |         | PROJECTION; and [H] of (i, f, 0, o)      |            |           |
+// |         |         | where PEEPHOLES                          |            |           |
 // | 8       | z       | [D, T, B, H], written where PROJECTION   | read_write | nothing   |
 //
 // K is P with a projection, else H, and `features` in the block of constants. A projection isn't for
@@ -66,6 +67,8 @@ struct Params {
     w_reverse: u32,
     z_start: u32,
     z_reverse: u32,
+    p_start: u32,
+    p_reverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -87,6 +90,7 @@ struct Slots {
     c_prev: u32,
     c: u32,
     z: u32,
+    p: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
@@ -96,6 +100,7 @@ fn first_slots(reverse: bool) -> Slots {
     slots.h_prev = select(params.h_start, params.h_reverse, reverse);
     slots.c_prev = select(params.c_start, params.c_reverse, reverse);
     slots.z = select(params.z_start, params.z_reverse, reverse);
+    slots.p = select(params.p_start, params.p_reverse, reverse);
     return with_ends(slots, reverse);
 }
 
@@ -123,13 +128,28 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
     next.h_prev = slots.h;
     next.c_prev = slots.c;
     next.z = select(slots.z + slot, slots.z - slot, back);
+    next.p = slots.p;
     return with_ends(next, reverse);
+}
+
+// A unit's peepholes, which start at `at`.
+fn peepholes_of(at: u32) -> vec4<f32> {
+    if !PEEPHOLES {
+        return vec4(0.0);
+    }
+    return vec4(w[at], w[at + 1u], 0.0, w[at + 3u]);
 }
 
 // The states of a unit after a step, from the sum of the recurrent product and the cell state before
 // it; where PROJECTION, what is projected in the hidden state's place. A row that has ended keeps
 // what stands in the step's slots.
-fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, c_prev: f32) -> Cell {
+fn finish(
+    at_step: Slots,
+    row: u32,
+    unit: u32,
+    sum: vec4<f32>,
+    c_prev: f32,
+) -> Cell {
     let at = row * params.hidden + unit;
     let h_at = at_step.h + row * params.h_row + unit;
     if LENGTHS {
@@ -144,7 +164,7 @@ fn finish(at_step: Slots, row: u32, unit: u32, sum: vec4<f32>, c_prev: f32) -> C
     if !INPUT {
         sums += gates[at_step.gates + at];
     }
-    let cell = cell_forward(sums, c_prev);
+    let cell = cell_forward(sums, c_prev, peepholes_of(at_step.p + 4u * unit));
     if KEEP {
         gates[at_step.gates + at] = cell.gates;
     }

@@ -23,10 +23,11 @@
 // |         |         | after and the layer above hold dG, this   |            |             |
 // |         |         | one the gates, then its dG                |            |             |
 // | 7       | dc      | [B, H], each, in place                    | read_write | nothing     |
+// | 8       | p       | [H] of (i, f, 0, o), where PEEPHOLES      | read       | other reads |
 //
 // K is H without a projection, else P / 4, rounded up. After those before `incoming_from` nothing ran, and their
-// product has no terms; those before `above_until` have a layer above. Starts are in elements; gates, w, W and dh count vec4. An
-// operand of the n-th starts at `start` + n `next`, which may wrap around; w of the first at `w_first`. A row that
+// product has no terms; those before `above_until` have a layer above. Starts are in elements; gates, w, W, dh and p count vec4. An
+// operand of the n-th starts at `start` + n `next`, which may wrap around; w and p of the first at `w_first` and `p_first`. A row that
 // has ended has no gradient, and its dc stays. A range that isn't used may be any readable one.
 // Twin: reference::lstm_step_backward, and matmul where HIGHER. This file has what its variants share.
 
@@ -64,6 +65,9 @@ struct Params {
     above_next: u32,
     above_w_start: u32,
     above_w_next: u32,
+    p_first: u32,
+    p_start: u32,
+    p_next: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -74,6 +78,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> lengths: array<f32>;              // [B]
 @group(0) @binding(6) var<storage, read_write> gates: array<vec4<f32>>;    // [T, B, H]
 @group(0) @binding(7) var<storage, read_write> dc: array<f32>;             // [B, H]
+@group(0) @binding(8) var<storage, read> p: array<vec4<f32>>;              // [H]
 
 // Where the weights start of the n-th.
 fn w_of(n: u32) -> u32 {
@@ -105,6 +110,14 @@ fn above_of(n: u32) -> u32 {
     return params.above_start + n * params.above_next;
 }
 
+// A unit's peepholes.
+fn peepholes_of(n: u32, unit: u32) -> vec4<f32> {
+    if !PEEPHOLES {
+        return vec4(0.0);
+    }
+    return p[select(params.p_start + n * params.p_next, params.p_first, n == 0u) + unit];
+}
+
 // What a product takes its rows from.
 fn rows_at(at: u32) -> vec4<f32> {
     if PROJECTION {
@@ -133,7 +146,8 @@ fn finish(n: u32, row: u32, unit: u32, product: f32) {
     let c_prev = c[params.c_prev_start + n * params.c_prev_next + at];
     let c_after = c[params.c_start + n * params.c_next + at];
     let dc_at = params.dc_start + n * params.dc_next + at;
-    let gradient = cell_backward(gates[gates_at], c_prev, c_after, dh_sum, dc[dc_at]);
+    let own = peepholes_of(n, unit);
+    let gradient = cell_backward(gates[gates_at], c_prev, c_after, dh_sum, dc[dc_at], own);
     gates[gates_at] = gradient.sums;
     dc[dc_at] = gradient.c_prev;
 }

@@ -4,7 +4,7 @@
 //
 //   sums        = P + h_prev . U             P: the input's share and the biases, from matmul
 //   sums        = b + x . W + h_prev . U     where INPUT, from `input_from` on; x: h of the layer below
-//   gates, c, h = cell_forward of sums and c_prev, see common/cell.wgsl
+//   gates, c, h = cell_forward of sums, c_prev and p, see common/cell.wgsl
 //                                            with a projection h goes to z, and matmul makes h of it
 //
 // | binding | name    | shape                                    | access     | may alias |
@@ -21,10 +21,11 @@
 // |         |         | the layer below; the step's own written  |            |           |
 // | 5       | c       | [.., B, H], likewise                     | read_write | nothing   |
 // | 6       | z       | [.., B, H], written where PROJECTION     | read_write | nothing   |
+// | 7       | p       | [H] of (i, f, 0, o), where PEEPHOLES     | read       | u         |
 //
-// K is P with a projection, else H. Starts are in elements of the bound range; gates, u, W and b count vec4.
+// K is P with a projection, else H. Starts are in elements of the bound range; gates, u, W, b and p count vec4.
 // An operand of the n-th starts at `start` + n `next`, which may wrap around; where it makes its input's share,
-// u, W and b at `others` + n `others_next`. A row that has ended is left alone. A binding that isn't used may be
+// u, W, b and p at `others` + n `others_next`. A row that has ended is left alone. A binding that isn't used may be
 // any of its kind.
 // Twin: reference::lstm_step_forward, and matmul where INPUT. This file has what its variants share.
 
@@ -64,6 +65,9 @@ struct Params {
     w_others: u32,
     bias_1_others: u32,
     bias_2_others: u32,
+    p_start: u32,
+    p_next: u32,
+    p_others: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -73,6 +77,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> h: array<f32>;              // [.., B, .., K]
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;              // [.., B, H]
 @group(0) @binding(6) var<storage, read_write> z: array<f32>;              // [.., B, H]
+@group(0) @binding(7) var<storage, read> p: array<vec4<f32>>;              // [H]
 
 // Whether the n-th makes its input's share itself.
 fn has_input(n: u32) -> bool {
@@ -103,6 +108,16 @@ fn x_of(n: u32) -> u32 {
     return params.x_start + n * params.x_next;
 }
 
+// A unit's peepholes.
+fn peepholes_of(n: u32, unit: u32) -> vec4<f32> {
+    if !PEEPHOLES {
+        return vec4(0.0);
+    }
+    let start = params.p_start + n * params.p_next;
+    let others = params.p_others + n * params.others_next;
+    return p[select(start, others, has_input(n)) + unit];
+}
+
 // Makes the states of a row's unit, from the sum of the products.
 fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
     if row >= params.batch || unit >= params.hidden {
@@ -127,7 +142,8 @@ fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
     } else {
         sums += gates[gates_at];
     }
-    let cell = cell_forward(sums, c[params.c_prev_start + n * params.c_prev_next + at]);
+    let c_prev = c[params.c_prev_start + n * params.c_prev_next + at];
+    let cell = cell_forward(sums, c_prev, peepholes_of(n, unit));
     if KEEP {
         gates[gates_at] = cell.gates;
     }

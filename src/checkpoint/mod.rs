@@ -45,7 +45,7 @@ use crate::tensor::Array;
 pub use file::{Checkpoint, LeftOut, Reason, parse, read, read_part, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
-pub use onnx::{OnnxLstm, from_onnx, to_onnx};
+pub use onnx::{OnnxLstm, from_onnx, peepholes_from_onnx, to_onnx};
 
 /// Tensors under PyTorch's names, in PyTorch's layouts: `weight_ih_l0 [4H, I]`,
 /// `weight_hh_l0 [4H, H]`, `bias_ih_l0 [4H]`, `bias_hh_l0 [4H]` and so on, gates in the order

@@ -26,9 +26,9 @@ pub struct OnnxLstm {
 /// [ONNX LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), under the names that end in
 /// `suffix`, such as `l0`; a second direction stands under `l0_reverse`.
 ///
-/// It computes the same where the operator's attributes are the defaults: `activations`, `clip`,
-/// `input_forget`. Peepholes, the input P, have no counterpart here: an operator that has them is
-/// another one. `direction="reverse"` is one direction that runs backwards.
+/// It computes the same in a model whose [`Cell`](crate::Cell) has what the operator's attributes say:
+/// `activations`, `clip`, `input_forget`. The input P is [`peepholes_from_onnx`]'s. `direction="reverse"` is
+/// [`LstmConfig::reverse`](crate::LstmConfig::reverse).
 ///
 /// # Shapes
 /// `w [D, 4H, I]`, `r [D, 4H, H]`, `b [D, 8H]` with `D` = 1 or 2; gives, for each direction,
@@ -125,6 +125,44 @@ pub fn to_onnx(tensors: &[(String, Array)], suffix: &str) -> Result<OnnxLstm> {
         r: Array::new(r, &[directions, rows, hidden])?,
         b: biased.then(|| Array::new(b, &[directions, 2 * rows])).transpose()?,
     })
+}
+
+/// Peepholes from the input P of an [ONNX LSTM](https://onnx.ai/onnx/operators/onnx__LSTM.html), under the names
+/// that end in `suffix`, beside what [`from_onnx`] gives.
+///
+/// # Shapes
+/// `p [D, 3H]` in the order i, o, f, with `D` = 1 or 2; gives `weight_peephole [3H]` in the order i, f, o for each
+/// direction.
+///
+/// # Errors
+/// [`Error::Shape`].
+///
+/// ```
+/// use gatefold::{Array, checkpoint};
+/// let p = Array::new(vec![0.1, 0.2, 0.3], &[1, 3])?; // i, o, f
+/// let layer = checkpoint::peepholes_from_onnx(&p, "l0")?;
+/// assert_eq!(layer[0].0, "weight_peephole_l0");
+/// assert_eq!(layer[0].1.data(), [0.1, 0.3, 0.2]); // i, f, o
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+pub fn peepholes_from_onnx(p: &Array, suffix: &str) -> Result<StateDict> {
+    let operation = "checkpoint::peepholes_from_onnx";
+    expect_shape(operation, "P", p.shape(), &[("D", None), ("3H", None)])?;
+    let &[directions, rows] = p.shape() else { unreachable!("two sizes were checked") };
+    if !(1..=2).contains(&directions) || rows % 3 != 0 {
+        return Err(Error::Shape {
+            operation,
+            tensor: "P".to_owned(),
+            expected: "[D = 1 or 2, 3H]".to_owned(),
+            got: format!("{:?}", p.shape()),
+        });
+    }
+    let of = |(direction, all): (usize, &[f32])| {
+        let third = |n: usize| &all[n * rows / 3..][..rows / 3];
+        let own = Array::new([third(0), third(2), third(1)].concat(), &[rows])?;
+        Ok((format!("weight_peephole_{}", of_direction(suffix, direction)), own))
+    };
+    p.data().chunks_exact(rows.max(1)).enumerate().map(of).collect()
 }
 
 /// PyTorch's suffix of a direction.

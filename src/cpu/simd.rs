@@ -38,7 +38,7 @@ pub(crate) fn name() -> &'static str {
 /// `x = n ln 2 + r` with `|r| <= ln(2) / 2`; the polynomial is Taylor's of degree 7, which is wrong by
 /// `r^8 / 8! < 5.2e-9`, and `exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1)`.
 #[inline(always)]
-fn exp_minus_1<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp_minus_1<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Comparisons with NaN are false; minima and maxima would lose it on some processors.
     let (low, high) = (simd.splat_f32s(-87.0), simd.splat_f32s(88.0));
     let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);

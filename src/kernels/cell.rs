@@ -1,56 +1,69 @@
-//! The CPU form of the cell, in vectors of units; its equations: [`cell_forward`](crate::reference::cell_forward).
+//! Which cell a launch has, in its pipeline constants.
 
-use pulp::Simd;
+#[cfg(feature = "cpu")]
+pub(super) mod vectors;
 
-use crate::cpu::simd::{sigmoid, tanh};
+use crate::command::Dispatch;
+use crate::reference::{Cell, CellActivation};
 
-/// What some units have after a timestep: the activated gates (i, f, g, o), the cell and the hidden states.
-pub(super) struct Cells<V> {
-    pub(super) gates: [V; 4],
-    pub(super) c: V,
-    pub(super) h: V,
+/// A function's constants: its number, alpha and beta.
+type Names = [&'static str; 3];
+
+const GATE: Names = ["GATE", "GATE_ALPHA", "GATE_BETA"];
+const CANDIDATE: Names = ["CANDIDATE", "CANDIDATE_ALPHA", "CANDIDATE_BETA"];
+const OUTPUT: Names = ["OUTPUT", "OUTPUT_ALPHA", "OUTPUT_BETA"];
+
+/// The constants of what a cell has that PyTorch's hasn't.
+pub(super) fn constants(cell: &Cell) -> Vec<(&'static str, f64)> {
+    let mut constants = Vec::new();
+    for (name, is) in [("PEEPHOLES", cell.peepholes), ("COUPLED", cell.coupled)] {
+        constants.extend(is.then_some((name, 1.0)));
+    }
+    for (name, bound) in [("CLIP", cell.clip), ("CELL_CLIP", cell.cell_clip)] {
+        constants.extend(bound.map(|bound| (name, bound.into())));
+    }
+    let plain = Cell::new();
+    for (names, function, usual) in [
+        (GATE, cell.gate, plain.gate),
+        (CANDIDATE, cell.candidate, plain.candidate),
+        (OUTPUT, cell.output, plain.output),
+    ] {
+        if function != usual {
+            let (code, alpha, beta) = function.code();
+            constants.extend(names.into_iter().zip([code.into(), alpha.into(), beta.into()]));
+        }
+    }
+    constants
 }
 
-/// As [`reference::cell_forward`](crate::reference::cell_forward).
-#[inline(always)]
-pub(super) fn cell_forward<S: Simd>(
-    simd: S,
-    sums: [S::f32s; 4],
-    c_prev: S::f32s,
-) -> Cells<S::f32s> {
-    let [i, f, g, o] = sums;
-    let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
-    let (g, o) = (tanh(simd, g), sigmoid(simd, o));
-    let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
-    Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, tanh(simd, c)) }
+/// The cell of a launch.
+pub(super) fn of(d: &Dispatch) -> Cell {
+    let given = |name: &str| d.constants.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    let function = |[name, alpha, beta]: Names, usual: CellActivation| {
+        let number = |name: &str| given(name).unwrap_or(0.0) as f32;
+        let code = given(name).map(|code| (code as u8, number(alpha), number(beta)));
+        code.and_then(CellActivation::of_code).unwrap_or(usual)
+    };
+    let plain = Cell::new();
+    Cell {
+        peepholes: given("PEEPHOLES").is_some(),
+        coupled: given("COUPLED").is_some(),
+        clip: given("CLIP").map(|bound| bound as f32),
+        cell_clip: given("CELL_CLIP").map(|bound| bound as f32),
+        gate: function(GATE, plain.gate),
+        candidate: function(CANDIDATE, plain.candidate),
+        output: function(OUTPUT, plain.output),
+    }
 }
 
-/// What comes back from a timestep: the gradients of the four sums, and of the cell states before it.
-pub(super) struct CellGradients<V> {
-    pub(super) sums: [V; 4],
-    pub(super) c_prev: V,
+/// The modules that every kernel with a timestep begins with.
+macro_rules! cell_shaders {
+    () => {
+        concat!(
+            include_str!("../../shaders/common/activations.wgsl"),
+            include_str!("../../shaders/common/cell_activation.wgsl"),
+            include_str!("../../shaders/common/cell.wgsl")
+        )
+    };
 }
-
-/// As [`reference::cell_backward`](crate::reference::cell_backward).
-#[inline(always)]
-pub(super) fn cell_backward<S: Simd>(
-    simd: S,
-    gates: [S::f32s; 4],
-    (c_prev, c): (S::f32s, S::f32s),
-    (dh, dc): (S::f32s, S::f32s),
-) -> CellGradients<S::f32s> {
-    let ([i, f, g, o], one) = (gates, simd.splat_f32s(1.0));
-    let tanh_c = tanh(simd, c);
-    // The slope of tanh is 1 - x^2, that of sigmoid x - x^2.
-    let slope = simd.negate_mul_add_f32s(tanh_c, tanh_c, one);
-    let d_cell = simd.mul_add_f32s(simd.mul_f32s(dh, o), slope, dc);
-    let slope = simd.negate_mul_add_f32s(i, i, i);
-    let d_i = simd.mul_f32s(simd.mul_f32s(d_cell, g), slope);
-    let slope = simd.negate_mul_add_f32s(f, f, f);
-    let d_f = simd.mul_f32s(simd.mul_f32s(d_cell, c_prev), slope);
-    let slope = simd.negate_mul_add_f32s(g, g, one);
-    let d_g = simd.mul_f32s(simd.mul_f32s(d_cell, i), slope);
-    let slope = simd.negate_mul_add_f32s(o, o, o);
-    let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), slope);
-    CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: simd.mul_f32s(d_cell, f) }
-}
+pub(super) use cell_shaders;

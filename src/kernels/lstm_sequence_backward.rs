@@ -3,12 +3,13 @@
 #[cfg(feature = "cpu")]
 pub(super) mod fast;
 
+use super::cell::{self, cell_shaders};
 use super::{
     Directions, LSTM_SEQUENCE_BACKWARD, Padding, Walker, flag, groups, input, output, read,
     walkers, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk};
+use crate::reference::{self, Cell, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk};
 
 params! {
     /// The block of constants; starts are those of the first timestep of the walk, those of `w` and
@@ -66,6 +67,10 @@ params! {
         pub dp_start: u32,
         /// Where the gradients of what they make start.
         pub dp_reverse: u32,
+        /// Where the peepholes start.
+        pub p_start: u32,
+        /// Where the peepholes start.
+        pub p_reverse: u32,
     }
 }
 
@@ -96,6 +101,8 @@ pub fn memory(walker: Walker) -> usize {
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    /// Which cell.
+    pub cell: Cell,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -125,7 +132,7 @@ pub struct Bindings {
     pub gates: Range,
     /// The cell state's gradient.
     pub dc: Range,
-    /// The projection's weights, with [`Shape::projection`].
+    /// The projection's weights, with [`Shape::projection`], and the peepholes, in a cell that has some.
     pub projection: Option<Range>,
     /// The gradient of what they make, with it; else any buffer of its own.
     pub dp: Range,
@@ -152,6 +159,8 @@ pub struct At {
     pub projection: usize,
     /// The gradient of what they make at the first timestep, with one.
     pub dp: usize,
+    /// The peepholes, where they are bound.
+    pub p: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -187,6 +196,8 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         projection_reverse: element(other.projection),
         dp_start: element(one.dp),
         dp_reverse: element(other.dp),
+        p_start: element(one.p),
+        p_reverse: element(other.p),
     };
     Dispatch {
         kernel: LSTM_SEQUENCE_BACKWARD,
@@ -195,7 +206,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("LENGTHS", padding.flag()),
             ("PACKED", flag(shape.packed)),
             ("PROJECTION", flag(shape.projection.is_some())),
-        ],
+        ]
+        .into_iter()
+        .chain(cell::constants(&shape.cell))
+        .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.w,
@@ -223,8 +237,7 @@ pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
 /// A variant for each of [`WALKERS`].
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        include_str!("../../shaders/common/activations.wgsl"),
-        include_str!("../../shaders/common/cell.wgsl"),
+        cell_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_sequence_backward/sequence.wgsl")
     );
@@ -251,6 +264,7 @@ impl Params {
             dc: either(self.dc_start, self.dc_reverse),
             projection: either(self.projection_start, self.projection_reverse),
             dp: either(self.dp_start, self.dp_reverse),
+            p: either(self.p_start, self.p_reverse),
         }
     }
 }
@@ -276,16 +290,19 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
         unreachable!("eight bindings")
     };
     let lengths = input(lengths, p.lengths_start);
+    let (cell, others) = (cell::of(call.dispatch), input(projection, 0));
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
         each(OneDirection {
             sequence: SequenceBackward {
+                cell,
+                peepholes: if cell.peepholes { &others[at.p..][..4 * hidden] } else { &[] },
                 batch,
                 hidden,
                 walk: Walk { steps: p.steps as usize, back: at.back },
                 projection: is("PROJECTION").then(|| Projection {
                     features: p.features as usize,
-                    weight: &input(projection, 0)[at.projection..],
+                    weight: &others[at.projection..],
                     start: at.dp,
                 }),
                 packed,
@@ -387,7 +404,7 @@ pub fn row() -> Kernel {
                 read("lengths", "[B]"),
                 write("gates", "[D, T, B, H] of (i, f, g, o)"),
                 write("dc", "[D, B, H]"),
-                read("projection", "[H, P]"),
+                read("projection", "[H, P], [H] of (i, f, 0, o)"),
                 write("dp", "[D, T, B, P]"),
             ]
         },

@@ -3,12 +3,13 @@
 #[cfg(feature = "cpu")]
 pub(super) mod fast;
 
+use super::cell::{self, cell_shaders};
 use super::{
     Directions, LSTM_SEQUENCE_FORWARD, Padding, Walker, flag, groups, input, output, read, walkers,
     write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Projection, Real, SequenceForward, Tolerance, Walk};
+use crate::reference::{self, Cell, Lengths, Projection, Real, SequenceForward, Tolerance, Walk};
 
 params! {
     /// The block of constants; starts are those of the first timestep, those of `u` and `gates` count
@@ -64,6 +65,10 @@ params! {
         pub z_start: u32,
         /// Where what is projected starts.
         pub z_reverse: u32,
+        /// Where the peepholes start.
+        pub p_start: u32,
+        /// Where the peepholes start.
+        pub p_reverse: u32,
     }
 }
 
@@ -98,6 +103,8 @@ pub fn memory(walker: Walker) -> usize {
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    /// Which cell.
+    pub cell: Cell,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -130,7 +137,7 @@ pub struct Bindings {
     pub h: Range,
     /// Cell states.
     pub c: Range,
-    /// The projection's weights, with [`Shape::projection`].
+    /// The projection's weights, with [`Shape::projection`], and the peepholes, in a cell that has some.
     pub w: Option<Range>,
     /// What is projected, with it; else any buffer of its own.
     pub z: Range,
@@ -157,6 +164,8 @@ pub struct At {
     pub w: usize,
     /// What is projected at the first timestep, with one.
     pub z: usize,
+    /// The peepholes, where they are bound.
+    pub p: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -189,6 +198,8 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         w_reverse: element(other.w),
         z_start: element(one.z),
         z_reverse: element(other.z),
+        p_start: element(one.p),
+        p_reverse: element(other.p),
     };
     let x = bound.x.unwrap_or(bound.u);
     Dispatch {
@@ -200,7 +211,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("KEEP", flag(shape.keep)),
             ("INPUT", flag(shape.input.is_some())),
             ("PROJECTION", flag(shape.projection.is_some())),
-        ],
+        ]
+        .into_iter()
+        .chain(cell::constants(&shape.cell))
+        .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.u,
@@ -228,8 +242,7 @@ pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
 /// A variant for each of [`WALKERS`].
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        include_str!("../../shaders/common/activations.wgsl"),
-        include_str!("../../shaders/common/cell.wgsl"),
+        cell_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_sequence_forward/sequence.wgsl")
     );
@@ -256,6 +269,7 @@ impl Params {
             x: either(self.x_start, self.x_reverse),
             w: either(self.w_start, self.w_reverse),
             z: either(self.z_start, self.z_reverse),
+            p: either(self.p_start, self.p_reverse),
         }
     }
 }
@@ -270,16 +284,19 @@ fn with<R: Real>(
     let (padded, packed, keep) = (is("LENGTHS"), is("PACKED"), is("KEEP"));
     let [u, x, lengths, gates, h, c, w, z] = call.args else { unreachable!("eight bindings") };
     let lengths = input(lengths, p.lengths_start);
+    let (cell, others, hidden) = (cell::of(call.dispatch), input(w, 0), p.hidden as usize);
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
         let sequence = SequenceForward {
+            cell,
+            peepholes: if cell.peepholes { &others[at.p..][..4 * hidden] } else { &[] },
             batch: p.batch as usize,
-            hidden: p.hidden as usize,
+            hidden,
             walk: Walk { steps: p.steps as usize, back: at.back },
             h_row: p.h_row as usize,
             projection: is("PROJECTION").then(|| Projection {
                 features: p.features as usize,
-                weight: &input(w, 0)[at.w..],
+                weight: &others[at.w..],
                 start: at.z,
             }),
             packed,
@@ -321,7 +338,7 @@ pub fn row() -> Kernel {
                 write("gates", "[D, T, B, H] of (i, f, g, o)"),
                 write("h", "[T+D, B, D, K]"),
                 write("c", "[D, T+1, B, H]"),
-                read("w", "[H, P]"),
+                read("w", "[H, P], [H] of (i, f, 0, o)"),
                 write("z", "[D, T, B, H]"),
             ]
         },

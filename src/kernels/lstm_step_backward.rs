@@ -3,12 +3,13 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
+use super::cell::{self, cell_shaders};
 use super::{
     LSTM_STEP_BACKWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
     step_variants, with_step_tile, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Product, Real, StepBackward, Tolerance};
+use crate::reference::{self, Cell, Lengths, Product, Real, StepBackward, Tolerance};
 
 params! {
     /// The block of constants; starts and distances of weights, `gates`, `incoming` and `above` count quads.
@@ -72,6 +73,12 @@ params! {
         pub above_w_start: u32,
         /// From one's to the next one's.
         pub above_w_next: u32,
+        /// Where the peepholes of the first start.
+        pub p_first: u32,
+        /// Where those of the others start.
+        pub p_start: u32,
+        /// From one's to the next one's.
+        pub p_next: u32,
     }
 }
 
@@ -84,6 +91,8 @@ const BROADCAST_UNITS: usize = 64;
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    /// Which cell.
+    pub cell: Cell,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -109,6 +118,8 @@ pub struct Bindings {
     pub gates: Range,
     /// The cell state's gradient.
     pub dc: Range,
+    /// Peepholes, in a cell that has some.
+    pub p: Option<Range>,
 }
 
 /// Where the operands of a timestep start in what is bound.
@@ -133,6 +144,8 @@ pub struct At {
     pub dc: usize,
     /// What comes from the layer above, where there is one.
     pub above: Option<AboveAt>,
+    /// Peepholes, in a cell that has some.
+    pub p: usize,
 }
 
 /// Where the gate gradients of the layer above start in the gates, and the weights of its input.
@@ -176,7 +189,9 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
     assert!(outer == 0 || bound.dy.is_some(), "gradients from outside are bound");
     let plain = bound.dh.is_none() && shape.terms == shape.hidden;
     assert!(above_until == 0 || plain, "a layer above one with a projection");
-    let w = progression(1, at.iter().skip(1).map(|at| element(at.w / 4)));
+    let others =
+        |of: fn(&At) -> usize| progression(1, at.iter().skip(1).map(|at| element(of(at) / 4)));
+    let (w, p) = (others(|at| at.w), others(|at| at.p));
     // What isn't there is bound to the weights, which are read-only as well, and never read.
     let unused = bound.w;
     let params = Params {
@@ -209,6 +224,9 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
         above_next: above.1,
         above_w_start: above_w.0,
         above_w_next: above_w.1,
+        p_first: at.first().map_or(0, |at| element(at.p / 4)),
+        p_start: p.0,
+        p_next: p.1,
     };
     Dispatch {
         kernel: LSTM_STEP_BACKWARD,
@@ -217,7 +235,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
             ("LENGTHS", padding.flag()),
             ("PROJECTION", flag(bound.dh.is_some())),
             ("HIGHER", flag(above_until > 0)),
-        ],
+        ]
+        .into_iter()
+        .chain(cell::constants(&shape.cell))
+        .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.w,
@@ -227,6 +248,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
             padding.range(unused),
             bound.gates,
             bound.dc,
+            bound.p.unwrap_or(unused),
         ],
         grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), element(at.len())],
     }
@@ -242,11 +264,15 @@ impl Params {
     /// Where the operands of the n-th timestep of a launch start.
     fn at(&self, n: u32) -> At {
         let of = |start: u32, next: u32| nth(start, next, n);
-        let w = if n == 0 { self.w_first as usize } else { of(self.w_start, self.w_next) };
+        let own = |first: u32, start: u32, next: u32| match n {
+            0 => 4 * first as usize,
+            _ => 4 * of(start, next),
+        };
         let incoming = 4 * of(self.incoming_start, self.incoming_next);
         At {
             t: of(self.t, self.t_next),
-            w: 4 * w,
+            w: own(self.w_first, self.w_start, self.w_next),
+            p: own(self.p_first, self.p_start, self.p_next),
             gates: 4 * of(self.gates_start, self.gates_next),
             incoming: (n >= self.incoming_from).then_some(incoming),
             c_prev: of(self.c_prev_start, self.c_prev_next),
@@ -278,7 +304,10 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (hidden, batch) = (p.hidden as usize, p.batch as usize);
     let (slot, row) = (batch * hidden, 4 * p.w_row as usize);
-    let [w, c, dy, dh, lengths, gates, dc] = call.args else { unreachable!("seven bindings") };
+    let [w, c, dy, dh, lengths, gates, dc, p_all] = call.args else {
+        unreachable!("eight bindings")
+    };
+    let (cell, peepholes) = (cell::of(call.dispatch), input(p_all, 0));
     let (w, c, dy, dh) = (input(w, 0), input(c, 0), input(dy, 0), input(dh, 0));
     let (gates, dc) = (output(gates, 0), output(dc, 0));
     let lengths = input(lengths, p.lengths_start);
@@ -308,6 +337,8 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
         };
         each(OneStep {
             step: StepBackward {
+                cell,
+                peepholes: if cell.peepholes { &peepholes[at.p..][..4 * hidden] } else { &[] },
                 hidden,
                 incoming,
                 terms: p.w_row as usize,
@@ -365,8 +396,7 @@ fn fast(call: Call<'_, '_, f32>) {
 /// A variant for each tile.
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        include_str!("../../shaders/common/activations.wgsl"),
-        include_str!("../../shaders/common/cell.wgsl"),
+        cell_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_step_backward/step.wgsl")
     );
@@ -391,6 +421,7 @@ pub fn row() -> Kernel {
                 read("lengths", "[B]"),
                 write("gates", "[.., T, B, H] of (i, f, g, o)"),
                 write("dc", "[.., B, H]"),
+                read("p", "[H] of (i, f, 0, o)"),
             ]
         },
         fields: Params::FIELDS,

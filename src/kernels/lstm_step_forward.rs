@@ -3,12 +3,13 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
+use super::cell::{self, cell_shaders};
 use super::{
     LSTM_STEP_FORWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
     step_variants, with_step_tile, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Lengths, Product, Real, StepForward, Tolerance};
+use crate::reference::{self, Cell, Lengths, Product, Real, StepForward, Tolerance};
 
 params! {
     /// The block of constants; starts and distances of weights and gates count quads. What the n-th of a launch
@@ -75,6 +76,12 @@ params! {
         pub bias_1_others: u32,
         /// Where their second bias starts.
         pub bias_2_others: u32,
+        /// Where the peepholes start.
+        pub p_start: u32,
+        /// From one's to the next one's.
+        pub p_next: u32,
+        /// Where the peepholes of the others start.
+        pub p_others: u32,
     }
 }
 
@@ -87,6 +94,8 @@ const BROADCAST_UNITS: usize = 16;
 /// The sizes that a launch has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    /// Which cell.
+    pub cell: Cell,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -110,6 +119,8 @@ pub struct Bindings {
     pub c: Range,
     /// What is projected, with a projection; else any buffer of its own.
     pub z: Range,
+    /// Peepholes, in a cell that has some.
+    pub p: Option<Range>,
 }
 
 /// Where the operands of a timestep start in what is bound.
@@ -133,6 +144,8 @@ pub struct At {
     pub z: Option<usize>,
     /// What the input's share is made of, where it isn't in the gates.
     pub input: Option<InputAt>,
+    /// Peepholes, in a cell that has some.
+    pub p: usize,
 }
 
 /// Where an input as wide as the hidden state starts in what is bound, and its parameters.
@@ -177,6 +190,8 @@ pub fn dispatch(
     let touched = if keep { at } else { &at[..input_from] };
     let gates = progression(0, touched.iter().map(|at| quad(at.gates)));
     let u = progression(0, at[..input_from].iter().map(|at| quad(at.u)));
+    let p = progression(0, at[..input_from].iter().map(|at| quad(at.p)));
+    let p_others = progression(input_from, at[input_from..].iter().map(|at| quad(at.p)));
     let makes: Vec<(usize, InputAt)> =
         at[input_from..].iter().filter_map(|at| Some((at.u, at.input?))).collect();
     assert_eq!(input_from + makes.len(), at.len(), "those that make their input's share come last");
@@ -186,6 +201,8 @@ pub fn dispatch(
     let (x, w) = (others(&|(_, input)| element(input.x)), others(&|(_, input)| quad(input.w)));
     let u_others = others(&|&(u, _)| quad(u));
     let biases = makes.first().map_or(0, |(_, input)| input.biases.iter().flatten().count());
+    let alike = p_others.1 == u_others.1 || !shape.cell.peepholes;
+    assert!(alike, "parameters lie at equal distances");
     for (i, (_, next)) in [w, bias(0), bias(1)].into_iter().enumerate() {
         assert!(i > biases || next == u_others.1, "parameters lie at equal distances");
     }
@@ -220,6 +237,9 @@ pub fn dispatch(
         w_others: w.0,
         bias_1_others: bias(0).0,
         bias_2_others: bias(1).0,
+        p_start: p.0,
+        p_next: p.1,
+        p_others: p_others.0,
     };
     assert!(!at.is_empty(), "a launch without a timestep");
     let projection = at[0].z.is_some();
@@ -235,9 +255,20 @@ pub fn dispatch(
             ("PROJECTION", flag(projection)),
             ("KEEP", flag(keep)),
             ("INPUT", flag(input_from < at.len())),
-        ],
+        ]
+        .into_iter()
+        .chain(cell::constants(&shape.cell))
+        .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
-        bindings: vec![bound.u, padding.range(bound.u), bound.gates, bound.h, bound.c, bound.z],
+        bindings: vec![
+            bound.u,
+            padding.range(bound.u),
+            bound.gates,
+            bound.h,
+            bound.c,
+            bound.z,
+            bound.p.unwrap_or(bound.u),
+        ],
         grid: [groups(shape.hidden, TILE), groups(shape.batch, TILE), element(at.len())],
     }
 }
@@ -269,6 +300,7 @@ impl Params {
                 w: others(self.w_others),
                 biases: [bias(0, self.bias_1_others), bias(1, self.bias_2_others)],
             }),
+            p: if makes { others(self.p_others) } else { 4 * of(self.p_start, self.p_next) },
         }
     }
 }
@@ -285,12 +317,15 @@ fn with<R: Real>(
     let (terms, h_row, slot) = (p.terms as usize, p.h_row as usize, batch * hidden);
     // The last row of a slot may end before the next slot's first.
     let in_h = |width: usize| (batch - 1) * h_row + width;
-    let [u, lengths, gates, h, c, z] = call.args else { unreachable!("six bindings") };
+    let [u, lengths, gates, h, c, z, p_all] = call.args else { unreachable!("seven bindings") };
+    let (cell, peepholes) = (cell::of(call.dispatch), input(p_all, 0));
     let (u, lengths) = (input(u, 0), input(lengths, p.lengths_start));
     let (gates, h, c, z) = (output(gates, 0), output(h, 0), output(c, 0), output(z, 0));
     for n in 0..call.dispatch.grid[2] {
         let at = p.at(n);
         let step = StepForward {
+            cell,
+            peepholes: if cell.peepholes { &peepholes[at.p..][..4 * hidden] } else { &[] },
             hidden,
             terms,
             h_prev_row: h_row,
@@ -338,8 +373,7 @@ fn fast(call: Call<'_, '_, f32>) {
 /// A variant for each tile.
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        include_str!("../../shaders/common/activations.wgsl"),
-        include_str!("../../shaders/common/cell.wgsl"),
+        cell_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_step_forward/step.wgsl")
     );
@@ -363,6 +397,7 @@ pub fn row() -> Kernel {
                 write("h", "[.., B, .., K]"),
                 write("c", "[.., B, H]"),
                 write("z", "[.., B, H]"),
+                read("p", "[H] of (i, f, 0, o)"),
             ]
         },
         fields: Params::FIELDS,

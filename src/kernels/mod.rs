@@ -9,7 +9,6 @@ pub mod adam;
 pub mod align_sequence;
 pub mod argmax;
 pub mod binary_accuracy;
-#[cfg(feature = "cpu")]
 mod cell;
 pub mod clip_scale;
 pub mod column_sum;
@@ -29,6 +28,7 @@ pub mod nonlinearity;
 pub mod nonlinearity_backward;
 pub mod one_hot;
 pub mod pack_panels;
+pub mod peephole_gradient;
 pub mod pointwise_loss;
 pub mod pool_over_time;
 pub mod pool_over_time_backward;
@@ -107,6 +107,8 @@ pub const BINARY_ACCURACY: KernelId = KernelId(28);
 pub const NONLINEARITY_BACKWARD: KernelId = KernelId(29);
 /// `align_sequence` in the [`table`].
 pub const ALIGN_SEQUENCE: KernelId = KernelId(30);
+/// `peephole_gradient` in the [`table`].
+pub const PEEPHOLE_GRADIENT: KernelId = KernelId(31);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -147,6 +149,7 @@ fn rows() -> KernelTable {
         binary_accuracy::row(),
         nonlinearity_backward::row(),
         align_sequence::row(),
+        peephole_gradient::row(),
     ])
 }
 

@@ -1,5 +1,6 @@
 //! Host side of `training_step`.
 
+use super::cell::cell_shaders;
 use super::gradient_norm::CHUNK;
 use super::{TRAINING_STEP, flag, input, output, read, write};
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
@@ -227,8 +228,7 @@ fn variants() -> Vec<Variant> {
         include_str!("../../shaders/common/finite.wgsl"),
         include_str!("../../shaders/common/status.wgsl"),
         include_str!("../../shaders/common/settings.wgsl"),
-        include_str!("../../shaders/common/activations.wgsl"),
-        include_str!("../../shaders/common/cell.wgsl"),
+        cell_shaders!(),
         include_str!("../../shaders/common/pointwise.wgsl"),
         include_str!("../../shaders/common/clipping.wgsl"),
         include_str!("../../shaders/common/adam_step.wgsl"),

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Init, ModuleNames};
 use crate::error::{Error, Result};
 use crate::plan::{Activation, Bias, Encoding, Head, Parameter, ParameterTable, Role, StackShape};
-use crate::reference::{Dropout, Readout};
+use crate::reference::{Cell, Dropout, Readout};
 
 /// The settings of a stack of LSTM layers; the defaults are those of `torch.nn.LSTM`.
 ///
@@ -33,6 +33,7 @@ pub struct LstmConfig {
     pub(crate) bidirectional: bool,
     reverse: bool,
     pub(crate) proj_size: usize,
+    cell: Cell,
     pub(crate) batch_first: bool,
     /// Whether calls of an `Lstm` take lengths as those of rows that start late.
     pub(crate) right_aligned: bool,
@@ -57,6 +58,7 @@ pub(crate) struct Said {
     pub(crate) padding_idx: Option<usize>,
     pub(crate) reverse: bool,
     pub(crate) output: Option<Activation>,
+    pub(crate) cell: Option<Cell>,
 }
 
 impl LstmConfig {
@@ -74,6 +76,7 @@ impl LstmConfig {
             bidirectional: false,
             reverse: false,
             proj_size: 0,
+            cell: Cell::new(),
             batch_first: false,
             right_aligned: false,
             learned_state: false,
@@ -198,6 +201,18 @@ impl LstmConfig {
         LstmConfig { proj_size, ..self }
     }
 
+    /// Which cell the layers have. Default that of `torch.nn.LSTM`.
+    ///
+    /// ```
+    /// use gatefold::{Cell, CellActivation, LstmConfig};
+    /// let keras_2 = Cell::new().gate_activation(CellActivation::HARD_SIGMOID);
+    /// let config = LstmConfig::new(4, 64).cell(keras_2);
+    /// assert_eq!(config.to_string(), "4 inputs, 1 layer of 64 units, cell: gate HardSigmoid 0.2 0.5");
+    /// ```
+    pub fn cell(self, cell: Cell) -> Self {
+        LstmConfig { cell, ..self }
+    }
+
     /// Whether inputs and outputs on the device are `[B, T, ..]` instead of `[T, B, ..]`. States are
     /// `[L D, B, ..]` either way. Default no.
     pub fn batch_first(self, batch_first: bool) -> Self {
@@ -286,6 +301,7 @@ impl LstmConfig {
             readout: self.readout,
             bidirectional: self.bidirectional,
             projection: Some(self.proj_size).filter(|&p| p > 0),
+            cell: self.cell,
             learned_state: self.learned_state,
         }
     }
@@ -308,6 +324,7 @@ impl LstmConfig {
             padding_idx: said.padding_idx.or(self.padding_idx),
             reverse: self.reverse || said.reverse,
             output: said.output.or(self.output),
+            cell: said.cell.unwrap_or(self.cell),
             ..self
         }
     }
@@ -319,6 +336,7 @@ impl LstmConfig {
             bias: shape.bias,
             bidirectional: shape.bidirectional,
             proj_size: shape.projection.unwrap_or(0),
+            cell: shape.cell,
             learned_state: shape.learned_state,
             readout: shape.readout,
             encoding: shape.encoding,
@@ -442,6 +460,7 @@ impl fmt::Display for LstmConfig {
             (self.bidirectional, "two directions".to_owned()),
             (self.reverse, "reverse".to_owned()),
             (self.proj_size > 0, format!("projection to {}", self.proj_size)),
+            (!self.cell.is_plain(), format!("cell: {}", self.cell)),
             (single || self.bias == Bias::None, self.bias.to_string()),
             (self.learned_state, "learned initial states".to_owned()),
             (self.readout != Readout::default(), format!("readout {}", self.readout.name())),
@@ -475,7 +494,8 @@ fn default_init(shape: &StackShape, entry: &Parameter) -> Init {
         | Role::WeightHh(l, _)
         | Role::BiasIh(l, _)
         | Role::BiasHh(l, _)
-        | Role::WeightHr(l, _) => shape.units(l),
+        | Role::WeightHr(l, _)
+        | Role::WeightPeephole(l, _) => shape.units(l),
     };
     Init::Uniform { bound: 1.0 / (size as f32).sqrt() }
 }

@@ -6,8 +6,8 @@ use super::LstmConfig;
 use super::config::Said;
 use super::names::{LstmModule, Names};
 use crate::plan::{
-    Activation, Bias, Encoding, Head, HeadModule, MODULES, Nonlinearity, Probability, Readout,
-    StackShape,
+    Activation, Bias, Cell, Encoding, Head, HeadModule, MODULES, Nonlinearity, Probability,
+    Readout, StackShape,
 };
 
 impl Activation {
@@ -30,7 +30,7 @@ impl Activation {
 }
 
 /// What a file says of a model, apart from how it is called.
-pub(super) fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, String); 18] {
+pub(super) fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static str, String); 19] {
     let head = match &shape.head {
         Head::Sequence => "sequence".to_owned(),
         Head::Identity => "identity".to_owned(),
@@ -67,6 +67,7 @@ pub(super) fn description(shape: &StackShape, config: &LstmConfig) -> [(&'static
         ("bidirectional", shape.bidirectional.to_string()),
         ("reverse", shape.reverse.to_string()),
         ("proj_size", config.proj_size.to_string()),
+        ("cell", shape.cell.to_string()),
         ("batch_first", config.batch_first.to_string()),
         ("learned_state", shape.learned_state.to_string()),
         ("readout", shape.readout.name().to_owned()),
@@ -214,6 +215,10 @@ pub(super) fn described(
             "softmax" => Some(Activation::Softmax),
             "sigmoid" => Some(Activation::Sigmoid),
             _ => return Err(refused("output_activation")),
+        },
+        cell: match get("cell") {
+            None => None,
+            Some(text) => Some(Cell::named(text).ok_or_else(|| refused("cell"))?),
         },
         tied: flag("tied")?,
         reverse: flag("reverse")?,

@@ -31,10 +31,11 @@ pub(crate) struct LstmModule {
 pub(super) type OfLayer = fn(usize, usize) -> Role;
 
 /// The kinds of a layer's parameters.
-pub(super) const KINDS: [(&str, OfLayer); 5] = [
+pub(super) const KINDS: [(&str, OfLayer); 6] = [
     ("weight_ih", Role::WeightIh),
     ("weight_hh", Role::WeightHh),
     ("weight_hr", Role::WeightHr),
+    ("weight_peephole", Role::WeightPeephole),
     ("bias_ih", Role::BiasIh),
     ("bias_hh", Role::BiasHh),
 ];
@@ -293,7 +294,8 @@ pub(super) fn place(role: Role) -> Option<(usize, usize)> {
         | Role::WeightHh(l, d)
         | Role::BiasIh(l, d)
         | Role::BiasHh(l, d)
-        | Role::WeightHr(l, d) => Some((l, d)),
+        | Role::WeightHr(l, d)
+        | Role::WeightPeephole(l, d) => Some((l, d)),
         _ => None,
     }
 }

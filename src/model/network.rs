@@ -142,6 +142,7 @@ impl Network {
             bias: self.shape.bias,
             bidirectional: self.shape.bidirectional,
             projection: self.shape.projection,
+            cell: self.shape.cell,
             ..StackShape::lstm(self.shape.layer_input(l), self.shape.units(l))
         };
         let config = LstmConfig::of(&shape);

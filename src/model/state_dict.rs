@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::names::{KINDS, Names, direction, layer, lstms, refused};
 use crate::checkpoint::{Checkpoint, LeftOut};
 use crate::error::Result;
-use crate::plan::{Bias, Encoding, Head, Role, StackShape};
+use crate::plan::{Bias, Cell, Encoding, Head, Role, StackShape};
 use crate::tensor::Array;
 
 /// The models that a loader makes.
@@ -28,7 +28,8 @@ impl Wanted {
             Wanted::Lstm => !of_head && role != Role::Embedding,
             Wanted::Cell => {
                 let [ih, hh] = [Role::WeightIh(0, 0), Role::WeightHh(0, 0)];
-                [ih, hh, Role::BiasIh(0, 0), Role::BiasHh(0, 0)].contains(&role)
+                let [b_ih, b_hh] = [Role::BiasIh(0, 0), Role::BiasHh(0, 0)];
+                [ih, hh, b_ih, b_hh, Role::WeightPeephole(0, 0)].contains(&role)
             }
             Wanted::Linear => of_head,
             Wanted::Forecaster | Wanted::Any => true,
@@ -285,6 +286,8 @@ impl<'a> Sorted<'a> {
                 .filter(|array| array.shape().len() == dims)
                 .map(|a| a.shape()[at])
         };
+        // Without a description, peepholes are all that names tell of a cell.
+        let cell = Cell::new().peepholes(any(|role| matches!(role, Role::WeightPeephole(..))));
         let tied = self.shared.iter().any(|pair| {
             let of_head = |role: &Role| matches!(role, Role::HeadWeight(_));
             pair.contains(&Role::Embedding) && pair.iter().any(of_head)
@@ -310,6 +313,7 @@ impl<'a> Sorted<'a> {
                 (Role::WeightIh(..) | Role::WeightHh(..), &[rows, _]) => quarter(rows),
                 (Role::BiasIh(..) | Role::BiasHh(..), &[rows]) => quarter(rows),
                 (Role::WeightHr(..), &[_, hidden]) => Some(hidden),
+                (Role::WeightPeephole(..), &[all]) if all % 3 == 0 => Some(all / 3),
                 _ => None,
             })
         };
@@ -345,6 +349,7 @@ impl<'a> Sorted<'a> {
             learned_state: self.has(Role::InitialH) || self.has(Role::InitialC),
             encoding,
             tied,
+            cell,
             ..StackShape::lstm(input, hidden)
         };
         Ok((shape, unknown))
@@ -503,6 +508,7 @@ fn misshapen(array: &Array, sizes: &[(&'static str, usize)], unknown: &str) -> O
     ) {
         (false, _) => size == wanted,
         (true, "4H") => size.is_multiple_of(4),
+        (true, "3H") => size.is_multiple_of(3),
         (true, _) => true,
     };
     let shape = array.shape();

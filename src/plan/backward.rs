@@ -246,7 +246,9 @@ impl Planner<'_> {
         });
         let dp = projection
             .map(|p| windows(self.named("dp"), batch * quads(p), &|d| vec![self.dp_at(d, t(d))]));
+        let (p, p_at) = self.peepholes(l, directions);
         let at = |i: usize| lstm_step_backward::At {
+            p: p_at.get(i).copied().unwrap_or(0),
             t: t(directions[i]),
             w: w_at[i],
             gates: gates_at[each * i],
@@ -261,7 +263,8 @@ impl Planner<'_> {
             above: None,
         };
         let at: Vec<_> = (0..directions.len()).map(at).collect();
-        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: features, terms };
+        let cell = self.shape.cell;
+        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: features, terms };
         let bound = lstm_step_backward::Bindings {
             w,
             c,
@@ -269,6 +272,7 @@ impl Planner<'_> {
             dh: dp.as_ref().map(|(range, _)| *range),
             gates,
             dc,
+            p,
         };
         let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, self.padding());
         lstm_step_backward::with_tile(dispatch, self.step_tile())
@@ -316,6 +320,7 @@ impl Planner<'_> {
                 let label = format!("{said}, weight_hr gradient");
                 self.weight_gradient(&label, shape, (z, dp, to), none, partials);
             }
+            self.peephole_gradient((l, d), grads, partials);
         }
     }
 
@@ -491,7 +496,7 @@ impl Planner<'_> {
     /// Rows that one invocation of `column_sum` adds up in the first of two stages: about the
     /// square root, so that neither stage is long. Buffers hold less than 2^32 elements, so both
     /// stay below 2^16 rows, within any loop budget and any grid.
-    fn column_sum_chunk(&self, rows: usize, columns: usize) -> usize {
+    pub(super) fn column_sum_chunk(&self, rows: usize, columns: usize) -> usize {
         rows.isqrt().max(column_sum::CHUNK).min(self.rows_in_binding(columns))
     }
 
@@ -544,6 +549,17 @@ impl Planner<'_> {
                 column_sum::dispatch((rows, columns), chunk, (from, out), false),
             );
         }
+        self.last_sums(label, (chunks, columns), sums, to);
+    }
+
+    /// The second stage: partial sums of chunks, added up.
+    pub(super) fn last_sums(
+        &mut self,
+        label: &str,
+        (chunks, columns): (usize, usize),
+        sums: BufferId,
+        to: &[Place],
+    ) {
         for &to in to {
             let from = self.window(Place { buffer: sums, start: 0 }, chunks * columns);
             let out = self.window(to, columns);

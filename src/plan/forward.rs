@@ -461,7 +461,9 @@ impl Planner<'_> {
             true => windows(z_buffer, slot, &|d| vec![self.z_at(l, d, t(d))]),
             false => (self.whole(z_buffer), Vec::new()),
         };
+        let (p, p_at) = self.peepholes(l, directions);
         let at = |i: usize| lstm_step_forward::At {
+            p: p_at.get(i).copied().unwrap_or(0),
             t: t(directions[i]),
             u: u_at[i],
             gates: gates_at[i],
@@ -473,8 +475,9 @@ impl Planner<'_> {
             input: None,
         };
         let at: Vec<_> = (0..directions.len()).map(at).collect();
-        let shape = lstm_step_forward::Shape { batch, hidden, terms, h_row: features };
-        let bound = lstm_step_forward::Bindings { u, gates, h, c, z };
+        let cell = self.shape.cell;
+        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: features };
+        let bound = lstm_step_forward::Bindings { u, gates, h, c, z, p };
         let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, true, self.padding());
         lstm_step_forward::with_tile(dispatch, self.step_tile())
     }

@@ -83,6 +83,7 @@ fn fused(
         (!matches!(shape.head, Head::Identity | Head::Linear(_)), "its head is a linear layer"),
         (shape.encoding != Encoding::Values, "it takes values, not tokens"),
         (shape.projection.is_some(), "it has no projection"),
+        (!shape.cell.is_plain(), "its cell is PyTorch's"),
         (shape.learned_state || state || resets, "its states begin with zero"),
         (lengths, "its rows are as long as each other"),
         (weights, "its targets count as much as each other"),

@@ -28,6 +28,7 @@ mod loss;
 mod options;
 mod packed;
 mod parameters;
+mod peepholes;
 mod products;
 mod readout;
 mod shape;
@@ -37,7 +38,7 @@ mod walks;
 mod wavefront;
 mod workspace;
 
-pub use crate::reference::{Nonlinearity, Readout};
+pub use crate::reference::{Cell, CellActivation, Nonlinearity, Readout};
 pub(crate) use head::MODULES;
 pub use head::{Head, HeadLinear, HeadModule, Probability};
 pub use options::{Activation, Answer, Objective, Part, TrainingOptions};
@@ -340,6 +341,7 @@ impl Plan {
             (!s.sizes.is_empty(), format!("layers of {:?} units", s.sizes)),
             (s.reverse, "the reverse direction alone".to_owned()),
             (s.projection.is_some(), format!("projection to {}", s.projection.unwrap_or(0))),
+            (!s.cell.is_plain(), format!("a cell of {}", s.cell)),
             (s.learned_state, "learned initial states".to_owned()),
             (s.readout != Readout::default(), format!("readout {}", s.readout.name())),
             (s.encoding != Encoding::Values, s.encoding.to_string()),

@@ -22,6 +22,8 @@ pub enum Role {
     BiasHh(usize, usize),
     /// `weight_hr_l{layer}`, the projection.
     WeightHr(usize, usize),
+    /// `weight_peephole_l{layer}`, of (i, f, o).
+    WeightPeephole(usize, usize),
     /// `weight` of the embedding.
     Embedding,
     /// The learned initial hidden states of all layers.
@@ -43,6 +45,7 @@ impl fmt::Display for Role {
             Role::BiasIh(l, d) => ("bias_ih", l, d),
             Role::BiasHh(l, d) => ("bias_hh", l, d),
             Role::WeightHr(l, d) => ("weight_hr", l, d),
+            Role::WeightPeephole(l, d) => ("weight_peephole", l, d),
             Role::Embedding | Role::HeadWeight(_) => return f.write_str("weight"),
             Role::InitialH => return f.write_str("h_0"),
             Role::InitialC => return f.write_str("c_0"),
@@ -61,6 +64,7 @@ impl Role {
             Role::BiasIh(_, d) => Role::BiasIh(l, d),
             Role::BiasHh(_, d) => Role::BiasHh(l, d),
             Role::WeightHr(_, d) => Role::WeightHr(l, d),
+            Role::WeightPeephole(_, d) => Role::WeightPeephole(l, d),
             other => other,
         }
     }
@@ -96,6 +100,7 @@ impl Role {
             Role::WeightHh(l, _) => vec![rows(l), state(l)],
             Role::BiasIh(l, _) | Role::BiasHh(l, _) => vec![rows(l)],
             Role::WeightHr(l, _) => vec![state(l), units(l)],
+            Role::WeightPeephole(l, _) => vec![("3H", shape.units(l).saturating_mul(3))],
             Role::Embedding => vec![("V", vocabulary), ("I", shape.input)],
             Role::InitialH => vec![states, ("1", 1), state(0)],
             Role::InitialC => vec![states, ("1", 1), units(0)],
@@ -113,6 +118,7 @@ impl Role {
                 Layout::Gates
             }
             Role::WeightHr(..) => Layout::Projection,
+            Role::WeightPeephole(..) => Layout::Peepholes,
             _ => Layout::Plain,
         }
     }
@@ -125,7 +131,9 @@ impl Role {
             Role::WeightHh(layer, direction) => (layer, 1, direction),
             Role::BiasIh(layer, direction) => (layer, 2, direction),
             Role::BiasHh(layer, direction) => (layer, 3, direction),
+            // Neighbours as well: walks bind both together.
             Role::WeightHr(layer, direction) => (layer, 4, direction),
+            Role::WeightPeephole(layer, direction) => (layer, 5, direction),
             Role::InitialH => (usize::MAX, 0, 0),
             Role::InitialC => (usize::MAX, 1, 0),
             Role::HeadWeight(number) => (usize::MAX, 2, 2 * number),
@@ -144,6 +152,8 @@ pub enum Layout {
     Gates,
     /// PyTorch's `[P, H]` as `[H, P]`, a row filled up with zeros to a multiple of four.
     Projection,
+    /// `[3H]` of i, f and o as `[H, 4]`: (i, f, 0, o) of each unit.
+    Peepholes,
 }
 
 /// Elements of a row of a projection's weights and of its results' gradients on the device.
@@ -207,6 +217,12 @@ impl Parameter {
                     }
                 }
             }
+            Layout::Peepholes => {
+                let hidden = rows / 3;
+                for (gate, on_device) in [0, 1, 3].into_iter().enumerate() {
+                    (0..hidden).for_each(|u| each(gate * hidden + u, 4 * u + on_device));
+                }
+            }
             Layout::Projection => {
                 for p in 0..rows {
                     for unit in 0..columns {
@@ -236,6 +252,7 @@ impl ParameterTable {
             let (first, elements) = (sizes[0].1, sizes.iter().map(|&(_, size)| size).product());
             let len = match layout {
                 Layout::Projection => sizes[1].1 * quads(first),
+                Layout::Peepholes => elements / 3 * 4,
                 _ => elements,
             };
             Parameter { role, shape, layout, start: 0, len }
@@ -259,7 +276,8 @@ impl ParameterTable {
             Bias::Single => 1,
             Bias::Double => 2,
         };
-        let of_layer = shape.directions() * (2 + biases + usize::from(shape.projection.is_some()));
+        let others = usize::from(shape.projection.is_some()) + usize::from(shape.cell.peepholes);
+        let of_layer = shape.directions() * (2 + biases + others);
         let head = ParameterTable::of_head(shape).len();
         let embedding = matches!(shape.encoding, Encoding::Embedding(_));
         let others = 2 * usize::from(shape.learned_state) + head;
@@ -292,6 +310,7 @@ impl ParameterTable {
             (shape.bias != Bias::None, Role::BiasIh),
             (shape.bias == Bias::Double, Role::BiasHh),
             (shape.projection.is_some(), Role::WeightHr),
+            (shape.cell.peepholes, Role::WeightPeephole),
         ];
         let embedding = matches!(shape.encoding, Encoding::Embedding(_)).then_some(Role::Embedding);
         let of_layer = move |l: usize| {

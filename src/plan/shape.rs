@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Activation, Head, HeadModule, MODULES, Probability};
 use crate::command::Limits;
 use crate::error::{Error, Result, elements};
-use crate::reference::Readout;
+use crate::reference::{Cell, Readout};
 
 /// Whole numbers up to this one are exact in f32.
 const MAX_WHOLE: usize = 1 << 24;
@@ -92,6 +92,8 @@ pub struct StackShape {
     pub reverse: bool,
     /// Features `P` that hidden states are projected to, where they are.
     pub projection: Option<usize>,
+    /// Which cell.
+    pub cell: Cell,
     /// Whether the initial states are parameters.
     pub learned_state: bool,
     /// Whether the weight of the head's last linear layer is the embedding's.
@@ -117,6 +119,7 @@ impl StackShape {
             bidirectional: false,
             reverse: false,
             projection: None,
+            cell: Cell::new(),
             learned_state: false,
             tied: false,
             padding_idx: None,
@@ -238,9 +241,11 @@ impl StackShape {
             let terms = self.layer_input(l).checked_add(state)?.checked_add(2)?;
             let projection = self.projection.unwrap_or(0).checked_add(4)?.checked_mul(units)?;
             // With what a learned state has for it.
+            let peepholes = if self.cell.peepholes { units.checked_mul(4)? } else { 0 };
             let others = projection.checked_add(state)?.checked_add(units)?;
+            let others = others.checked_add(peepholes)?;
             let direction = units.checked_mul(4)?.checked_mul(terms)?.checked_add(others)?;
-            direction.checked_add(7 * 64)?.checked_mul(self.directions())
+            direction.checked_add(8 * 64)?.checked_mul(self.directions())
         };
         let layers = match (self.layers, self.sizes.is_empty()) {
             (0, _) => 0,
@@ -353,6 +358,9 @@ impl StackShape {
         if let Some(projection) = self.projection.filter(|&p| p == 0 || p >= smallest) {
             let expected = format!("at least 1 and below the hidden size {smallest}");
             return refused("proj_size", expected, projection.to_string());
+        }
+        if let Some((name, expected, got)) = self.cell.problem() {
+            return refused(name, expected.to_owned(), got);
         }
         if self.head == Head::Sequence && self.readout != Readout::default() {
             return Err(Error::Value {

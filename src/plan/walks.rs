@@ -1,8 +1,8 @@
 //! Launches that walk through several timesteps of a layer.
 
-use super::Role;
 use super::parameters::quads;
 use super::workspace::{Planner, said};
+use super::{Parameter, Role};
 use crate::command::{BufferId, Dispatch, Range};
 use crate::kernels::{Directions, Walker, lstm_sequence_backward, lstm_sequence_forward};
 
@@ -24,6 +24,7 @@ impl Planner<'_> {
                 h_prev: self.h_around(l, d, t).0,
                 c_prev: self.c_around(l, d, t).0,
                 x: x.start + t * batch * width,
+                p: self.peepholes_at(l, d),
                 ..Default::default()
             }
         };
@@ -42,11 +43,12 @@ impl Planner<'_> {
             gates: self.whole(gates),
             h: self.whole(self.layer("h", l)),
             c: self.whole(self.layer("c", l)),
-            w: None,
+            w: self.shape.cell.peepholes.then(|| self.whole(self.params)),
             z: self.whole(self.named("no_projection")),
         };
         let (h_row, packed, keep) = (self.shape.layer_output(l), true, self.keep);
         let shape = lstm_sequence_forward::Shape {
+            cell: self.shape.cell,
             batch,
             hidden,
             steps,
@@ -74,6 +76,7 @@ impl Planner<'_> {
         let features = self.shape.layer_output(l);
         let (packed, incoming) = (true, false);
         let shape = lstm_sequence_backward::Shape {
+            cell: self.shape.cell,
             batch,
             hidden,
             steps,
@@ -93,6 +96,7 @@ impl Planner<'_> {
                 c: self.c_around(l, d, t).1,
                 dy: t * batch * features + d * hidden,
                 dc: d * self.slot(l),
+                p: self.peepholes_at(l, d),
                 ..Default::default()
             };
             let bound = lstm_sequence_backward::Bindings {
@@ -101,7 +105,7 @@ impl Planner<'_> {
                 dy: Some(self.whole(self.named("dh"))),
                 gates: self.whole(self.gates(l)),
                 dc: self.whole(self.named("dc")),
-                projection: None,
+                projection: self.shape.cell.peepholes.then(|| self.whole(self.params)),
                 dp: self.whole(self.named("no_projection")),
             };
             let (at, padding) = (Directions::One(at), self.padding());
@@ -146,6 +150,13 @@ impl Window {
     }
 }
 
+/// What is bound of weights beside the recurrent ones, and where a direction's start in it.
+struct OtherWeights {
+    range: Option<Range>,
+    projection: Vec<usize>,
+    peepholes: Vec<usize>,
+}
+
 /// On a GPU.
 impl Planner<'_> {
     /// The weights of a kind of some directions, each of `len` elements.
@@ -162,10 +173,24 @@ impl Planner<'_> {
         })
     }
 
-    /// The projection's weights of some directions.
-    fn projection_weights(&self, l: usize, directions: &[usize]) -> Window {
-        let len = self.shape.units(l) * quads(self.shape.state(l));
-        self.walked_weights(Role::WeightHr, l, directions, len)
+    /// The projection's weights and the peepholes of some directions, where there are any, and where each starts.
+    fn other_weights(&self, l: usize, directions: &[usize]) -> OtherWeights {
+        let kinds = [Role::WeightHr as fn(usize, usize) -> Role, Role::WeightPeephole];
+        let entries: Vec<Option<&Parameter>> = kinds
+            .iter()
+            .flat_map(|kind| directions.iter().map(|&d| self.table.get(kind(l, d))))
+            .collect();
+        let parts: Vec<(usize, usize)> =
+            entries.iter().flatten().map(|entry| (entry.start, entry.len)).collect();
+        if parts.is_empty() {
+            return OtherWeights { range: None, projection: vec![0; 2], peepholes: vec![0; 2] };
+        }
+        let (range, starts) = self.windows(self.params, &parts);
+        let mut starts = starts.into_iter();
+        let mut starts: Vec<usize> =
+            entries.iter().map(|entry| entry.and_then(|_| starts.next()).unwrap_or(0)).collect();
+        let peepholes = starts.split_off(directions.len());
+        OtherWeights { range: Some(range), projection: starts, peepholes }
     }
 
     /// A window of what some directions touch of a buffer: `around` gives where one starts with its first
@@ -239,7 +264,7 @@ impl Planner<'_> {
         let c = self.walked(directions, self.layer("c", l), slot, |d| {
             (self.c_around(l, d, t(d)).0, self.c_around(l, d, last(d)).1)
         });
-        let w = projection.map(|_| self.projection_weights(l, directions));
+        let others = self.other_weights(l, directions);
         // Without a projection nothing is written there, but a launch binds a buffer.
         let z = match projection {
             Some(_) => self.walked(directions, self.layer("z", l), slot, |d| {
@@ -255,14 +280,16 @@ impl Planner<'_> {
             h_prev: h.starts[i],
             c_prev: c.starts[i],
             x: 0,
-            w: w.as_ref().map_or(0, |w| w.starts[i]),
+            w: others.projection[i],
             z: z.starts[i],
+            p: others.peepholes[i],
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
             _ => Directions::Both(at(0), at(1)),
         };
         let shape = lstm_sequence_forward::Shape {
+            cell: self.shape.cell,
             batch,
             hidden,
             steps: visits.count,
@@ -278,7 +305,7 @@ impl Planner<'_> {
             gates: gates.range,
             h: h.range,
             c: c.range,
-            w: w.as_ref().map(|w| w.range),
+            w: others.range,
             z: z.range,
         };
         lstm_sequence_forward::dispatch(&shape, &bound, at, self.padding())
@@ -320,7 +347,7 @@ impl Planner<'_> {
                 (at(t(d)), at(last(d)))
             })
         });
-        let weights = projection.map(|_| self.projection_weights(l, directions));
+        let others = self.other_weights(l, directions);
         let dp = match projection {
             Some(p) => self.walked(directions, self.named("dp"), batch * quads(p), |d| {
                 (self.dp_at(d, t(d)), self.dp_at(d, last(d)))
@@ -336,14 +363,16 @@ impl Planner<'_> {
             c: c.starts[i],
             dy: dy.as_ref().map_or(0, |dy| dy.starts[i]),
             dc: dc.starts[i],
-            projection: weights.as_ref().map_or(0, |w| w.starts[i]),
+            projection: others.projection[i],
             dp: dp.starts[i],
+            p: others.peepholes[i],
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
             _ => Directions::Both(at(0), at(1)),
         };
         let shape = lstm_sequence_backward::Shape {
+            cell: self.shape.cell,
             batch,
             hidden,
             steps: visits.count,
@@ -358,7 +387,7 @@ impl Planner<'_> {
             dy: dy.as_ref().map(|dy| dy.range),
             gates: gates.range,
             dc: dc.range,
-            projection: weights.as_ref().map(|w| w.range),
+            projection: others.range,
             dp: dp.range,
         };
         lstm_sequence_backward::dispatch(&shape, &bound, at, self.padding())

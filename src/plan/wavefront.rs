@@ -247,7 +247,8 @@ impl Planner<'_> {
             self.initial_state(State::Cell, l, 0);
         }
         self.input_projection(0, 0);
-        let shape = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+        let (cell, terms) = (self.shape.cell, hidden);
+        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
         let bound = lstm_step_forward::Bindings {
             u: self.whole(self.params),
             gates: self.whole(gates),
@@ -255,6 +256,7 @@ impl Planner<'_> {
             c: self.whole(c),
             // Without a projection nothing is written there, but a launch binds a buffer.
             z: self.whole(self.named("unused")),
+            p: None,
         };
         for front in fronts(steps, layers) {
             let at: Vec<_> = front.steps().map(|(l, t)| self.step_of_layer(l, t)).collect();
@@ -286,6 +288,7 @@ impl Planner<'_> {
             c: state + slot,
             z: None,
             input: (l > 0).then(|| below(l)),
+            p: self.peepholes_at(l, 0),
         }
     }
 
@@ -295,7 +298,8 @@ impl Planner<'_> {
         let dc = self.named("dc");
         self.push("cell states, gradient", Operation::Zero(self.whole(dc)));
         let (batch, hidden) = (self.batch, self.shape.hidden);
-        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
+        let (cell, terms) = (self.shape.cell, hidden);
+        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: hidden, terms };
         let bound = lstm_step_backward::Bindings {
             w: self.whole(self.params),
             c: self.whole(self.named("c")),
@@ -303,6 +307,7 @@ impl Planner<'_> {
             dh: None,
             gates: self.whole(self.named("gates")),
             dc: self.whole(dc),
+            p: None,
         };
         for front in fronts(steps, layers).rev() {
             let at: Vec<_> = front.steps().map(|(l, t)| self.step_back_of_layer(l, t)).collect();
@@ -331,6 +336,7 @@ impl Planner<'_> {
                 gates: gates + self.gates_stride(),
                 w: self.start(Role::WeightIh(l + 1, 0)),
             }),
+            p: self.peepholes_at(l, 0),
         }
     }
 }

@@ -105,6 +105,10 @@ impl<'a> Planner<'a> {
                 got: if sequences.lengths { "predictions" } else { "no lengths" }.to_owned(),
             });
         }
+        if let Some((name, expected, got)) = shape.cell.not_trainable().filter(|_| keep) {
+            let (name, expected) = (name.to_owned(), expected.to_owned());
+            return Err(Error::Value { operation, name, expected, got });
+        }
         let table = ParameterTable::new(shape);
         let mut planner = Planner {
             shape: shape.clone(),

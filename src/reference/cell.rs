@@ -1,12 +1,12 @@
 //! Twin of `shaders/common/cell.wgsl`: the cell of an LSTM, from the equations of the page of
 //! [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html) (Hochreiter and
-//! Schmidhuber, 1997; the forget gate: Gers, Schmidhuber and Cummins, 2000).
+//! Schmidhuber, 1997; the forget gate: Gers, Schmidhuber and Cummins, 2000), and what others have in its places.
 
-use super::{Real, sigmoid};
+use super::{Cell, CellActivation, Real};
 
 /// What a unit has after a timestep.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cell<R> {
+pub struct Unit<R> {
     /// The activated gates (i, f, g, o).
     pub gates: [R; 4],
     /// The cell state.
@@ -15,23 +15,49 @@ pub struct Cell<R> {
     pub h: R,
 }
 
-/// A timestep of a unit, from the four sums of its gates and the cell state before it:
+/// A timestep of a unit, from the four sums of its gates, its peepholes and the cell state before it:
 ///
 /// ```text
-/// i, f, o = sigmoid of the sums;  g = tanh
-/// c       = f * c_prev + i * g
+/// sums.i += p.i * c_prev;  sums.f += p.f * c_prev      with peepholes
+/// sums    = sums within +-clip                         with a clip
+/// i, f, o = sigmoid of the sums;  g = tanh             or what the cell has there
+/// f       = 1 - i                                      where they are coupled
+/// c       = f * c_prev + i * g                         within +-cell_clip, with one
+/// sums.o += p.o * c, before it is clipped              with peepholes
 /// h       = o * tanh(c)
 /// ```
-pub fn cell_forward<R: Real>(sums: [R; 4], c_prev: R) -> Cell<R> {
-    let [i, f, g, o] = sums;
-    let (i, f, g, o) = (sigmoid(i), sigmoid(f), g.tanh(), sigmoid(o));
-    let c = f * c_prev + i * g;
-    Cell { gates: [i, f, g, o], c, h: o * c.tanh() }
+///
+/// `p` are the unit's peepholes (i, f, unused, o), which only a cell with peepholes looks at.
+#[inline(always)]
+pub fn cell_forward<R: Real>(cell: &Cell, p: [R; 4], sums: [R; 4], c_prev: R) -> Unit<R> {
+    let within = |x: R, bound: Option<f32>| bound.map_or(x, |bound| bounded(x, R::of(bound)));
+    let gate = |sum: R| cell.gate.value(within(sum, cell.clip));
+    let [mut i, mut f, g, mut o] = sums;
+    if cell.peepholes {
+        i = i + p[0] * c_prev;
+        f = f + p[1] * c_prev;
+    }
+    let i = gate(i);
+    let f = if cell.coupled { R::one() - i } else { gate(f) };
+    let g = cell.candidate.value(within(g, cell.clip));
+    let c = within(f * c_prev + i * g, cell.cell_clip);
+    if cell.peepholes {
+        o = o + p[3] * c;
+    }
+    let o = gate(o);
+    Unit { gates: [i, f, g, o], c, h: o * cell.output.value(c) }
+}
+
+/// The peepholes (i, f, 0, o) of a unit, zeros where there are none.
+#[inline(always)]
+pub fn peepholes_of<R: Real>(all: &[R], unit: usize) -> [R; 4] {
+    let own = all.get(4 * unit..4 * unit + 4);
+    own.map_or([R::zero(); 4], |own| [own[0], own[1], own[2], own[3]])
 }
 
 /// What comes back from a timestep to a unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CellGradient<R> {
+pub struct UnitGradient<R> {
     /// The gradients of the four sums.
     pub sums: [R; 4],
     /// That of the cell state before the timestep.
@@ -42,21 +68,54 @@ pub struct CellGradient<R> {
 /// both states:
 ///
 /// ```text
-/// dc     += dh * o * (1 - tanh(c)^2)
-/// d sums  = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), dh * tanh(c) * o(1-o))
-/// dc_prev = dc * f
+/// d sums.o = dh * tanh(c) * o(1-o)
+/// dc      += dh * o * (1 - tanh(c)^2) + d sums.o * p.o
+/// d sums   = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), d sums.o)
+/// dc_prev  = dc * f + d sums.i * p.i + d sums.f * p.f
 /// ```
-pub fn cell_backward<R: Real>(gates: [R; 4], c_prev: R, c: R, dh: R, dc: R) -> CellGradient<R> {
-    let (one, [i, f, g, o]) = (R::one(), gates);
-    let tanh_c = c.tanh();
-    let dc = dc + dh * o * (one - tanh_c * tanh_c);
-    CellGradient {
-        sums: [
-            dc * g * i * (one - i),
-            dc * c_prev * f * (one - f),
-            dc * i * (one - g * g),
-            dh * tanh_c * o * (one - o),
-        ],
-        c_prev: dc * f,
+///
+/// What a clip has bounded has no slope; that a sum was clipped shows in the gate that it made.
+#[inline(always)]
+pub fn cell_backward<R: Real>(
+    cell: &Cell,
+    p: [R; 4],
+    gates: [R; 4],
+    (c_prev, c): (R, R),
+    (dh, dc): (R, R),
+) -> UnitGradient<R> {
+    let (zero, [i, f, g, o]) = (R::zero(), gates);
+    let back = |f: CellActivation, d: R, y: R| match cell.clip {
+        Some(bound) if f.is_clipped(bound, y) => zero,
+        _ => f.back(d, y),
+    };
+    let out = cell.output.value(c);
+    let d_o = back(cell.gate, dh * out, o);
+    let mut dc = dc + cell.output.back(dh * o, out);
+    if cell.peepholes {
+        dc = dc + d_o * p[3];
+    }
+    if cell.cell_clip.is_some_and(|bound| c.abs() >= R::of(bound)) {
+        dc = zero;
+    }
+    let of_f = if cell.coupled { zero } else { c_prev };
+    let of_i = if cell.coupled { g - c_prev } else { g };
+    let d_i = back(cell.gate, dc * of_i, i);
+    let d_f = back(cell.gate, dc * of_f, f);
+    let d_g = back(cell.candidate, dc * i, g);
+    let mut d_prev = dc * f;
+    if cell.peepholes {
+        d_prev = d_prev + d_i * p[0] + d_f * p[1];
+    }
+    UnitGradient { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev }
+}
+
+/// A number within `+-bound`; NaN stays.
+fn bounded<R: Real>(x: R, bound: R) -> R {
+    if x > bound {
+        bound
+    } else if x < -bound {
+        -bound
+    } else {
+        x
     }
 }

@@ -1,13 +1,17 @@
 //! Twin of `lstm_sequence_backward`.
 
 use super::{
-    Lengths, Product, Projection, Real, StepBackward, Walk, apart, lstm_step_backward, matmul,
-    unpacked_transpose,
+    Cell, Lengths, Product, Projection, Real, StepBackward, Walk, apart, lstm_step_backward,
+    matmul, unpacked_transpose,
 };
 
 /// The sizes of some timesteps of one direction, back through time, and where its operands start.
 #[derive(Clone, Copy, Debug)]
 pub struct SequenceBackward<'a, R> {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
+    pub peepholes: &'a [R],
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -81,6 +85,8 @@ pub fn lstm_sequence_backward<R: Real>(
             (incoming, terms, weight) = (Some(&*dp), row / 4, projection.weight);
         }
         let step = StepBackward {
+            cell: s.cell,
+            peepholes: s.peepholes,
             hidden,
             incoming,
             terms,

@@ -1,7 +1,7 @@
 //! Twin of `lstm_sequence_forward`.
 
 use super::{
-    Lengths, Product, Real, StepForward, Walk, apart, lstm_step_forward, matmul, unpacked,
+    Cell, Lengths, Product, Real, StepForward, Walk, apart, lstm_step_forward, matmul, unpacked,
 };
 
 /// A projection of the hidden state.
@@ -25,6 +25,10 @@ impl<R> Projection<'_, R> {
 /// The sizes of some timesteps of one direction, and where its operands start.
 #[derive(Clone, Copy, Debug)]
 pub struct SequenceForward<'a, R> {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
+    pub peepholes: &'a [R],
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -83,6 +87,8 @@ pub fn lstm_sequence_forward<R: Real>(
     let h_len = h_slot - s.h_row + terms;
     for n in 0..s.walk.steps {
         let step = StepForward {
+            cell: s.cell,
+            peepholes: s.peepholes,
             hidden,
             terms,
             h_prev_row: s.h_row,

@@ -1,10 +1,14 @@
 //! Twin of `lstm_step_backward`.
 
-use super::{Lengths, Real, cell_backward};
+use super::{Cell, Lengths, Real, cell_backward, peepholes_of};
 
 /// The gradients that reach one direction's timestep.
 #[derive(Clone, Copy, Debug)]
 pub struct StepBackward<'a, R> {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
+    pub peepholes: &'a [R],
     /// Units `H`.
     pub hidden: usize,
     /// What the product takes its rows from: the gate gradients of the step that ran after this
@@ -60,8 +64,10 @@ pub fn lstm_step_backward<R: Real>(
             if let Some((dy, dy_row)) = step.dy {
                 dh += dy[b * dy_row + unit];
             }
-            let gates = [gate[0], gate[1], gate[2], gate[3]];
-            let gradient = cell_backward(gates, c_prev[at], c[at], dh, dc[at]);
+            let (p, gates) =
+                (peepholes_of(step.peepholes, unit), [gate[0], gate[1], gate[2], gate[3]]);
+            let (states, above) = ((c_prev[at], c[at]), (dh, dc[at]));
+            let gradient = cell_backward(&step.cell, p, gates, states, above);
             gate.copy_from_slice(&gradient.sums);
             dc[at] = gradient.c_prev;
         }

@@ -1,10 +1,14 @@
 //! Twin of `lstm_step_forward`.
 
-use super::{Lengths, Real, cell_forward};
+use super::{Cell, Lengths, Real, cell_forward, peepholes_of};
 
 /// The sizes of one direction's timestep, and the strides of its operands.
 #[derive(Clone, Copy, Debug)]
 pub struct StepForward<'a, R> {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
+    pub peepholes: &'a [R],
     /// Units `H`.
     pub hidden: usize,
     /// Terms of the recurrent product: `P` with a projection, else `H`.
@@ -51,10 +55,13 @@ pub fn lstm_step_forward<R: Real>(
         }
         let h = &mut h[b * step.h_row..][..hidden];
         let states = c[b * hidden..].iter_mut().zip(&c_prev[b * hidden..]).zip(h);
-        for (((c, &c_prev), h), gate) in states.zip(gates.chunks_exact_mut(4)) {
-            let cell = cell_forward([gate[0], gate[1], gate[2], gate[3]], c_prev);
-            gate.copy_from_slice(&cell.gates);
-            (*c, *h) = (cell.c, cell.h);
+        let units = states.zip(gates.chunks_exact_mut(4)).enumerate();
+        for (unit, (((c, &c_prev), h), gate)) in units {
+            let (p, sums) =
+                (peepholes_of(step.peepholes, unit), [gate[0], gate[1], gate[2], gate[3]]);
+            let after = cell_forward(&step.cell, p, sums, c_prev);
+            gate.copy_from_slice(&after.gates);
+            (*c, *h) = (after.c, after.h);
         }
     }
 }

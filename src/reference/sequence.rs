@@ -10,7 +10,7 @@
 //! the projection: Sak, Senior and Beaufays, 2014; backpropagation through time: Werbos, 1990,
 //! *Proceedings of the IEEE* 78(10).
 
-use super::{Cell, Real, cell_backward, cell_forward};
+use super::{Cell, Real, Unit, cell_backward, cell_forward};
 
 /// The weights of one direction of a layer, in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,12 +27,24 @@ pub struct LayerWeights<R> {
     pub bias: Vec<R>,
     /// `[P, H]`, the projection; empty where there is none.
     pub weight_hr: Vec<R>,
+    /// `[3H]`, the peepholes of i, f and o; empty where there are none.
+    pub weight_peephole: Vec<R>,
+    /// Which cell.
+    pub cell: Cell,
 }
 
 impl<R> LayerWeights<R> {
     /// Features of the hidden state: `P` with a projection, else `H`.
     pub fn output(&self) -> usize {
         if self.weight_hr.is_empty() { self.hidden } else { self.weight_hr.len() / self.hidden }
+    }
+}
+
+impl<R: Real> LayerWeights<R> {
+    /// The peepholes (i, f, 0, o) of a unit.
+    fn peepholes(&self, unit: usize) -> [R; 4] {
+        let of = |gate: usize| self.weight_peephole.get(gate * self.hidden + unit).copied();
+        [of(0), of(1), None, of(2)].map(|p| p.unwrap_or_else(R::zero))
     }
 }
 
@@ -69,7 +81,7 @@ impl<R> Batch<'_, R> {
 struct Moment<R> {
     h_prev: Vec<R>,
     c_prev: Vec<R>,
-    cells: Vec<Cell<R>>,
+    cells: Vec<Unit<R>>,
 }
 
 /// Every value of one direction of a layer's forward pass.
@@ -96,6 +108,8 @@ pub struct LayerGradients<R> {
     pub bias: Vec<R>,
     /// `[P, H]`; empty without a projection.
     pub weight_hr: Vec<R>,
+    /// `[3H]`; empty without peepholes.
+    pub weight_peephole: Vec<R>,
     /// `[T, B, I]`.
     pub x: Vec<R>,
     /// Of the initial hidden state, `[B, P]`.
@@ -138,9 +152,10 @@ pub fn layer_forward<R: Real>(
                     + dot(&w.weight_hh[row * output..][..output], &h_prev)
             };
             let cell = |unit: usize| {
-                cell_forward([0, 1, 2, 3].map(|q| sum(q * hidden + unit)), c_prev[unit])
+                let sums = [0, 1, 2, 3].map(|q| sum(q * hidden + unit));
+                cell_forward(&w.cell, w.peepholes(unit), sums, c_prev[unit])
             };
-            let cells: Vec<Cell<R>> = (0..hidden).map(cell).collect();
+            let cells: Vec<Unit<R>> = (0..hidden).map(cell).collect();
             c = cells.iter().map(|cell| cell.c).collect();
             // Before the projection.
             let cell_output: Vec<R> = cells.iter().map(|cell| cell.h).collect();
@@ -180,6 +195,7 @@ pub fn layer_backward<R: Real>(
         weight_hh: zeros(&w.weight_hh),
         bias: zeros(&w.bias),
         weight_hr: zeros(&w.weight_hr),
+        weight_peephole: zeros(&w.weight_peephole),
         x: zeros(x),
         h_0: Vec::new(),
         c_0: Vec::new(),
@@ -207,8 +223,14 @@ pub fn layer_backward<R: Real>(
             let mut d_gates = vec![R::zero(); 4 * hidden];
             for unit in 0..hidden {
                 let (cell, c_prev) = (&moment.cells[unit], moment.c_prev[unit]);
-                let gradient =
-                    cell_backward(cell.gates, c_prev, cell.c, d_cell_output[unit], dc[unit]);
+                let (states, above) = ((c_prev, cell.c), (d_cell_output[unit], dc[unit]));
+                let gradient = cell_backward(&w.cell, w.peepholes(unit), cell.gates, states, above);
+                if w.cell.peepholes {
+                    let [i, f, _, o] = gradient.sums;
+                    for (place, d) in [i * c_prev, f * c_prev, o * cell.c].into_iter().enumerate() {
+                        out.weight_peephole[place * hidden + unit] += d;
+                    }
+                }
                 for (q, sum) in gradient.sums.into_iter().enumerate() {
                     d_gates[q * hidden + unit] = sum;
                 }

@@ -1,9 +1,9 @@
 //! Twin of `training_step`.
 
 use super::{
-    Groups, OptimizerStep, Pointwise, Product, Real, SETTINGS, SequenceBackward, SequenceForward,
-    Strides, Walk, adam, clip_scale, column_sums, gradient_norm, lstm_sequence_backward,
-    lstm_sequence_forward, matmul, pointwise_loss, scalars,
+    Cell, Groups, OptimizerStep, Pointwise, Product, Real, SETTINGS, SequenceBackward,
+    SequenceForward, Strides, Walk, adam, clip_scale, column_sums, gradient_norm,
+    lstm_sequence_backward, lstm_sequence_forward, matmul, pointwise_loss, scalars,
 };
 
 /// A training step of a model of one layer, and where its parts lie in flat buffers and in what is fed,
@@ -134,6 +134,8 @@ pub fn training_step<R: Real>(
     matmul(&product, &x, &params[w(step.w, input)], &biases, &mut gates);
     let (mut h, mut c) = (vec![R::zero(); (steps + 1) * slot], vec![R::zero(); (steps + 1) * slot]);
     let forward = SequenceForward {
+        cell: Cell::new(),
+        peepholes: &[],
         projection: None,
         batch,
         hidden,
@@ -190,6 +192,8 @@ pub fn training_step<R: Real>(
     for t in (0..steps).rev() {
         let mut d_cell = dc[(t + 1) * slot..][..slot].to_vec();
         let backward = SequenceBackward {
+            cell: Cell::new(),
+            peepholes: &[],
             projection: None,
             batch,
             hidden,

@@ -175,6 +175,8 @@ fn stack(shape: &StackShape, table: &ParameterTable, flat: &[f64]) -> Vec<Vec<La
             weight_hh: of(Role::WeightHh(l, d)).unwrap_or_default(),
             bias,
             weight_hr: of(Role::WeightHr(l, d)).unwrap_or_default(),
+            weight_peephole: of(Role::WeightPeephole(l, d)).unwrap_or_default(),
+            cell: shape.cell,
         }
     };
     let layer = |l: usize| (0..shape.directions()).map(|d| direction(l, d)).collect();
@@ -188,6 +190,7 @@ fn gradient(role: Role, layers: &[Vec<LayerGradients<f64>>]) -> &[f64] {
         Role::WeightHh(l, d) => &layers[l][d].weight_hh,
         Role::BiasIh(l, d) | Role::BiasHh(l, d) => &layers[l][d].bias,
         Role::WeightHr(l, d) => &layers[l][d].weight_hr,
+        Role::WeightPeephole(l, d) => &layers[l][d].weight_peephole,
         Role::Embedding
         | Role::InitialH
         | Role::InitialC

@@ -6,7 +6,7 @@ use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape};
 use gatefold::reference::sequence::{self, Batch};
 use gatefold::reference::{Alignment, Strides, Tolerance};
-use gatefold::{Bias, Device, Init, Lstm, LstmConfig, LstmState, Tensor};
+use gatefold::{Bias, Cell, Device, Init, Lstm, LstmConfig, LstmState, Tensor};
 
 use super::kernels::{Launch, sizes};
 use super::models::{count, stack};
@@ -188,7 +188,7 @@ pub fn late_rows_and_reverse_layers(device: &Device) {
             continue;
         }
         // The reference, layer by layer.
-        let weights = stack(&lstm.state_dict().unwrap(), "");
+        let weights = stack(&lstm.state_dict().unwrap(), "", Cell::new());
         let rows = Batch { lengths: Some(&call.lengths), ..Batch::of(batch) };
         let zeros = |v: &[f32]| if given.is_some() { wide(v) } else { vec![0.0; v.len()] };
         let (h_0, c_0) = (zeros(&h_0), zeros(&c_0));

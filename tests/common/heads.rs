@@ -5,7 +5,7 @@ use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{HeadModule, ParameterTable, Plan, Sequences, StackShape, TrainingOptions};
 use gatefold::reference::sequence::{self, Batch, LayerWeights};
-use gatefold::reference::{Dropout, Nonlinearity, Tolerance, philox};
+use gatefold::reference::{Cell, Dropout, Nonlinearity, Tolerance, philox};
 use gatefold::train::{Loss, Sgd, Trainer};
 use gatefold::{
     Activation, Array, Dataset, Device, Forecaster, Head, Init, LoadOptions, LstmConfig,
@@ -154,7 +154,16 @@ impl Case {
                 let projects = self.projection > 0;
                 let weight_hr = if projects { get("weight_hr") } else { Vec::new() };
                 let (weight_ih, weight_hh) = (get("weight_ih"), get("weight_hh"));
-                LayerWeights { input: width, hidden: units, weight_ih, weight_hh, bias, weight_hr }
+                LayerWeights {
+                    input: width,
+                    hidden: units,
+                    weight_ih,
+                    weight_hh,
+                    bias,
+                    weight_hr,
+                    weight_peephole: Vec::new(),
+                    cell: Cell::new(),
+                }
             };
             let zeros = vec![0.0; self.batch * units];
             let traces: Vec<_> = (0..self.directions())

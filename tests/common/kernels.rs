@@ -10,9 +10,10 @@ use gatefold::command::{
 use gatefold::kernels::matmul::Sums;
 use gatefold::kernels::{self, Directions, Padding, Tile, View, Walker, matmul};
 use gatefold::lockstep::lockstep;
-use gatefold::reference::{self, Dropout, Panels, Product, SlotAtLength, Strides, philox};
+use gatefold::reference::{self, Cell, Dropout, Panels, Product, SlotAtLength, Strides, philox};
 
 use super::CHECKS;
+use super::cells::spread;
 use super::random::{POISON, SIZES, gates, normal};
 
 /// One launch over buffers with given contents.
@@ -272,48 +273,78 @@ pub fn lstm_step_forward(device: &Device) {
     // The last is large enough for the CPU executor to use threads.
     let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 170)]);
     for (batch, hidden) in shapes {
-        for flags in 0..8 {
-            let (directions, padded, projected) =
-                (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
-            let terms = if projected { hidden.div_ceil(2) } else { hidden };
-            let (slot, h_row) = (batch * hidden, directions * terms);
-            let h_slot = batch * h_row;
-            let mut launch = Launch::new();
-            // The input's share and the recurrent product have standard deviation 2 together.
-            let std = 2.0 / (terms as f32).sqrt();
-            let (u, u_at) =
-                parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
-            let (gates, gates_at) =
-                parts(&mut launch, directions, |d| normal(4 * slot, 2.0, 11 + d));
-            // Three slots: forward goes from 0 to 1, reverse from 2 to 1, as in a plan.
-            let given = normal(h_slot, 0.7, 21);
-            let h = launch.buffer([given.clone(), vec![POISON; h_slot], given].concat(), 0);
-            let (c, c_at) = parts(&mut launch, directions, |d| {
-                [normal(slot, 1.5, 31 + d), vec![POISON; slot]].concat()
-            });
-            let (z, z_at) = parts(&mut launch, directions, |_| vec![POISON; slot]);
-            let padding = lengths(&mut launch, batch, padded);
-            let at = |d: usize| kernels::lstm_step_forward::At {
-                t: 3 + d,
-                u: u_at[d],
-                gates: gates_at[d],
-                h_prev: 2 * d * h_slot + d * terms,
-                h: h_slot + d * terms,
-                c_prev: c_at[d],
-                c: c_at[d] + slot,
-                z: projected.then_some(z_at[d]),
-                input: None,
-            };
-            let shape = kernels::lstm_step_forward::Shape { batch, hidden, terms, h_row };
-            let bound = kernels::lstm_step_forward::Bindings { u, gates, h: h.range, c, z };
-            let at: Vec<_> = (0..directions).map(at).collect();
-            // Every other one leaves the gates as they are.
-            let keep = (batch + hidden + flags / 2) % 2 == 0;
-            let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
-            let what = format!("B = {batch}, H = {hidden}, flags {flags}");
-            check_tiles(device, launch, dispatch, kernels::lstm_step_forward::with_tile, what);
-        }
+        (0..8).for_each(|flags| step_forward(device, (batch, hidden), flags, Cell::new()));
     }
+}
+
+pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
+    let (directions, padded, projected) =
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+    let terms = if projected { hidden.div_ceil(2) } else { hidden };
+    let (slot, h_row) = (batch * hidden, directions * terms);
+    let h_slot = batch * h_row;
+    let mut launch = Launch::new();
+    // The input's share and the recurrent product have standard deviation 2 together.
+    let std = 2.0 / (terms as f32).sqrt();
+    let (u, u_at) = parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
+    let (gates, gates_at) =
+        parts(&mut launch, directions, |d| normal(4 * slot, spread(cell), 11 + d));
+    // Three slots: forward goes from 0 to 1, reverse from 2 to 1, as in a plan.
+    let given = normal(h_slot, 0.7, 21);
+    let h = launch.buffer([given.clone(), vec![POISON; h_slot], given].concat(), 0);
+    let (c, c_at) = parts(&mut launch, directions, |d| {
+        [normal(slot, 1.5, 31 + d), vec![POISON; slot]].concat()
+    });
+    let (z, z_at) = parts(&mut launch, directions, |_| vec![POISON; slot]);
+    let padding = lengths(&mut launch, batch, padded);
+    let (p, p_at) = peepholes(&mut launch, directions, hidden, cell);
+    let at = |d: usize| kernels::lstm_step_forward::At {
+        p: p_at[d],
+        t: 3 + d,
+        u: u_at[d],
+        gates: gates_at[d],
+        h_prev: 2 * d * h_slot + d * terms,
+        h: h_slot + d * terms,
+        c_prev: c_at[d],
+        c: c_at[d] + slot,
+        z: projected.then_some(z_at[d]),
+        input: None,
+    };
+    let shape = kernels::lstm_step_forward::Shape { cell, batch, hidden, terms, h_row };
+    let h = h.range;
+    let bound = kernels::lstm_step_forward::Bindings { u, gates, h, c, z, p };
+    let at: Vec<_> = (0..directions).map(at).collect();
+    // Every other one leaves the gates as they are.
+    let keep = (batch + hidden + flags / 2) % 2 == 0;
+    let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
+    let what = format!("B = {batch}, H = {hidden}, flags {flags}, {cell}");
+    check_tiles(device, launch, dispatch, kernels::lstm_step_forward::with_tile, what);
+}
+
+/// Peepholes of a direction each, where the cell has some.
+fn peepholes(
+    launch: &mut Launch,
+    directions: usize,
+    hidden: usize,
+    cell: Cell,
+) -> (Option<Range>, Vec<usize>) {
+    if !has_peepholes(cell) {
+        return (None, vec![0; directions]);
+    }
+    let (range, starts) = parts(launch, directions, |d| peepholes_of(hidden, d));
+    (Some(range), starts)
+}
+
+/// Whether a cell has peepholes.
+pub fn has_peepholes(cell: Cell) -> bool {
+    cell == cell.peepholes(true)
+}
+
+/// `[H]` of (i, f, 0, o).
+fn peepholes_of(hidden: usize, d: u64) -> Vec<f32> {
+    let mut all = normal(4 * hidden, 0.7, 131 + d);
+    all.iter_mut().skip(2).step_by(4).for_each(|unused| *unused = 0.0);
+    all
 }
 
 /// Kinds of a walk: one direction, two, padded, in panels, and the two ways that are both.
@@ -336,8 +367,9 @@ fn recurrent_weights(
     directions: usize,
     (terms, hidden): (usize, usize),
     (packed, transpose): (bool, bool),
+    spread: f32,
 ) -> (Range, Vec<usize>) {
-    let std = 2.0 / (terms as f32).sqrt();
+    let std = spread / (terms as f32).sqrt();
     parts(launch, directions, |d| {
         let weights = normal(4 * terms * hidden, std, 1 + d);
         if !packed {
@@ -355,21 +387,27 @@ fn recurrent_weights(
 
 /// A projection's weights for each direction, `[H, P]`, rows filled up to quads; a little where there is
 /// none.
+/// Behind each, its peepholes.
 fn projection_weights(
     launch: &mut Launch,
     directions: usize,
     (hidden, projection): (usize, Option<usize>),
-) -> (Range, Vec<usize>) {
+    cell: Cell,
+) -> (Range, Vec<usize>, Vec<usize>) {
     let features = projection.unwrap_or(1);
     let row = features.next_multiple_of(4);
     let std = 1.0 / (hidden as f32).sqrt();
-    parts(launch, directions, |d| {
+    let own = if has_peepholes(cell) { 4 * hidden } else { 0 };
+    let (range, starts) = parts(launch, directions, |d| {
         let mut weights = normal(hidden * row, std, 101 + d);
         for filled in weights.chunks_mut(row) {
             filled[features..].fill(0.0);
         }
+        weights.extend(&peepholes_of(hidden, d)[..own]);
         weights
-    })
+    });
+    let peepholes = starts.iter().map(|start| start + hidden * row).collect();
+    (range, starts, peepholes)
 }
 
 pub fn pack_panels(device: &Device) {
@@ -399,14 +437,26 @@ pub fn lstm_sequence_forward(device: &Device) {
     for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
         for (directions, padded, packed, keep) in walks(i) {
             let flags = (directions, padded, packed, keep);
-            walk_forward(device, (batch, hidden, steps), flags, None, None);
+            walk_forward(device, (batch, hidden, steps), flags, (None, None), Cell::new());
             let projection = 1 + (hidden / 2 + i) % hidden;
             if !packed && projection < hidden && hidden <= 64 {
-                walk_forward(device, (batch, hidden, steps), flags, None, Some(projection));
+                walk_forward(
+                    device,
+                    (batch, hidden, steps),
+                    flags,
+                    (None, Some(projection)),
+                    Cell::new(),
+                );
             }
             if packed {
                 let input = 1 + (i + directions) % 9 * 4;
-                walk_forward(device, (batch, hidden, steps), flags, Some(input), None);
+                walk_forward(
+                    device,
+                    (batch, hidden, steps),
+                    flags,
+                    (Some(input), None),
+                    Cell::new(),
+                );
             }
         }
     }
@@ -414,22 +464,25 @@ pub fn lstm_sequence_forward(device: &Device) {
 
 /// With an input, its share of the gates is made on the way; with a projection, hidden states have as
 /// many features.
-fn walk_forward(
+pub fn walk_forward(
     device: &Device,
     (batch, hidden, steps): (usize, usize, usize),
     (directions, padded, packed, keep): (usize, bool, bool, bool),
-    input: Option<usize>,
-    projection: Option<usize>,
+    (input, projection): (Option<usize>, Option<usize>),
+    cell: Cell,
 ) {
     let terms = projection.unwrap_or(hidden);
     let (slot, h_row) = (batch * hidden, directions * terms);
     let h_slot = batch * h_row;
+    let spread = spread(cell);
     let mut launch = Launch::new();
     let (u, u_at) = match input {
-        None => recurrent_weights(&mut launch, directions, (terms, hidden), (packed, false)),
+        None => {
+            recurrent_weights(&mut launch, directions, (terms, hidden), (packed, false), spread)
+        }
         Some(input) => {
             let rows = input + 1 + hidden;
-            let std = 2.0 / (rows as f32).sqrt();
+            let std = spread / (rows as f32).sqrt();
             parts(&mut launch, directions, |d| {
                 let panels = Panels::dense(rows, 4 * hidden, false);
                 let mut out = vec![POISON; panels.len()];
@@ -442,7 +495,7 @@ fn walk_forward(
     let x_slot = batch * input.unwrap_or(0);
     let x = input.map(|_| parts(&mut launch, directions, |d| normal(x_slot * steps, 1.0, 71 + d)));
     let (gates, gates_at) =
-        parts(&mut launch, directions, |d| normal(4 * slot * steps, 2.0, 11 + d));
+        parts(&mut launch, directions, |d| normal(4 * slot * steps, spread, 11 + d));
     // As in a plan: forward comes from slot 0, reverse from the last one. A row that begins in the
     // middle of a reverse walk finds what stood there.
     let before = |len: usize| if padded { normal(len, 0.7, 81) } else { vec![POISON; len] };
@@ -455,7 +508,7 @@ fn walk_forward(
         if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
     });
     let padding = lengths(&mut launch, batch, padded);
-    let (w, w_at) = projection_weights(&mut launch, directions, (hidden, projection));
+    let (w, w_at, p_at) = projection_weights(&mut launch, directions, (hidden, projection), cell);
     // A row that has ended leaves what stands there.
     let (z, z_at) = parts(&mut launch, directions, |d| normal(slot * steps, 0.7, 91 + d));
     let at = |d: usize| kernels::lstm_sequence_forward::At {
@@ -469,8 +522,10 @@ fn walk_forward(
         x: x.as_ref().map_or(0, |(_, at)| at[d] + d * (steps - 1) * x_slot),
         w: w_at[d],
         z: z_at[d] + d * (steps - 1) * slot,
+        p: p_at[d],
     };
     let shape = kernels::lstm_sequence_forward::Shape {
+        cell,
         batch,
         hidden,
         steps,
@@ -481,12 +536,12 @@ fn walk_forward(
         keep,
     };
     let x = x.as_ref().map(|(range, _)| *range);
-    let w = projection.map(|_| w);
+    let w = (projection.is_some() || has_peepholes(cell)).then_some(w);
     let bound = kernels::lstm_sequence_forward::Bindings { u, x, gates, h: h.range, c, w, z };
     let dispatch =
         kernels::lstm_sequence_forward::dispatch(&shape, &bound, both(at, directions), padding);
     let what = format!(
-        "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}, projection {projection:?}"
+        "B = {batch}, I = {input:?}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, kept {keep}, projection {projection:?}, {cell}"
     );
     use kernels::lstm_sequence_forward::{WALKERS, with_walker};
     check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
@@ -496,27 +551,36 @@ pub fn lstm_sequence_backward(device: &Device) {
     for (i, (batch, hidden, steps)) in walk_shapes().enumerate() {
         for (directions, padded, packed, incoming) in walks(i) {
             let flags = (directions, padded, packed, incoming);
-            walk_backward(device, i, (batch, hidden, steps), flags, None);
+            walk_backward(device, i, (batch, hidden, steps), flags, None, Cell::new());
             let projection = 1 + (hidden / 2 + i) % hidden;
             if !packed && projection < hidden && hidden <= 64 {
-                walk_backward(device, i, (batch, hidden, steps), flags, Some(projection));
+                walk_backward(
+                    device,
+                    i,
+                    (batch, hidden, steps),
+                    flags,
+                    Some(projection),
+                    Cell::new(),
+                );
             }
         }
     }
 }
 
-fn walk_backward(
+pub fn walk_backward(
     device: &Device,
     i: usize,
     (batch, hidden, steps): (usize, usize, usize),
     (directions, padded, packed, incoming): (usize, bool, bool, bool),
     projection: Option<usize>,
+    cell: Cell,
 ) {
     let terms = projection.unwrap_or(hidden);
     let (slot, dy_row) = (batch * hidden, directions * hidden + i % 2);
     let before = usize::from(incoming);
     let mut launch = Launch::new();
-    let (w, w_at) = recurrent_weights(&mut launch, directions, (terms, hidden), (packed, true));
+    let (w, w_at) =
+        recurrent_weights(&mut launch, directions, (terms, hidden), (packed, true), spread(cell));
     let (c, c_at) = parts(&mut launch, directions, |d| normal(slot * (steps + 1), 1.0, 31 + d));
     let dy = launch.buffer(normal(steps * batch * dy_row, 1.0, 41), 0);
     // Gradients where a step ran before the walk, activated gates elsewhere.
@@ -527,7 +591,8 @@ fn walk_backward(
     });
     let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, 1.0, 61 + d));
     let padding = lengths(&mut launch, batch, padded);
-    let (weights, weights_at) = projection_weights(&mut launch, directions, (hidden, projection));
+    let (weights, weights_at, p_at) =
+        projection_weights(&mut launch, directions, (hidden, projection), cell);
     let p_row = terms.next_multiple_of(4);
     let (dp, dp_at) = parts(&mut launch, directions, |d| {
         let mut dp = normal(steps * batch * p_row, 1.0, 111 + d);
@@ -546,8 +611,10 @@ fn walk_backward(
         dc: dc_at[d],
         projection: weights_at[d],
         dp: dp_at[d] + if d == 0 { last } else { 0 } * batch * p_row,
+        p: p_at[d],
     };
     let shape = kernels::lstm_sequence_backward::Shape {
+        cell,
         batch,
         hidden,
         steps,
@@ -563,13 +630,13 @@ fn walk_backward(
         dy,
         gates,
         dc,
-        projection: projection.map(|_| weights),
+        projection: (projection.is_some() || has_peepholes(cell)).then_some(weights),
         dp,
     };
     let at = both(at, directions);
     let dispatch = kernels::lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
     let what = format!(
-        "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}, projection {projection:?}"
+        "B = {batch}, H = {hidden}, T = {steps}, D = {directions}, padded {padded}, packed {packed}, incoming {incoming}, projection {projection:?}, {cell}"
     );
     use kernels::lstm_sequence_backward::{WALKERS, with_walker};
     check_walkers(device, launch, dispatch, (&WALKERS, hidden), with_walker, what);
@@ -578,60 +645,63 @@ fn walk_backward(
 pub fn lstm_step_backward(device: &Device) {
     let shapes = (0..12).map(|i| (sizes(i).0, sizes(i).1)).chain([(37, 66)]);
     for (batch, hidden) in shapes {
-        for flags in 0..32 {
-            let (directions, padded, projected) =
-                (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
-            let (last, small) = (flags & 8 == 8, flags & 16 == 16);
-            // Gradients of real batches are small.
-            let size = if small { 1e-5 } else { 1.0 };
-            let terms = if projected { hidden.div_ceil(8) } else { hidden };
-            let (slot, dy_row) = (batch * hidden, directions * hidden);
-            let mut launch = Launch::new();
-            let std = 2.0 / (terms as f32).sqrt();
-            let (w, w_at) =
-                parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
-            let (c, c_at) = parts(&mut launch, directions, |d| normal(2 * slot, 1.5, 11 + d));
-            let dy = launch.buffer(normal(batch * dy_row, size, 21), 0);
-            let (dh, dh_at) =
-                parts(&mut launch, directions, |d| normal(4 * batch * terms, size, 31 + d));
-            // What ran after the step has left its gradients; at the last step, nothing did.
-            let after = |d: u64| match last || projected {
-                true => vec![POISON; 4 * slot],
-                false => normal(4 * slot, 0.3 * size, 41 + d),
-            };
-            let (gates, gates_at) =
-                parts(&mut launch, directions, |d| [gates(4 * slot, 51 + d), after(d)].concat());
-            let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, size, 61 + d));
-            let padding = lengths(&mut launch, batch, padded);
-            let at = |d: usize| kernels::lstm_step_backward::At {
-                t: 3 + d,
-                w: w_at[d],
-                gates: gates_at[d],
-                incoming: match projected {
-                    true => Some(dh_at[d]),
-                    false => (!last).then_some(gates_at[d] + 4 * slot),
-                },
-                c_prev: c_at[d],
-                c: c_at[d] + slot,
-                dy: (!projected && flags % 3 > 0).then_some(d * hidden),
-                dc: dc_at[d],
-                above: None,
-            };
-            let shape = kernels::lstm_step_backward::Shape { batch, hidden, dy_row, terms };
-            let bound = kernels::lstm_step_backward::Bindings {
-                w,
-                c,
-                dy: (!projected).then_some(dy.range),
-                dh: projected.then_some(dh),
-                gates,
-                dc,
-            };
-            let at: Vec<_> = (0..directions).map(at).collect();
-            let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, &at, padding);
-            let what = format!("B = {batch}, H = {hidden}, flags {flags}");
-            check_tiles(device, launch, dispatch, kernels::lstm_step_backward::with_tile, what);
-        }
+        (0..32).for_each(|flags| step_backward(device, (batch, hidden), flags, Cell::new()));
     }
+}
+
+pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
+    let (directions, padded, projected) =
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+    let (last, small) = (flags & 8 == 8, flags & 16 == 16);
+    // Gradients of real batches are small.
+    let size = if small { 1e-5 } else { 1.0 };
+    let terms = if projected { hidden.div_ceil(8) } else { hidden };
+    let (slot, dy_row) = (batch * hidden, directions * hidden);
+    let mut launch = Launch::new();
+    let std = 2.0 / (terms as f32).sqrt();
+    let (w, w_at) = parts(&mut launch, directions, |d| normal(4 * terms * hidden, std, 1 + d));
+    let (c, c_at) = parts(&mut launch, directions, |d| normal(2 * slot, 1.5, 11 + d));
+    let dy = launch.buffer(normal(batch * dy_row, size, 21), 0);
+    let (dh, dh_at) = parts(&mut launch, directions, |d| normal(4 * batch * terms, size, 31 + d));
+    // What ran after the step has left its gradients; at the last step, nothing did.
+    let after = |d: u64| match last || projected {
+        true => vec![POISON; 4 * slot],
+        false => normal(4 * slot, 0.3 * size, 41 + d),
+    };
+    let (gates, gates_at) =
+        parts(&mut launch, directions, |d| [gates(4 * slot, 51 + d), after(d)].concat());
+    let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, size, 61 + d));
+    let padding = lengths(&mut launch, batch, padded);
+    let (p, p_at) = peepholes(&mut launch, directions, hidden, cell);
+    let at = |d: usize| kernels::lstm_step_backward::At {
+        p: p_at[d],
+        t: 3 + d,
+        w: w_at[d],
+        gates: gates_at[d],
+        incoming: match projected {
+            true => Some(dh_at[d]),
+            false => (!last).then_some(gates_at[d] + 4 * slot),
+        },
+        c_prev: c_at[d],
+        c: c_at[d] + slot,
+        dy: (!projected && flags % 3 > 0).then_some(d * hidden),
+        dc: dc_at[d],
+        above: None,
+    };
+    let shape = kernels::lstm_step_backward::Shape { cell, batch, hidden, dy_row, terms };
+    let bound = kernels::lstm_step_backward::Bindings {
+        w,
+        c,
+        dy: (!projected).then_some(dy.range),
+        dh: projected.then_some(dh),
+        gates,
+        dc,
+        p,
+    };
+    let at: Vec<_> = (0..directions).map(at).collect();
+    let dispatch = kernels::lstm_step_backward::dispatch(&shape, &bound, &at, padding);
+    let what = format!("B = {batch}, H = {hidden}, flags {flags}, {cell}");
+    check_tiles(device, launch, dispatch, kernels::lstm_step_backward::with_tile, what);
 }
 
 pub fn copy_sequence(device: &Device) {
@@ -813,13 +883,15 @@ fn plain_step(
 ) -> Dispatch {
     let slot = batch * hidden;
     let z = launch.poisoned(1).range;
-    let shape = kernels::lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
+    let (cell, terms) = (Cell::new(), hidden);
+    let shape = kernels::lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
     let bound = kernels::lstm_step_forward::Bindings {
         u: u.range,
         gates: gates.range,
         h: h.range,
         c: c.range,
         z,
+        p: None,
     };
     let at = kernels::lstm_step_forward::At { h: slot, c: slot, ..Default::default() };
     kernels::lstm_step_forward::dispatch(&shape, &bound, &[at], true, Padding(None))

@@ -5,8 +5,10 @@ use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape, Tier};
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerWeights, Trace};
 use gatefold::reference::{Dropout, Tolerance, philox};
-use gatefold::{Array, Bias, Device, Init, Lstm, LstmCell, LstmConfig, LstmState, Tensor};
+use gatefold::{Array, Bias, Cell, Device, Init, Lstm, LstmCell, LstmConfig, LstmState, Tensor};
 
+use super::cells::spread;
+use super::kernels::has_peepholes;
 use super::models::{gradient_of, stack};
 use super::random::{Random, normal};
 use super::{assert_close, wide};
@@ -18,6 +20,7 @@ pub struct Case {
     pub input: usize,
     pub hidden: usize,
     pub proj_size: usize,
+    pub cell: Cell,
     pub bias: Bias,
     pub bidirectional: bool,
     pub batch_first: bool,
@@ -42,6 +45,7 @@ impl Case {
             input: r.below(7) + 1,
             hidden,
             proj_size: if r.coin() { r.below(hidden - 1) + 1 } else { 0 },
+            cell: Cell::new(),
             bias: [Bias::None, Bias::Single, Bias::Double][r.below(3)],
             bidirectional: r.coin(),
             batch_first: r.coin(),
@@ -58,10 +62,12 @@ impl Case {
     pub fn config(&self) -> LstmConfig {
         let terms = self.input.max(self.hidden) + self.hidden;
         // Gates that saturate: pre-activations of standard deviation about 2.
-        let init = Init::Normal { mean: 0.0, std: 2.0 / (terms as f32).sqrt() };
+        let std = spread(self.cell) / (terms as f32).sqrt();
+        let init = Init::Normal { mean: 0.0, std };
         let config = LstmConfig::new(self.input, self.hidden)
             .layers(self.layers)
             .proj_size(self.proj_size)
+            .cell(self.cell)
             .bias(self.bias)
             .bidirectional(self.bidirectional)
             .batch_first(self.batch_first)
@@ -269,7 +275,7 @@ impl Model {
         };
         let h_0 = initial("h_0", &inputs.h_0, self.case.output());
         let c_0 = initial("c_0", &inputs.c_0, self.case.hidden);
-        (stack(&dict, ""), h_0, c_0)
+        (stack(&dict, "", self.case.cell), h_0, c_0)
     }
 
     fn batch<'a>(&'a self, masks: &'a [Vec<f64>]) -> Batch<'a, f64> {
@@ -320,8 +326,9 @@ pub fn equals_the_reference(device: &Device, case: Case) {
             _ => gradient_of(&want.layers, "", name).to_vec(),
         };
         assert_close(&format!("{what}: {name}"), array.data(), &want, Tolerance::gradient(&want));
-        // Every parameter has one; but where no row has a timestep, or states are given.
+        // Every parameter has one, unless a function is flat; but where no row has a timestep, or states are given.
         let used = case.lengths.as_ref().is_none_or(|lengths| lengths.iter().any(|&l| l > 1));
+        let used = used && case.cell.is_plain();
         if used && case.steps > 1 && !(case.state && name.ends_with("_0")) {
             assert!(array.data().iter().any(|&d| d != 0.0), "{what}: {name} has no gradient");
         }
@@ -329,7 +336,8 @@ pub fn equals_the_reference(device: &Device, case: Case) {
     }
     let kinds = 2
         + [Bias::None, Bias::Single, Bias::Double].iter().position(|b| *b == case.bias).unwrap()
-        + usize::from(case.proj_size > 0);
+        + usize::from(case.proj_size > 0)
+        + usize::from(has_peepholes(case.cell));
     assert_eq!(found, kinds * case.states() + 2 * usize::from(case.learned_state));
     for (name, got, want) in
         [("x", dx, &want.x), ("h_0", dh_0, &want.h_0), ("c_0", dc_0, &want.c_0)]
@@ -378,6 +386,7 @@ pub fn rows_dont_touch(device: &Device) {
             input: 5,
             hidden: 19,
             proj_size: if projected { 7 } else { 0 },
+            cell: Cell::new(),
             bias: Bias::Double,
             bidirectional,
             batch_first: flags == 3,
@@ -444,6 +453,7 @@ pub fn steps_are_the_sequence(device: &Device) {
             input: 3,
             hidden: 33,
             proj_size: if projected { 6 } else { 0 },
+            cell: Cell::new(),
             bias: Bias::Double,
             bidirectional: false,
             batch_first: flags & 1 == 1,
@@ -503,6 +513,7 @@ pub fn a_thousand_sizes(device: &Device) {
         input: 3,
         hidden: 16,
         proj_size: 0,
+        cell: Cell::new(),
         bias: Bias::Double,
         bidirectional: true,
         batch_first: true,
@@ -613,6 +624,7 @@ fn shape(case: &Case) -> StackShape {
         bias: case.bias,
         bidirectional: case.bidirectional,
         projection: Some(case.proj_size).filter(|&p| p > 0),
+        cell: case.cell,
         learned_state: case.learned_state,
         ..StackShape::lstm(case.input, case.hidden)
     }
@@ -670,6 +682,7 @@ pub fn small_limits_change_nothing(device: &Device) {
             input: 5,
             hidden: 12,
             proj_size: if projected { 6 } else { 0 },
+            cell: Cell::new(),
             bias: Bias::Double,
             bidirectional,
             batch_first: flags % 3 == 1,
@@ -744,6 +757,7 @@ pub fn seventeen_million_parameters(device: &Device) {
         input: 1460,
         hidden: 1460,
         proj_size: 0,
+        cell: Cell::new(),
         bias: Bias::Double,
         bidirectional: false,
         batch_first: false,
@@ -769,6 +783,7 @@ pub fn workspaces_hold_nothing_over(device: &Device) {
             input: 3,
             hidden: 7,
             proj_size: if projected { 5 } else { 0 },
+            cell: Cell::new(),
             bias: Bias::Single,
             bidirectional,
             batch_first: flags % 3 == 0,
@@ -854,7 +869,8 @@ pub fn cells_equal_the_reference(device: &Device) {
         let x = normal(2 * batch * input, 2.0, 1);
         let zeros = vec![0.0; batch * hidden];
         let rows = Batch::of(batch);
-        let want = sequence::forward(&stack(&dict, ""), &rows, &wide(&x), &zeros, &zeros);
+        let want =
+            sequence::forward(&stack(&dict, "", Cell::new()), &rows, &wide(&x), &zeros, &zeros);
         let mut state: Option<LstmState> = None;
         for x_t in x.chunks(batch * input) {
             let x_t = tensor(device, x_t, &[batch, input]);

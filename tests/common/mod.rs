@@ -4,6 +4,7 @@
 
 pub mod alignment;
 pub mod asynchronous;
+pub mod cells;
 pub mod classes;
 pub mod endings;
 pub mod examples;
@@ -124,6 +125,15 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("heads::streams_answer_with_predictions", heads::streams_answer_with_predictions),
     ("kernel::binary_accuracy", classes::binary_accuracy),
     ("losses::weights_of_one_change_no_bit", losses::weights_of_one_change_no_bit),
+    ("kernel::peephole_gradient", cells::peephole_gradient),
+    ("kernel::lstm_of_every_cell", cells::kernels),
+    ("cells::equal_the_reference", cells::equal_the_reference),
+    ("cells::in_every_tier", cells::in_every_tier),
+    ("cells::bad_cells_are_named", cells::bad_cells_are_named),
+    ("cells::saved_and_loaded", cells::saved_and_loaded),
+    ("cells::of_onnx_runtime", cells::of_onnx_runtime),
+    ("cells::of_tensorflow", cells::of_tensorflow),
+    ("cells::of_keras", cells::of_keras),
     ("kernel::philox_gives_the_known_answers", kernels::philox_gives_the_known_answers),
     ("kernel::every_one_has_a_test", kernels::every_one_has_a_test),
     ("kernel::gates_are_right_far_out", kernels::gates_are_right_far_out),

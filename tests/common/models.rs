@@ -9,8 +9,8 @@ use gatefold::reference::Tolerance;
 use gatefold::reference::sequence::{self, Batch, Gradients, LayerGradients, LayerWeights};
 use gatefold::train::{Adam, Loss, Optimizer, Trainer, gradients};
 use gatefold::{
-    Array, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState, Readout,
-    Tensor,
+    Array, Cell, Dataset, Device, Error, Forecaster, Init, Linear, Lstm, LstmConfig, LstmState,
+    Readout, Tensor,
 };
 
 use super::random::normal;
@@ -18,7 +18,7 @@ use super::{assert_close, wide};
 
 /// The layers of a state dict in the reference's form: as many, and in as many directions, as there
 /// are tensors for.
-pub fn stack(dict: &[(String, Array)], prefix: &str) -> Vec<Vec<LayerWeights<f64>>> {
+pub fn stack(dict: &[(String, Array)], prefix: &str, cell: Cell) -> Vec<Vec<LayerWeights<f64>>> {
     let direction = |l: usize, suffix: &str| {
         let find = |kind: &str| {
             let name = format!("{prefix}{kind}_l{l}{suffix}");
@@ -34,6 +34,8 @@ pub fn stack(dict: &[(String, Array)], prefix: &str) -> Vec<Vec<LayerWeights<f64
             weight_hh: wide(find("weight_hh").unwrap().data()),
             bias: bias("bias_ih").iter().zip(&bias("bias_hh")).map(|(a, b)| a + b).collect(),
             weight_hr: find("weight_hr").map_or(Vec::new(), |array| wide(array.data())),
+            weight_peephole: find("weight_peephole").map_or(Vec::new(), |a| wide(a.data())),
+            cell,
         })
     };
     let layer = |l| -> Vec<LayerWeights<f64>> {
@@ -59,6 +61,7 @@ pub fn gradient_of<'a>(
         "weight_ih" => &gradients.weight_ih,
         "weight_hh" => &gradients.weight_hh,
         "weight_hr" => &gradients.weight_hr,
+        "weight_peephole" => &gradients.weight_peephole,
         "bias_ih" | "bias_hh" => &gradients.bias,
         other => panic!("{other} has no gradient in the reference"),
     }
@@ -101,7 +104,7 @@ pub fn stacks_equal_the_reference(device: &Device) {
         let (again, _) = lstm.forward(&tensor(&x, &[steps, batch, input]), Some(&state)).unwrap();
         assert_eq!(y.to_vec().unwrap(), again.to_vec().unwrap());
 
-        let weights = stack(&lstm.state_dict().unwrap(), "");
+        let weights = stack(&lstm.state_dict().unwrap(), "", Cell::new());
         let rows = Batch::of(batch);
         let trace = sequence::forward(&weights, &rows, &wide(&x), &wide(&h_0), &wide(&c_0));
         assert_close("y", &y.to_vec().unwrap(), &trace.y, Tolerance::OUTPUT);
@@ -126,7 +129,7 @@ fn expected(
     target: &[f32],
     masks: &[Vec<f64>],
 ) -> Expected {
-    let weights = stack(dict, "lstm.");
+    let weights = stack(dict, "lstm.", Cell::new());
     let tensor =
         |name: &str| dict.iter().find(|(n, _)| n == name).map(|(_, array)| wide(array.data()));
     let (w, b) = (tensor("fc.weight").unwrap(), tensor("fc.bias").unwrap());

@@ -116,7 +116,7 @@ type States = (Vec<f64>, Vec<f64>);
 
 /// The model's own initial states.
 fn own_states(dict: &Dict, rows: usize) -> States {
-    let weights = stack(dict, "lstm.");
+    let weights = stack(dict, "lstm.", gatefold::Cell::new());
     let of = |name: &str, width: fn(&LayerWeights<f64>) -> usize| -> Vec<f64> {
         let zeros = vec![0.0; weights.iter().flatten().map(width).sum()];
         let own = find(dict, name).map_or(zeros, |array| wide(array.data()));
@@ -127,7 +127,7 @@ fn own_states(dict: &Dict, rows: usize) -> States {
 
 /// Loss and gradients over some timesteps of all rows of a data set, by the equations.
 fn pass(dict: &Dict, kind: &Kind, data: &Dataset, steps: Range<usize>, from: &States) -> Pass {
-    let weights = stack(dict, "lstm.");
+    let weights = stack(dict, "lstm.", gatefold::Cell::new());
     let (rows, all, count) = (data.len(), data.steps(), steps.len());
     let length = |b: usize| data.length(b).clamp(steps.start, steps.end) - steps.start;
     let lengths: Vec<usize> = (0..rows).map(length).collect();

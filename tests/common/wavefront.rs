@@ -7,7 +7,7 @@ use gatefold::lockstep::lockstep;
 use gatefold::plan::{
     Bias, Head, ParameterTable, Plan, Readout, Sequences, StackShape, Tier, TrainingOptions,
 };
-use gatefold::reference::Tolerance;
+use gatefold::reference::{Cell, Tolerance};
 
 use super::kernels::{Launch, check_tiles, lengths, sizes};
 use super::lstm::{Case, equals_the_reference, planned};
@@ -46,6 +46,12 @@ struct Weights {
     u: usize,
     w: usize,
     biases: [Option<usize>; 2],
+    p: usize,
+}
+
+/// The cell of a launch: every fourth has peepholes.
+fn cell(flags: usize) -> Cell {
+    Cell::new().peepholes(flags % 4 == 3)
 }
 
 /// Parameters of the stack with something between them: the first layer's recurrent weights, and those above.
@@ -59,12 +65,14 @@ fn weights(launch: &mut Launch, hidden: usize, biases: usize) -> (Range, Vec<Wei
         all.extend([POISON; 8]);
         start
     };
-    let mut layers = vec![Weights { u: put(square, 1), w: 0, biases: [None; 2] }];
+    let [u, p] = [(square, 1), (4 * hidden, 2)].map(|(len, seed)| put(len, seed));
+    let mut layers = vec![Weights { u, w: 0, biases: [None; 2], p }];
     for l in 0..LAYERS as u64 - 1 {
         let [w, u] = [10, 11].map(|seed| put(square, 10 * l + seed));
         let [one, other] = [12, 13].map(|seed| put(4 * hidden, 10 * l + seed));
         let biases = [(biases > 0).then_some(one), (biases > 1).then_some(other)];
-        layers.push(Weights { u, w, biases });
+        let p = put(4 * hidden, 10 * l + 14);
+        layers.push(Weights { u, w, biases, p });
     }
     (launch.buffer(all, 0).range, layers)
 }
@@ -101,7 +109,7 @@ pub fn forward(device: &Device) {
         let z = launch.poisoned(1).range;
         let at = |(l, t): (usize, usize)| {
             let state = (l * (STEPS + 1) + t) * slot;
-            let Weights { u, w, biases } = weights[l];
+            let Weights { u, w, biases, p } = weights[l];
             let x = (3 + state + slot).wrapping_sub((STEPS + 1) * slot);
             lstm_step_forward::At {
                 t,
@@ -113,11 +121,13 @@ pub fn forward(device: &Device) {
                 c: 5 + state + slot,
                 z: None,
                 input: (l > 0).then_some(lstm_step_forward::InputAt { x, w, biases }),
+                p,
             }
         };
         let at: Vec<_> = front.steps().map(at).collect();
-        let shape = lstm_step_forward::Shape { batch, hidden, terms: hidden, h_row: hidden };
-        let bound = lstm_step_forward::Bindings { u: range, gates, h, c, z };
+        let (cell, terms) = (cell(flags), hidden);
+        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
+        let bound = lstm_step_forward::Bindings { u: range, gates, h, c, z, p: None };
         let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
         check_tiles(device, launch, dispatch, lstm_step_forward::with_tile, what);
@@ -157,11 +167,13 @@ pub fn backward(device: &Device) {
                     gates: own + 4 * STEPS * slot,
                     w: above.w,
                 }),
+                p: weights[l].p,
             }
         };
         let at: Vec<_> = front.steps().map(at).collect();
-        let shape = lstm_step_backward::Shape { batch, hidden, dy_row: hidden, terms: hidden };
-        let bound = lstm_step_backward::Bindings { w: range, c, dy: Some(dy), dh: None, gates, dc };
+        let (cell, terms, dy) = (cell(flags), hidden, Some(dy));
+        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: hidden, terms };
+        let bound = lstm_step_backward::Bindings { w: range, c, dy, dh: None, gates, dc, p: None };
         let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
         check_tiles(device, launch, dispatch, lstm_step_backward::with_tile, what);

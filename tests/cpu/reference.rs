@@ -2,7 +2,11 @@
 
 use gatefold::reference::sequence::{Batch, LayerWeights, backward, forward};
 
-use crate::common::random::normal;
+use gatefold::Cell;
+
+use crate::common::cells::{alone, spread, together};
+use crate::common::kernels::has_peepholes;
+use crate::common::random::{Random, normal};
 use crate::common::wide;
 
 const STEPS: usize = 4;
@@ -36,8 +40,8 @@ fn loss(inputs: &Inputs, batch: &Batch<'_, f64>, w: &Weights) -> f64 {
     dot(&trace.y, &w.dy) + dot(&trace.h_n, &w.dh_n) + dot(&trace.c_n, &w.dc_n)
 }
 
-/// One of 32 configurations: both directions, a projection, biases, lengths, masks.
-fn gradients_are_the_differences(flags: usize) {
+/// One of 32 configurations: both directions, a projection, biases, lengths, masks; of some cell.
+fn gradients_are_the_differences(flags: usize, cell: Cell) {
     let [bidirectional, projected, biased, padded, masked] =
         [1, 2, 4, 8, 16].map(|f| flags & f > 0);
     let directions = 1 + usize::from(bidirectional);
@@ -46,13 +50,20 @@ fn gradients_are_the_differences(flags: usize) {
     let layer = |l: usize, d: usize| {
         let input = if l == 0 { INPUT } else { directions * output };
         let seed = 10 * (l * 2 + d) as u64;
+        let std = spread(cell) / 2.0;
         LayerWeights {
             input,
             hidden: HIDDEN,
-            weight_ih: random(4 * HIDDEN * input, 1.0, seed),
-            weight_hh: random(4 * HIDDEN * output, 1.0, seed + 1),
+            weight_ih: random(4 * HIDDEN * input, std, seed),
+            weight_hh: random(4 * HIDDEN * output, std, seed + 1),
             bias: random(4 * HIDDEN, if biased { 1.0 } else { 0.0 }, seed + 2),
             weight_hr: random(if projected { output * HIDDEN } else { 0 }, 1.0, seed + 3),
+            weight_peephole: random(
+                if has_peepholes(cell) { 3 * HIDDEN } else { 0 },
+                1.0,
+                seed + 4,
+            ),
+            cell,
         }
     };
     let (h, c) = (LAYERS * directions * BATCH * output, LAYERS * directions * BATCH * HIDDEN);
@@ -85,7 +96,10 @@ fn gradients_are_the_differences(flags: usize) {
             let step = 1e-6;
             let want = (moved(step) - moved(-step)) / (2.0 * step);
             // The differences' own error: rounding over the step, and the step squared.
-            approx::assert_abs_diff_eq!(got, want, epsilon = 1e-7 * (1.0 + want.abs()));
+            assert!(
+                (got - want).abs() <= 1e-7 * (1.0 + want.abs()),
+                "{cell}: {got} for {want}, flags {flags}, element {i}"
+            );
             checked += 1;
         }
     };
@@ -97,8 +111,10 @@ fn gradients_are_the_differences(flags: usize) {
             check(&grads.weight_hh, &|i| &mut i.stack[l][d].weight_hh);
             check(&grads.bias, &|i| &mut i.stack[l][d].bias);
             check(&grads.weight_hr, &|i| &mut i.stack[l][d].weight_hr);
+            check(&grads.weight_peephole, &|i| &mut i.stack[l][d].weight_peephole);
             parameters += weights.weight_ih.len() + weights.weight_hh.len();
             parameters += weights.bias.len() + weights.weight_hr.len();
+            parameters += weights.weight_peephole.len();
         }
     }
     check(&grads.x, &|i| &mut i.x);
@@ -109,5 +125,15 @@ fn gradients_are_the_differences(flags: usize) {
 
 #[test]
 fn gradients_are_the_differences_in_every_configuration() {
-    (0..32).for_each(gradients_are_the_differences);
+    (0..32).for_each(|flags| gradients_are_the_differences(flags, Cell::new()));
+}
+
+/// Every option alone, and all of them together in random ways.
+#[test]
+fn gradients_of_every_cell_are_the_differences() {
+    let cells = alone().into_iter().chain((0..40).map(|i| together(&mut Random::new(500 + i))));
+    for (i, cell) in cells.enumerate() {
+        // Not where an argument is as near to an edge as the differences are far.
+        gradients_are_the_differences((7 * i + 3) % 32, cell);
+    }
 }

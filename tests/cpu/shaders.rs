@@ -27,7 +27,16 @@ fn every_kernel_has_its_three_files() {
         stems(
             "src/reference",
             "rs",
-            &["mod", "cell", "compare", "optimizer", "readout", "sequence"]
+            &[
+                "mod",
+                "cell",
+                "cell_activation",
+                "cell_options",
+                "compare",
+                "optimizer",
+                "readout",
+                "sequence"
+            ]
         ),
         table,
         "src/reference/"
@@ -74,6 +83,7 @@ fn ids_are_positions() {
         (kernels::BINARY_ACCURACY, "binary_accuracy"),
         (kernels::NONLINEARITY_BACKWARD, "nonlinearity_backward"),
         (kernels::ALIGN_SEQUENCE, "align_sequence"),
+        (kernels::PEEPHOLE_GRADIENT, "peephole_gradient"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

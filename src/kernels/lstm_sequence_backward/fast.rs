@@ -8,7 +8,7 @@ use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
-use crate::kernels::cell::cell_backward;
+use crate::kernels::cell::vectors::{Options, cell_backward};
 use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
 use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
 
@@ -99,6 +99,7 @@ impl WithSimd for Task<'_> {
             let gates = &mut *rest[0];
             let own = first * hidden;
             let step = Step {
+                options: Options { cell: s.cell, peepholes: s.peepholes },
                 hidden,
                 terms: 4 * hidden,
                 w,
@@ -126,6 +127,7 @@ impl WithSimd for Task<'_> {
 
 /// What the units of a timestep share.
 pub(in crate::kernels) struct Step<'a> {
+    pub(in crate::kernels) options: Options<'a>,
     pub(in crate::kernels) hidden: usize,
     /// Elements of a row of what comes back.
     pub(in crate::kernels) terms: usize,
@@ -201,6 +203,7 @@ impl Step<'_> {
         }
         let (lanes, units) = (S::F32_LANES, dc.len());
         let at = r * self.hidden + unit;
+        let options = self.options.of_units(unit, units);
         let (c_prev, c) = (&self.c_prev[at..][..units], &self.c[at..][..units]);
         let dy = match self.dy {
             Some((dy, row)) => &dy[r * row + unit..][..units],
@@ -218,7 +221,8 @@ impl Step<'_> {
             }
             let cells = (load(simd, &c_prev[unit..]), load(simd, &c[unit..]));
             let above = (dh, load(simd, &dc[unit..]));
-            let gradients = cell_backward(simd, by_field(simd, quads), cells, above);
+            let quads = by_field(simd, quads);
+            let gradients = cell_backward(simd, options, unit, quads, cells, above);
             store(simd, &mut dc[unit..], gradients.c_prev);
             let quads = by_quad(simd, gradients.sums);
             for (v, &quads) in quads.iter().enumerate() {

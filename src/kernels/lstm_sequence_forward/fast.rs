@@ -13,7 +13,7 @@ use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{
     PARALLEL_FROM, for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth,
 };
-use crate::kernels::cell::cell_forward;
+use crate::kernels::cell::vectors::{Options, cell_forward};
 use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
@@ -153,6 +153,7 @@ impl WithSimd for Task<'_> {
             });
             let (h_prev, h_row_here) = if split { (h_prev, h_row) } else { (&*now.0, hidden) };
             let step = Step {
+                options: Options { cell: s.cell, peepholes: s.peepholes },
                 hidden,
                 terms: hidden,
                 h_row: h_row_here,
@@ -198,6 +199,7 @@ fn part_of(all: &mut [f32], start: usize, len: usize) -> &mut [f32] {
 
 /// What the units of a timestep share.
 pub(in crate::kernels) struct Step<'a> {
+    pub(in crate::kernels) options: Options<'a>,
     pub(in crate::kernels) hidden: usize,
     /// Terms of the recurrent product.
     pub(in crate::kernels) terms: usize,
@@ -251,6 +253,7 @@ impl Step<'_> {
                     }
                     let at = r * hidden + unit;
                     let cells = Cells {
+                        options: self.options.of_units(unit, units),
                         keep: self.keep,
                         tile,
                         gates: part_of(gates, 4 * at, 4 * units),
@@ -302,6 +305,7 @@ impl Step<'_> {
 
 /// The pointwise part for some units of a row.
 struct Cells<'a> {
+    options: Options<'a>,
     keep: bool,
     tile: &'a [f32],
     gates: &'a mut [f32],
@@ -321,7 +325,7 @@ impl Cells<'_> {
                 *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
             let c_prev = load(simd, &self.c_prev[unit..]);
-            let cells = cell_forward(simd, by_field(simd, sums), c_prev);
+            let cells = cell_forward(simd, self.options, unit, by_field(simd, sums), c_prev);
             store(simd, &mut self.c[unit..], cells.c);
             store(simd, &mut self.h[unit..], cells.h);
             if self.keep {
@@ -418,6 +422,7 @@ impl WithSimd for Units<'_, '_> {
                     continue;
                 }
                 let cells = Cells {
+                    options: step.options.of_units(unit + first, units),
                     keep: step.keep,
                     tile,
                     gates: part_of(rows.gates[r], 4 * first, 4 * units),

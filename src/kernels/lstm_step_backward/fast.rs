@@ -7,6 +7,7 @@ use crate::cpu::pack;
 use crate::cpu::panel::Tile;
 use crate::cpu::simd::arch;
 use crate::cpu::threads::{for_all, with_scratch, worth};
+use crate::kernels::cell::vectors::Options;
 use crate::kernels::lstm_sequence_backward::fast::Step;
 use crate::kernels::lstm_sequence_forward::fast::task_rows;
 use crate::reference::Panels;
@@ -30,6 +31,7 @@ pub(super) fn lstm_step_backward(one: OneStep<'_, f32>) {
             .map(|(i, (gates, dc))| {
                 let first = i * rows;
                 let step = Step {
+                    options: Options { cell: step.cell, peepholes: step.peepholes },
                     hidden,
                     terms,
                     w: packed,

@@ -6,6 +6,7 @@ use crate::cpu::pack;
 use crate::cpu::panel::Tile;
 use crate::cpu::simd::arch;
 use crate::cpu::threads::{for_all, with_scratch, worth};
+use crate::kernels::cell::vectors::Options;
 use crate::kernels::lstm_sequence_forward::fast::{States, Step, task_rows};
 use crate::reference::{Panels, StepForward};
 
@@ -34,6 +35,7 @@ pub(super) fn lstm_step_forward(
             .map(|(i, ((gates, c_prev), (c, h)))| Task {
                 rows: gates.len() / (4 * hidden),
                 step: Step {
+                    options: Options { cell: step.cell, peepholes: step.peepholes },
                     hidden,
                     terms: step.terms,
                     h_row: step.h_row,

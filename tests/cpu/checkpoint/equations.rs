@@ -26,6 +26,8 @@ fn reference(layer: &StateDict, suffix: &str, x: &[f64], h: &[f64], c: &[f64]) -
         weight_hh: tensor("weight_hh"),
         bias,
         weight_hr: Vec::new(),
+        weight_peephole: Vec::new(),
+        cell: gatefold::Cell::new(),
     };
     let trace = layer_forward(&weights, &Batch::of(1), false, x, h, c);
     [trace.y, trace.c_n]

@@ -1,0 +1,396 @@
+//! Cells that aren't PyTorch's: the kernels of each, whole models beside the reference, and what ONNX Runtime,
+//! TensorFlow and Keras made of the same weights (tests/golden/cells.py).
+
+use gatefold::checkpoint::{from_keras, from_onnx};
+use gatefold::command::{Executor, Limits};
+use gatefold::plan::{Plan, Sequences, StackShape, Tier};
+use gatefold::reference::Tolerance;
+use gatefold::{
+    Array, Bias, Cell, CellActivation, Device, Error, Lstm, LstmConfig, LstmState, Tensor,
+};
+
+use super::assert_close;
+use super::golden::Golden;
+use super::kernels;
+use super::lstm::{Case, equals_the_reference};
+use super::random::Random;
+
+/// Every function, with numbers that aren't defaults; of each only such as can be trained.
+const FUNCTIONS: [CellActivation; 12] = [
+    CellActivation::Sigmoid,
+    CellActivation::Tanh,
+    CellActivation::Relu,
+    CellActivation::Affine { alpha: 0.5, beta: 0.2 },
+    CellActivation::LeakyRelu { alpha: 0.1 },
+    CellActivation::ThresholdedRelu { alpha: 0.3 },
+    CellActivation::ScaledTanh { alpha: 1.3, beta: 0.7 },
+    CellActivation::HARD_SIGMOID,
+    CellActivation::HARD_SIGMOID_KERAS_3,
+    CellActivation::Elu { alpha: 0.8 },
+    CellActivation::Softsign,
+    CellActivation::Softplus,
+];
+
+/// Every option by itself.
+pub fn alone() -> Vec<Cell> {
+    let plain = Cell::new();
+    let mut cells = vec![
+        plain.peepholes(true),
+        plain.coupled(true),
+        plain.clip(0.9),
+        plain.cell_clip(0.6),
+        plain.gate_activation(CellActivation::HARD_SIGMOID),
+    ];
+    for function in FUNCTIONS {
+        cells.push(plain.gate_activation(function));
+        cells.push(plain.candidate_activation(function));
+        cells.push(plain.output_activation(function));
+    }
+    cells
+}
+
+/// Some options together.
+pub fn together(r: &mut Random) -> Cell {
+    let mut cell = Cell::new().peepholes(r.coin()).coupled(r.coin());
+    if r.coin() {
+        cell = cell.clip(1.1);
+    }
+    if r.coin() {
+        cell = cell.cell_clip(0.7);
+    }
+    // Gates that may be larger than 1 make a sequence explode.
+    let gates = [0, 1, 3, 7, 8, 10].map(|i| FUNCTIONS[i]);
+    if r.coin() {
+        cell = cell.gate_activation(gates[r.below(6)]);
+    }
+    if r.coin() {
+        cell = cell.candidate_activation(FUNCTIONS[r.below(12)]);
+    }
+    if r.coin() {
+        cell = cell.output_activation(FUNCTIONS[r.below(12)]);
+    }
+    cell
+}
+
+/// The standard deviation of sums: gates of sigmoids saturate at 2; of those that have no bound, or a candidate
+/// without one, a sequence would explode.
+pub fn spread(cell: Cell) -> f32 {
+    let of_sigmoids = [CellActivation::Sigmoid, CellActivation::HARD_SIGMOID];
+    let bounded = of_sigmoids.iter().any(|&f| cell == cell.gate_activation(f));
+    if bounded { 2.0 } else { 0.5 }
+}
+
+/// Those that a device's kernels are checked with. A software driver takes seconds to compile each.
+fn checked(device: &Device) -> Vec<Cell> {
+    let plain = Cell::new();
+    let some = vec![
+        plain.peepholes(true).clip(0.9).coupled(true),
+        plain.cell_clip(0.6).gate_activation(CellActivation::HARD_SIGMOID),
+    ];
+    match device.limits().software {
+        true => some,
+        false => alone().into_iter().chain(some).collect(),
+    }
+}
+
+/// The kernels with a timestep, of every cell.
+pub fn kernels(device: &Device) {
+    for (i, cell) in checked(device).into_iter().enumerate() {
+        for flags in [i % 8, (i + 5) % 8] {
+            kernels::step_forward(device, (5, 19), flags, cell);
+            kernels::step_backward(device, (5, 19), flags + 8 * (i % 4), cell);
+        }
+        let flags = (1 + i % 2, i % 3 == 0, false, true);
+        kernels::walk_forward(device, (9, 14, 3), flags, (None, None), cell);
+        kernels::walk_backward(device, i, (9, 14, 3), flags, None, cell);
+        let projection = Some(5);
+        kernels::walk_forward(device, (2, 14, 3), flags, (None, projection), cell);
+        kernels::walk_backward(device, i, (2, 14, 3), flags, projection, cell);
+        // In panels, with their share of the input.
+        let flags = (1 + i % 2, i % 3 == 1, true, i % 2 == 0);
+        kernels::walk_forward(device, (9, 21, 3), flags, (Some(8), None), cell);
+        kernels::walk_backward(device, i, (9, 21, 3), flags, None, cell);
+    }
+}
+
+/// Gradients of peepholes, in chunks.
+pub fn peephole_gradient(device: &Device) {
+    use super::kernels::{Launch, sizes};
+    use super::random::{POISON, normal};
+    use gatefold::kernels::peephole_gradient::{Operands, dispatch};
+
+    for i in 0..12 {
+        let (rows, hidden, chunk) = sizes(i);
+        for accumulate in [false, true] {
+            let mut launch = Launch::new();
+            let mut gates = normal(4 * rows * hidden, 1.0, 1);
+            let mut states = normal(3 + 2 * rows * hidden, 1.0, 2);
+            // A row that has ended, over a state that isn't finite.
+            gates[..4 * hidden].fill(0.0);
+            states[3..3 + hidden].fill(f32::NAN);
+            let d_gates = launch.buffer([vec![POISON; 8], gates].concat(), 8);
+            let c = launch.buffer(states, 0);
+            let len = 4 + rows.div_ceil(chunk) * 4 * hidden;
+            let out = match accumulate {
+                true => launch.buffer(normal(len, 1.0, 3), 4),
+                false => launch.buffer(vec![POISON; len], 4),
+            };
+            let (c_prev_start, c_start) = (3, 3 + rows * hidden);
+            let operands = Operands { d_gates, c: c.range, c_prev_start, c_start, out };
+            let dispatch = dispatch((rows, hidden), chunk, &operands, accumulate);
+            let what = format!("{rows} rows of {hidden} by {chunk}, {accumulate}");
+            // Where there is one row, nothing is added.
+            launch.check_unless(device, dispatch, what, accumulate && rows == 1);
+        }
+    }
+}
+
+/// Outputs, states and all gradients of random models with random cells, beside the reference.
+pub fn equal_the_reference(device: &Device) {
+    let gpu = device.limits().executor == Executor::Gpu;
+    // On a software driver every cell has to be compiled.
+    let count = if gpu && device.limits().software { 8 } else { 60 };
+    for i in 0..count {
+        // A sum within a rounding of a clip may be on either side of it, as in about one series of 200.
+        let cell = together(&mut Random::new(5000 + i));
+        let case = Case { cell, ..Case::random(6000 + i) };
+        // Of few sizes, for the same reason.
+        let case = Case { hidden: if case.proj_size > 0 { 8 } else { 17 }, ..case };
+        equals_the_reference(device, Case { proj_size: case.proj_size.min(5), ..case });
+    }
+    if !gpu || !device.limits().software {
+        for (i, cell) in (0..).zip(alone()) {
+            equals_the_reference(device, Case { cell, ..Case::random(800 + i) });
+        }
+    }
+}
+
+/// Every tier runs every option, but for the step in one launch, which says why.
+pub fn in_every_tier(device: &Device) {
+    let limits = device.limits();
+    let cell = Cell::new().peepholes(true).coupled(true).clip(2.0);
+    let shape = StackShape { layers: 2, cell, ..StackShape::lstm(5, 12) };
+    let sequences = Sequences::new(4, 6);
+    for tier in [None, Some(Tier::Sequence), Some(Tier::Step), Some(Tier::Wavefront)] {
+        let plan = Plan::gradient(&shape, &sequences, None, &Limits { tier, ..limits });
+        if limits.executor == Executor::Cpu && tier == Some(Tier::Wavefront) {
+            plan.unwrap_err();
+            continue;
+        }
+        let listing = plan.unwrap().to_string();
+        assert!(listing.contains("with a cell of peepholes, coupled, clip 2\n"), "{listing}");
+        assert!(listing.contains("weight_peephole gradient"), "{listing}");
+    }
+}
+
+/// What a setting may not be, and what can't be trained.
+pub fn bad_cells_are_named(device: &Device) {
+    let plain = Cell::new();
+    let model = |cell: Cell| Lstm::new(device, LstmConfig::new(3, 4).cell(cell));
+    for (cell, what) in [
+        (plain.clip(0.0), "clip must be finite, above 0, got 0"),
+        (plain.clip(f32::NAN), "clip must be finite, above 0, got NaN"),
+        (plain.cell_clip(-1.0), "cell_clip must be finite, above 0, got -1"),
+        (
+            plain.gate_activation(CellActivation::LeakyRelu { alpha: f32::INFINITY }),
+            "gate_activation must be of finite numbers, got LeakyRelu inf",
+        ),
+    ] {
+        let error = model(cell).map(drop).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    // Forward it runs.
+    let cell = plain.candidate_activation(CellActivation::LeakyRelu { alpha: -0.5 });
+    let lstm = model(cell).unwrap();
+    let x = Tensor::from_slice(device, &[0.5; 6], &[2, 1, 3]).unwrap();
+    lstm.forward(&x, None).unwrap();
+    let error = lstm.forward_training(&x, None, None, 1).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Value { .. }));
+    let error = error.to_string();
+    assert!(error.contains("alpha of at least 0, in training"), "{error}");
+}
+
+/// A cell is part of a model's file.
+pub fn saved_and_loaded(device: &Device) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cell.safetensors");
+    for i in 0..20 {
+        let cell = together(&mut Random::new(i));
+        let config = LstmConfig::new(3, 4).layers(2).bidirectional(i % 2 == 0).cell(cell).seed(i);
+        let lstm = Lstm::new(device, config).unwrap();
+        lstm.save(&path).unwrap();
+        let loaded = Lstm::load(device, &path).unwrap();
+        let said = gatefold::checkpoint::read(&path).unwrap().metadata;
+        assert_eq!(said["gatefold.cell"], cell.to_string());
+        let again = folder.path().join("again.safetensors");
+        loaded.save(&again).unwrap();
+        assert_eq!(gatefold::checkpoint::read(&again).unwrap().metadata, said);
+        assert_eq!(loaded.state_dict().unwrap(), lstm.state_dict().unwrap());
+        let x = Tensor::from_slice(device, &[0.5; 24], &[4, 2, 3]).unwrap();
+        let run = |lstm: &Lstm| lstm.forward(&x, None).unwrap().0.to_vec().unwrap();
+        assert_eq!(run(&loaded), run(&lstm));
+    }
+}
+
+/// ONNX's functions by the codes of the goldens; of numbers that weren't given, what ONNX Runtime takes.
+fn function(code: f32, alpha: f32, beta: f32) -> CellActivation {
+    let or = |given: f32, usual: f32| if given.is_nan() { usual } else { given };
+    match code as u8 {
+        0 => CellActivation::Sigmoid,
+        1 => CellActivation::Tanh,
+        2 => CellActivation::Relu,
+        3 => CellActivation::Affine { alpha: or(alpha, 0.0), beta: or(beta, 0.0) },
+        4 => CellActivation::LeakyRelu { alpha: or(alpha, 0.01) },
+        5 => CellActivation::ThresholdedRelu { alpha: or(alpha, 0.0) },
+        6 => CellActivation::ScaledTanh { alpha: or(alpha, 0.0), beta: or(beta, 0.0) },
+        7 => CellActivation::HardSigmoid { alpha: or(alpha, 0.2), beta: or(beta, 0.5) },
+        8 => CellActivation::Elu { alpha: or(alpha, 1.0) },
+        9 => CellActivation::Softsign,
+        _ => CellActivation::Softplus,
+    }
+}
+
+/// The operator LSTM as ONNX Runtime computes it.
+pub fn of_onnx_runtime(device: &Device) {
+    let golden = Golden::read("cells_onnx");
+    let mut cases: Vec<&str> = golden.names().filter_map(|name| name.strip_suffix(".w")).collect();
+    cases.sort_unstable();
+    assert_eq!(cases.len(), 62);
+    let software = device.limits().executor == Executor::Gpu && device.limits().software;
+    // On a software driver every cell has to be compiled.
+    let general =
+        ["peepholes_lengths_state_both", "coupled_peepholes_clip_both_lengths", "mixed_1"];
+    for name in cases.into_iter().filter(|name| !software || general.contains(name)) {
+        let case = golden.part(&format!("{name}."));
+        let numbers = |name: &str| case.get(name).data().to_vec();
+        let (codes, alpha, beta) = (numbers("functions"), numbers("alpha"), numbers("beta"));
+        let [f, g, h] = [0, 1, 2].map(|i| function(codes[i], alpha[i], beta[i]));
+        let mut cell = Cell::new()
+            .peepholes(case.has("p"))
+            .coupled(numbers("coupled")[0] == 1.0)
+            .gate_activation(f)
+            .candidate_activation(g)
+            .output_activation(h);
+        if numbers("clip")[0] > 0.0 {
+            cell = cell.clip(numbers("clip")[0]);
+        }
+        let direction = numbers("direction")[0];
+        let (w, r, b) = (case.get("w"), case.get("r"), case.get("b"));
+        let mut layer = from_onnx(w, r, Some(b), "l0").unwrap();
+        if case.has("p") {
+            layer.extend(gatefold::checkpoint::peepholes_from_onnx(case.get("p"), "l0").unwrap());
+        }
+        let &[_, rows, input] = w.shape() else { panic!("W [D, 4H, I]") };
+        let config = LstmConfig::new(input, rows / 4)
+            .cell(cell)
+            .bidirectional(direction == 2.0)
+            .reverse(direction == 1.0);
+        let mut lstm = Lstm::new(device, config).unwrap();
+        lstm.load_state_dict(&layer).unwrap();
+        let state = case
+            .has("h_0")
+            .then(|| LstmState { h: case.tensor(device, "h_0"), c: case.tensor(device, "c_0") });
+        let lengths: Option<Vec<usize>> =
+            case.has("lengths").then(|| numbers("lengths").iter().map(|&l| l as usize).collect());
+        let x = case.tensor(device, "x");
+        let (y, last) = lstm.forward_padded(&x, lengths.as_deref(), state.as_ref()).unwrap();
+        // ONNX has [T, D, B, H].
+        let &[steps, directions, batch, hidden] = case.get("y").shape() else { panic!("Y") };
+        let want = case.wide("y");
+        let at = |t: usize, b: usize, d: usize| ((t * directions + d) * batch + b) * hidden;
+        let mut turned = Vec::new();
+        for t in 0..steps {
+            for b in 0..batch {
+                (0..directions).for_each(|d| turned.extend(&want[at(t, b, d)..][..hidden]));
+            }
+        }
+        for (what, got, want) in [
+            ("y", &y, turned),
+            ("h_n", &last.h, case.wide("h_n")),
+            ("c_n", &last.c, case.wide("c_n")),
+        ] {
+            let got = got.to_vec().unwrap();
+            assert_close(&format!("{name}: {what}"), &got, &want, Tolerance::OUTPUT);
+        }
+    }
+}
+
+/// TensorFlow's `LSTMCell`: peepholes over a bounded cell state. Its gates are i, g, f, o, and 1 is added to f
+/// when it runs.
+pub fn of_tensorflow(device: &Device) {
+    let golden = Golden::read("cells_tf");
+    for name in ["peepholes", "peepholes_cell_clip"] {
+        let case = golden.part(&format!("{name}."));
+        let (kernel, x) = (case.get("kernel"), case.get("x"));
+        let &[terms, columns] = kernel.shape() else { panic!("kernel [I + H, 4H]") };
+        let (hidden, input) = (columns / 4, terms - columns / 4);
+        let order = [0, 2, 1, 3];
+        // [K, 4H] in i, g, f, o as [4H, K] in i, f, g, o.
+        let turned = |rows: std::ops::Range<usize>| -> Vec<f32> {
+            let column = |c: usize| rows.clone().map(move |k| kernel.data()[k * columns + c]);
+            order
+                .iter()
+                .flat_map(|q| (0..hidden).flat_map(move |u| column(q * hidden + u)))
+                .collect()
+        };
+        let mut bias: Vec<f32> = order
+            .iter()
+            .flat_map(|q| case.get("bias").data()[q * hidden..][..hidden].to_vec())
+            .collect();
+        bias[hidden..2 * hidden].iter_mut().for_each(|b| *b += 1.0);
+        let peepholes = ["w_i_diag", "w_f_diag", "w_o_diag"].map(|n| case.get(n).data().to_vec());
+        let array = |values: Vec<f32>, shape: &[usize]| Array::new(values, shape).unwrap();
+        let layer = [
+            ("weight_ih_l0".to_owned(), array(turned(0..input), &[columns, input])),
+            ("weight_hh_l0".to_owned(), array(turned(input..terms), &[columns, hidden])),
+            ("bias_ih_l0".to_owned(), array(bias, &[columns])),
+            ("weight_peephole_l0".to_owned(), array(peepholes.concat(), &[3 * hidden])),
+        ];
+        let mut cell = Cell::new().peepholes(true);
+        let bound = case.get("clip").data()[0];
+        if bound > 0.0 {
+            cell = cell.cell_clip(bound);
+        }
+        let config = LstmConfig::new(input, hidden).bias(Bias::Single).cell(cell);
+        let mut lstm = Lstm::new(device, config).unwrap();
+        lstm.load_state_dict(&layer).unwrap();
+        let x = Tensor::from_slice(device, x.data(), x.shape()).unwrap();
+        let (y, last) = lstm.forward(&x, None).unwrap();
+        for (what, got) in [("y", &y), ("h_n", &last.h), ("c_n", &last.c)] {
+            let (got, want) = (got.to_vec().unwrap(), case.wide(what));
+            assert_close(&format!("{name}: {what}"), &got, &want, Tolerance::OUTPUT);
+        }
+    }
+}
+
+/// Keras' two hard sigmoids are two: 3.15's is that of PyTorch. With gradients.
+pub fn of_keras(device: &Device) {
+    let golden = Golden::read("cells_keras");
+    let plain = Cell::new().gate_activation(CellActivation::HARD_SIGMOID_KERAS_3);
+    let relu = CellActivation::Relu;
+    let both = plain.candidate_activation(relu).output_activation(relu);
+    for (name, cell) in [("hard_sigmoid", plain), ("hard_sigmoid_relu", both)] {
+        let case = golden.part(&format!("{name}."));
+        let of = |name: &str| case.get(name);
+        let convert = |[kernel, recurrent, bias]: [&str; 3]| {
+            from_keras(of(kernel), of(recurrent), Some(of(bias)), "l0").unwrap()
+        };
+        let layer = convert(["kernel", "recurrent_kernel", "bias"]);
+        let &[input, columns] = of("kernel").shape() else { panic!("kernel [I, 4H]") };
+        let config = LstmConfig::new(input, columns / 4).bias(Bias::Single).batch_first(true);
+        let mut lstm = Lstm::new(device, config.cell(cell)).unwrap();
+        lstm.load_state_dict(&layer).unwrap();
+        let pass = lstm.forward_training(&case.tensor(device, "x"), None, None, 1).unwrap();
+        let y = pass.output().to_vec().unwrap();
+        assert_close(&format!("{name}: y"), &y, &case.wide("y"), Tolerance::OUTPUT);
+        let gradients = pass.backward(Some(&case.tensor(device, "dy")), None).unwrap();
+        let (dx, want) = (gradients.x.to_vec().unwrap(), case.wide("dx"));
+        assert_close(&format!("{name}: dx"), &dx, &want, Tolerance::gradient(&want));
+        let want = convert(["d_kernel", "d_recurrent_kernel", "d_bias"]);
+        for ((own, got), (other, want)) in gradients.parameters().unwrap().iter().zip(&want) {
+            assert_eq!(own, other);
+            let want = super::wide(want.data());
+            assert_close(&format!("{name}: {own}"), got.data(), &want, Tolerance::gradient(&want));
+        }
+    }
+}
