@@ -7,8 +7,8 @@ use crate::command::{Executor, Limits};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::plan::{
-    Activation, Answer, Bias, Encoding, Head, Objective, Part, Plan, Readout, Rule, Sequences,
-    StackShape, Tier, TrainingOptions, Update,
+    Activation, Answer, Bias, Cell, CellActivation, Encoding, Head, Objective, Part, Plan, Readout,
+    Rule, Sequences, StackShape, Tier, TrainingOptions, Update,
 };
 use crate::reference::{CrossEntropy, Dropout, Pointwise};
 
@@ -61,8 +61,11 @@ impl Case {
     pub(super) fn plans(&self, limits: &Limits) -> Result<Vec<Plan>> {
         let mut seen = HashSet::new();
         let mut plans = Vec::new();
-        for limits in ways(limits) {
-            let Some(plan) = self.plan_if_any(&limits)? else { continue };
+        // A device that computes on a CPU takes seconds to compile a cell in every way.
+        let all = ways(limits);
+        let some = if self.shape.cell.is_plain() { all.len() } else { 1 };
+        for limits in &all[..some] {
+            let Some(plan) = self.plan_if_any(limits)? else { continue };
             // Two ways may be one.
             let listing = plan.program.listing(&kernels::table()).to_string();
             if seen.insert(listing) {
@@ -100,6 +103,9 @@ impl std::fmt::Display for Case {
         }
         if s.outputs() > 0 && s.head != Head::Identity {
             write!(f, " O{}", s.outputs())?;
+        }
+        if !s.cell.is_plain() {
+            write!(f, " ({})", s.cell)?;
         }
         Ok(())
     }
@@ -148,7 +154,40 @@ pub(super) fn cases() -> Vec<Case> {
     streams.sequences = Sequences { state: true, resets: true, ..streams.sequences };
     cases.push(streams);
     cases.extend(linear_layers());
+    cases.extend(cells());
     cases
+}
+
+/// Cells that aren't PyTorch's, in which every option and every function is met.
+pub(super) fn cells() -> Vec<Case> {
+    let plain = Cell::new();
+    let some = [
+        plain
+            .peepholes(true)
+            .clip(1.5)
+            .gate_activation(CellActivation::HARD_SIGMOID)
+            .candidate_activation(CellActivation::ScaledTanh { alpha: 1.2, beta: 0.8 })
+            .output_activation(CellActivation::Softsign),
+        plain
+            .peepholes(true)
+            .coupled(true)
+            .cell_clip(0.8)
+            .candidate_activation(CellActivation::LeakyRelu { alpha: 0.1 })
+            .output_activation(CellActivation::Elu { alpha: 0.9 }),
+        plain
+            .cell_clip(1.0)
+            .gate_activation(CellActivation::Affine { alpha: 0.2, beta: 0.4 })
+            .candidate_activation(CellActivation::Relu)
+            .output_activation(CellActivation::ThresholdedRelu { alpha: 0.2 }),
+        plain.clip(0.5).cell_clip(1.0).gate_activation(CellActivation::Softplus),
+    ];
+    let case = |cell: Cell| {
+        let mut case = Case::new([7, 3, 20, 24], Run::Gradient(None));
+        case.shape.cell = cell;
+        case.sequences = Sequences { state: true, lengths: true, ..case.sequences };
+        case
+    };
+    some.map(case).into()
 }
 
 /// All that layers may have, and stacks of them.

@@ -38,12 +38,13 @@ const NAMED: usize = 2;
 /// What became of a kernel in one of its variants, or of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The kernel; or `pass`, a whole LSTM forward and back.
+    /// The kernel; or `pass`, a whole LSTM forward and back, or `cell`, one whose [`Cell`](crate::Cell) isn't
+    /// PyTorch's.
     pub name: &'static str,
     /// The kernel's variant; of a pass, its tier.
     pub variant: String,
     /// The sizes `T x B x I x H` that it ran with, and what else there was: layers `L`, directions
-    /// `D`, features of a projection `P`, outputs `O`.
+    /// `D`, features of a projection `P`, outputs `O`, the cell.
     pub shapes: Vec<String>,
     /// Launches that ran; of a kernel, each was compared.
     pub launches: usize,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Row;
-use super::cases::{Case, Run};
+use super::cases::{Case, Run, cells};
 use super::contents;
 use crate::command::{Limits, Tier};
 use crate::device::Device;
@@ -27,7 +27,9 @@ pub(super) fn passes(limits: &Limits) -> Result<Vec<Pass>> {
     let mut passes = Vec::new();
     for case in cases() {
         let mut seen = HashSet::new();
-        for tier in tiers {
+        // Of other cells, one tier.
+        let some = if case.shape.cell.is_plain() { tiers.len() } else { 1 };
+        for tier in tiers.into_iter().take(some) {
             let plan = case.plan_if_any(&Limits { tier, ..*limits })?;
             if let Some(plan) = plan.filter(|plan| seen.insert(plan.tier)) {
                 passes.push(Pass { case: case.clone(), plan });
@@ -49,7 +51,9 @@ fn cases() -> Vec<Case> {
     let mut both = case([12, 6, 20, 24], 2);
     both.shape = StackShape { bidirectional: true, projection: Some(20), ..both.shape };
     let wide = case([6, 6, 20, 132], 1);
-    vec![plain, deep, both, wide]
+    let mut cases = vec![plain, deep, both, wide];
+    cases.extend(cells());
+    cases
 }
 
 /// A tensor of a pass.
@@ -69,7 +73,8 @@ impl<R> Reading<R> {
 impl Pass {
     /// Runs it on the device and as the reference, and adds to the row of the tier.
     pub(super) fn run(&self, device: &Device, rows: &mut Vec<Row>) -> Result<()> {
-        let (name, variant) = ("pass", self.plan.tier.to_string());
+        let name = if self.case.shape.cell.is_plain() { "pass" } else { "cell" };
+        let variant = self.plan.tier.to_string();
         let at = rows.iter().position(|row| row.name == name && row.variant == variant);
         let at = at.unwrap_or_else(|| {
             rows.push(Row::new(name, variant));

@@ -340,10 +340,11 @@ pub fn lockstep_finds_a_broken_kernel(device: &Device) {
         false => ("lstm_sequence_backward", "layer 0, backward, t = 3 to 0"),
     };
     let row = table.0.iter_mut().find(|kernel| kernel.name == name).unwrap();
-    let right = "(1.0 - gates.z * gates.z)";
+    let right = "let d_candidate = vec4(d_cell * gates.x);";
     for variant in &mut row.variants {
         assert!(variant.source().contains(right), "{}", variant.name);
-        let wrong = variant.source().replace(right, "(1.0 + gates.z * gates.z)");
+        let wrong = right.replace("vec4(", "vec4(-");
+        let wrong = variant.source().replace(right, &wrong);
         *variant = variant.clone().with_source(wrong);
     }
     // On the CPU: the twin, and then a sign.
