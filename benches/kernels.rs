@@ -109,8 +109,15 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut b = new();
     let (u, gates) = (b.buffer(4 * hidden * hidden), b.buffer(4 * slot));
     let (h, c, z) = (b.buffer(2 * slot), b.buffer(2 * slot), b.buffer(1));
-    let sizes =
-        lstm_step_forward::Shape { cell: Cell::new(), batch, hidden, terms: hidden, h_row: hidden };
+    let sizes = lstm_step_forward::Shape {
+        key: None,
+        masked: 0,
+        cell: Cell::new(),
+        batch,
+        hidden,
+        terms: hidden,
+        h_row: hidden,
+    };
     let bound = lstm_step_forward::Bindings {
         p: None,
         u: u.range,
@@ -130,6 +137,8 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (c, dy, gates, dc) =
         (b.buffer(2 * slot), b.buffer(slot), b.buffer(8 * slot), b.buffer(slot));
     let sizes = lstm_step_backward::Shape {
+        key: None,
+        zoned: 0,
         cell: Cell::new(),
         batch,
         hidden,
@@ -168,6 +177,8 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let z = b.buffer(1);
         let (packed, keep) = (false, true);
         let sizes = lstm_sequence_forward::Shape {
+            key: None,
+            masked: 0,
             cell: Cell::new(),
             batch,
             hidden,
@@ -202,6 +213,8 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let (gates, dc, dp) = (b.buffer(4 * slot * steps), b.buffer(slot), b.buffer(1));
         let (dy_row, incoming, projection) = (hidden, false, None);
         let sizes = lstm_sequence_backward::Shape {
+            key: None,
+            zoned: 0,
             cell: Cell::new(),
             batch,
             hidden,
@@ -239,8 +252,15 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let mut b = new();
     let (params, gates) = (b.buffer(5 * square), b.buffer(layers * gates_layer));
     let (h, c, z) = (b.buffer(layers * layer), b.buffer(layers * layer), b.buffer(1));
-    let sizes =
-        lstm_step_forward::Shape { cell: Cell::new(), batch, hidden, terms: hidden, h_row: hidden };
+    let sizes = lstm_step_forward::Shape {
+        key: None,
+        masked: 0,
+        cell: Cell::new(),
+        batch,
+        hidden,
+        terms: hidden,
+        h_row: hidden,
+    };
     let bound = lstm_step_forward::Bindings {
         p: None,
         u: params.range,
@@ -253,6 +273,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let t = 2 - l;
         let state = l * layer + t * slot;
         lstm_step_forward::At {
+            place: 0,
             p: 0,
             t,
             u: u(l),
@@ -280,6 +301,8 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let (dy, gates) = (b.buffer(steps * slot), b.buffer(layers * gates_layer));
     let dc = b.buffer(layers * slot);
     let sizes = lstm_step_backward::Shape {
+        key: None,
+        zoned: 0,
         cell: Cell::new(),
         batch,
         hidden,
@@ -299,6 +322,7 @@ fn cases(limits: &Limits) -> Vec<Case> {
         let t = 2 - l;
         let (own, state) = (l * gates_layer + 4 * t * slot, l * layer + t * slot);
         lstm_step_backward::At {
+            place: 0,
             p: 0,
             t,
             w: u(l),
@@ -344,6 +368,18 @@ fn cases(limits: &Limits) -> Vec<Case> {
         c_start: rows * hidden,
         out: b.buffer(rows / 256 * 4 * hidden),
     };
+    let (steps, batch, width) = (64, 32, 256);
+    let mut masked = new();
+    let key = masked.buffer(4);
+    let x = masked.buffer(steps * batch * width).range;
+    let strides = Strides::time_major(batch, width);
+    let in_place = kernels::sequence_dropout::Operands { key, x, from: 0, to: 0, strides };
+    let size = (steps, batch, width);
+    let in_place = kernels::sequence_dropout::dispatch(0.3, (0, 0), size, &in_place);
+    let bytes = Throughput::Bytes(8 * (steps * batch * width) as u64);
+    let shape = format!("{steps} x {batch} x {width}");
+    cases.push(masked.case("sequence_dropout", shape, bytes, in_place));
+
     let launch = kernels::peephole_gradient::dispatch((rows, hidden), 256, &operands, false);
     let bytes = Throughput::Bytes(24 * (rows * hidden) as u64);
     cases.push(b.case("peephole_gradient", format!("{rows} x {hidden}"), bytes, launch));

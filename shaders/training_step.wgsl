@@ -116,7 +116,7 @@ fn forward(lane: u32, t: u32) {
         for (var k = 0u; k < params.hidden; k++) {
             sums += scratch[h_at + k].x * p[params.u + k * params.hidden + unit];
         }
-        let cell = cell_forward(sums, scratch[before + n].y, vec4(0.0));
+        let cell = cell_forward(sums, scratch[before + n].y, 0.0, vec4(0.0), NO_MASKS);
         scratch[t * slot + n] = cell.gates;
         scratch[before + slot + n] = vec4(cell.h, cell.c, 0.0, 0.0);
     }
@@ -207,7 +207,7 @@ fn backward(lane: u32, t: u32) {
         let before = scratch[state];
         let after = scratch[state + slot];
         let gates = scratch[t * slot + n];
-        let gradient = cell_backward(gates, before.y, after.y, dh, after.w, vec4(0.0));
+        let gradient = cell_backward(gates, before.y, after.y, dh, after.w, vec4(0.0), NO_MASKS);
         scratch[t * slot + n] = gradient.sums;
         scratch[state] = vec4(before.x, before.y, 0.0, gradient.c_prev);
     }

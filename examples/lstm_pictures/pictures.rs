@@ -42,6 +42,8 @@ pub fn worked() -> Worked {
     let (mut gates, mut h, mut c) = (shares, [0.0], [0.0]);
     let step = StepForward {
         cell: Cell::new(),
+        draws: None,
+        zoned: &[],
         peepholes: &[],
         hidden: 1,
         terms: 1,
@@ -54,6 +56,7 @@ pub fn worked() -> Worked {
     let (mut d_sums, mut dc) = (gates, [0.0]);
     let back = StepBackward {
         cell: Cell::new(),
+        draws: None,
         peepholes: &[],
         hidden: 1,
         incoming: None,
@@ -61,7 +64,7 @@ pub fn worked() -> Worked {
         dy: Some((&[dh], 1)),
         lengths: None,
     };
-    lstm_step_backward(&back, &[0.0; 4], &mut d_sums, &[C_PREV], &c, &mut dc);
+    lstm_step_backward(&back, &[0.0; 4], &mut d_sums, &[C_PREV], &c, (&mut dc, &mut []));
     let sums = [0, 1, 2, 3].map(|q| shares[q] + of_h[q] * H_PREV);
     Worked { sums, gates, c: c[0], h: h[0], loss, dh, d_sums, dc_prev: dc[0] }
 }
@@ -403,6 +406,7 @@ fn gates() -> String {
 fn kept(forget: f64, steps: usize) -> Vec<f64> {
     let step = StepBackward {
         cell: Cell::new(),
+        draws: None,
         peepholes: &[],
         hidden: 1,
         incoming: None,
@@ -413,7 +417,14 @@ fn kept(forget: f64, steps: usize) -> Vec<f64> {
     let mut dc = [1.0];
     let mut all = vec![1.0];
     for _ in 0..steps {
-        lstm_step_backward(&step, &[0.0; 4], &mut [1.0, forget, 0.0, 1.0], &[0.0], &[0.0], &mut dc);
+        lstm_step_backward(
+            &step,
+            &[0.0; 4],
+            &mut [1.0, forget, 0.0, 1.0],
+            &[0.0],
+            &[0.0],
+            (&mut dc, &mut []),
+        );
         all.push(dc[0]);
     }
     all

@@ -10,12 +10,19 @@
 //   sums.o += p.o * c, before it is clipped            where PEEPHOLES
 //   h       = o * tanh(c)                              or OUTPUT
 //
+// and of what the masks say:
+//
+//   g = g * candidate                                  where it is used
+//   c = zone_c * c_prev + (1 - zone_c) * c             where ZONEOUT, when h is made
+//   h = zone_h * h_prev + (1 - zone_h) * h
+//
 // Twin: reference/cell.rs.
 
 override PEEPHOLES: bool = false;
 override COUPLED: bool = false;
 override CLIP: f32 = 0.0;
 override CELL_CLIP: f32 = 0.0;
+override ZONEOUT: bool = false;
 override GATE: u32 = 0u;
 override GATE_ALPHA: f32 = 0.0;
 override GATE_BETA: f32 = 0.0;
@@ -32,6 +39,16 @@ struct Cell {
     c: f32,
     h: f32,
 }
+
+// What is done to a unit at a timestep: the shares of the old states in the new ones, and what the candidate
+// is multiplied with.
+struct Masks {
+    zone_h: f32,
+    zone_c: f32,
+    candidate: f32,
+}
+
+const NO_MASKS = Masks(0.0, 0.0, 1.0);
 
 // Numbers within +-bound; NaN stays.
 fn bounded(x: vec4<f32>, bound: f32) -> vec4<f32> {
@@ -53,8 +70,29 @@ fn output_of(c: f32) -> f32 {
     return activated(OUTPUT, OUTPUT_ALPHA, OUTPUT_BETA, vec4(c)).x;
 }
 
-// `p`: the unit's peepholes (i, f, 0, o), where PEEPHOLES.
-fn cell_forward(sums: vec4<f32>, c_prev: f32, p: vec4<f32>) -> Cell {
+// A share of the old state, and the rest of the new one.
+fn mix_states(share: f32, old: f32, fresh: f32) -> f32 {
+    let mixed = share * old + (1.0 - share) * fresh;
+    return select(select(mixed, old, share == 1.0), fresh, share == 0.0);
+}
+
+// The new cell state.
+fn memory(i: f32, f: f32, g: f32, c_prev: f32) -> f32 {
+    let c = f * c_prev + i * g;
+    if CELL_CLIP > 0.0 {
+        return bounded(vec4(c), CELL_CLIP).x;
+    }
+    return c;
+}
+
+// `p`: the unit's peepholes (i, f, 0, o), where PEEPHOLES; `h_prev` counts where ZONEOUT.
+fn cell_forward(
+    sums: vec4<f32>,
+    c_prev: f32,
+    h_prev: f32,
+    p: vec4<f32>,
+    masks: Masks,
+) -> Cell {
     var all = sums;
     if PEEPHOLES {
         all.x += p.x * c_prev;
@@ -64,21 +102,24 @@ fn cell_forward(sums: vec4<f32>, c_prev: f32, p: vec4<f32>) -> Cell {
     let s = gates_of(inside);
     let g = activated(CANDIDATE, CANDIDATE_ALPHA, CANDIDATE_BETA, inside).z;
     let f = select(s.y, 1.0 - s.x, COUPLED);
-    var c = f * c_prev + s.x * g;
-    if CELL_CLIP > 0.0 {
-        c = bounded(vec4(c), CELL_CLIP).x;
-    }
+    let c = memory(s.x, f, g * masks.candidate, c_prev);
     var o = s.w;
     if PEEPHOLES {
         o = gates_of(clipped_sums(vec4(all.w + p.w * c))).w;
     }
-    return Cell(vec4(s.x, f, g, o), c, o * output_of(c));
+    let h = o * output_of(c);
+    let gates = vec4(s.x, f, g, o);
+    if ZONEOUT {
+        return Cell(gates, mix_states(masks.zone_c, c_prev, c), mix_states(masks.zone_h, h_prev, h));
+    }
+    return Cell(gates, c, h);
 }
 
 // What comes back from a timestep to a unit.
 struct CellGradient {
     sums: vec4<f32>,  // of (i, f, g, o), before they were activated
     c_prev: f32,
+    h_prev: f32,      // of what a zoneout keeps
 }
 
 // How near a gate is to what a clipped sum makes of it, at which its sum counts as clipped.
@@ -112,6 +153,9 @@ fn back_through_gates(d: vec4<f32>, gates: vec4<f32>) -> vec4<f32> {
 //   dc      += dh * o * (1 - tanh(c)^2) + d sums.o * p.o
 //   d sums   = (dc * g * i(1-i), dc * c_prev * f(1-f), dc * i * (1-g^2), d sums.o)
 //   dc_prev  = dc * f + d sums.i * p.i + d sums.f * p.f
+//
+// Where ZONEOUT the new cell state is made again, and each state's gradient goes to the old one and the new one
+// by their shares.
 fn cell_backward(
     gates: vec4<f32>,
     c_prev: f32,
@@ -119,6 +163,29 @@ fn cell_backward(
     dh: f32,
     dc: f32,
     p: vec4<f32>,
+    masks: Masks,
+) -> CellGradient {
+    if !ZONEOUT {
+        return new_backward(gates, c_prev, c, dh, dc, p, masks);
+    }
+    let fresh = memory(gates.x, gates.y, gates.z * masks.candidate, c_prev);
+    let dh_new = (1.0 - masks.zone_h) * dh;
+    let dc_new = (1.0 - masks.zone_c) * dc;
+    var gradient = new_backward(gates, c_prev, fresh, dh_new, dc_new, p, masks);
+    gradient.c_prev += masks.zone_c * dc;
+    gradient.h_prev = masks.zone_h * dh;
+    return gradient;
+}
+
+// The same of new states, before a zoneout.
+fn new_backward(
+    gates: vec4<f32>,
+    c_prev: f32,
+    c: f32,
+    dh: f32,
+    dc: f32,
+    p: vec4<f32>,
+    masks: Masks,
 ) -> CellGradient {
     let out = output_of(c);
     let d_o = back_through_gates(vec4(dh * out), gates).w;
@@ -130,14 +197,15 @@ fn cell_backward(
     if CELL_CLIP > 0.0 {
         d_cell = select(d_cell, 0.0, abs(c) >= CELL_CLIP);
     }
-    let of_i = select(gates.z, gates.z - c_prev, COUPLED);
+    let kept = gates.z * masks.candidate;
+    let of_i = select(kept, kept - c_prev, COUPLED);
     let of_f = select(c_prev, 0.0, COUPLED);
     let d = back_through_gates(vec4(d_cell * of_i, d_cell * of_f, 0.0, 0.0), gates);
-    let d_candidate = vec4(d_cell * gates.x);
+    let d_candidate = vec4(d_cell * gates.x * masks.candidate);
     let d_g = back_through_clip(CANDIDATE, CANDIDATE_ALPHA, CANDIDATE_BETA, d_candidate, gates).z;
     var d_prev = d_cell * gates.y;
     if PEEPHOLES {
         d_prev += d.x * p.x + d.y * p.y;
     }
-    return CellGradient(vec4(d.x, d.y, d_g, d_o), d_prev);
+    return CellGradient(vec4(d.x, d.y, d_g, d_o), d_prev, 0.0);
 }

@@ -14,11 +14,13 @@
 // |         |         | panels of its transpose where PACKED      |            |             |
 // | 2       | c       | [D, T+1, B, H]                            | read       | other reads |
 // | 3       | dy      | [T, B, D, H], where `has_dy`              | read       | other reads |
-// | 4       | lengths | [B], where LENGTHS                        | read       | other reads |
+// | 4       | lengths | [B], where LENGTHS; the key of masks [4], | read       | other reads |
+// |         |         | where DRAWN                               |            |             |
 // | 5       | gates   | [D, T, B, H] of (i, f, g, o), afterwards  | read_write | nothing     |
 // |         |         | their dG; where `incoming`, a slot before |            |             |
 // |         |         | the first is read                         |            |             |
-// | 6       | dc      | [D, B, H], in place                       | read_write | nothing     |
+// | 6       | dc      | [D, B, H], in place; where ZONEOUT what   | read_write | nothing     |
+// |         |         | it keeps of dh `zoned` further            |            |             |
 // | 7       | projec- | [H, P], rows filled up to quads, where    | read       | other reads |
 // |         | tion    | PROJECTION; and [H] of (i, f, 0, o) where |            |             |
 // |         |         | PEEPHOLES                                 |            |             |
@@ -66,6 +68,10 @@ struct Params {
     dp_reverse: u32,
     p_start: u32,
     p_reverse: u32,
+    key_start: u32,
+    place: u32,
+    place_reverse: u32,
+    zoned: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -88,6 +94,7 @@ struct Slots {
     dc: u32,
     dp: u32,
     p: u32,
+    place: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
@@ -99,6 +106,7 @@ fn first_slots(reverse: bool) -> Slots {
     slots.dc = select(params.dc_start, params.dc_reverse, reverse);
     slots.dp = select(params.dp_start, params.dp_reverse, reverse);
     slots.p = select(params.p_start, params.p_reverse, reverse);
+    slots.place = select(params.place, params.place_reverse, reverse);
     return with_end(slots, reverse);
 }
 
@@ -167,6 +175,19 @@ fn peepholes_of(at: u32) -> vec4<f32> {
     return vec4(projection[at], projection[at + 1u], 0.0, projection[at + 3u]);
 }
 
+// Where a step draws its masks.
+fn draws_of(at_step: Slots) -> Draws {
+    var key = vec2(0u);
+    if DRAWN {
+        let at = params.key_start;
+        key = vec2(
+            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
+            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
+        );
+    }
+    return Draws(key, at_step.place, at_step.t);
+}
+
 // The gradients of a unit's gates, which are stored, and of its cell state, from the product with what
 // came in and from the cell state's gradient after the step.
 fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> CellGradient {
@@ -174,17 +195,30 @@ fn finish(at_step: Slots, row: u32, unit: u32, product: f32, d_after: f32) -> Ce
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], at_step.t) {
             gates[at_step.gates + at] = vec4(0.0);
-            return CellGradient(vec4(0.0), d_after);
+            return CellGradient(vec4(0.0), d_after, 0.0);
         }
     }
+    let draws = draws_of(at_step);
+    let zoned_at = at_step.dc + params.zoned + at;
     var dh = product;
+    if RECURRENT {
+        dh *= recurrent_mask(draws, row, unit);
+    }
+    if ZONEOUT {
+        dh += dc[zoned_at];
+    }
     if params.has_dy == 1u {
         dh += dy[at_step.dy + row * params.dy_row + unit];
     }
     let c_prev = c[at_step.c_prev + at];
     let p = peepholes_of(at_step.p + 4u * unit);
     let gates_at = at_step.gates + at;
-    let gradient = cell_backward(gates[gates_at], c_prev, c[at_step.c + at], dh, d_after, p);
+    let c_after = c[at_step.c + at];
+    let masks = masks_of(draws, row, unit);
+    let gradient = cell_backward(gates[gates_at], c_prev, c_after, dh, d_after, p, masks);
     gates[gates_at] = gradient.sums;
+    if ZONEOUT {
+        dc[zoned_at] = gradient.h_prev;
+    }
     return gradient;
 }

@@ -15,12 +15,15 @@
 // |         |         | INPUT those of [1 + I + H, H]: the bias, |            |           |
 // |         |         | W, U                                     |            |           |
 // | 2       | x       | [T, B, I], where INPUT                   | read       | reads     |
-// | 3       | lengths | [B], where LENGTHS                       | read       | reads     |
+// | 3       | lengths | [B], where LENGTHS; the key of masks     | read       | reads     |
+// |         |         | [4], where DRAWN                         |            |           |
 // | 4       | gates   | [D, T, B, H] of (i, f, g, o); P on       | read_write | nothing   |
 // |         |         | entry unless INPUT, where KEEP the       |            |           |
 // |         |         | activated gates afterwards               |            |           |
 // | 5       | h       | [T+D, B, D, K]; the slot before the      | read_write | nothing   |
-// |         |         | first step is read, the steps' written   |            |           |
+// |         |         | first step is read, the steps' written;  |            |           |
+// |         |         | where RECURRENT masked ones `masked`     |            |           |
+// |         |         | further, which products take             |            |           |
 // | 6       | c       | [D, T+1, B, H], likewise                 | read_write | nothing   |
 // | 7       | w       | [H, P], rows filled up to quads, where   | read       | reads     |
 // |         |         | PROJECTION; and [H] of (i, f, 0, o)      |            |           |
@@ -69,6 +72,10 @@ struct Params {
     z_reverse: u32,
     p_start: u32,
     p_reverse: u32,
+    key_start: u32,
+    place: u32,
+    place_reverse: u32,
+    masked: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -81,7 +88,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read> w: array<f32>;                    // [H, P]
 @group(0) @binding(8) var<storage, read_write> z: array<f32>;              // [D, T, B, H]
 
-// Where one step of one direction finds its operands.
+// Where one step of one direction finds its operands; h as products take it.
 struct Slots {
     t: u32,
     gates: u32,
@@ -91,16 +98,18 @@ struct Slots {
     c: u32,
     z: u32,
     p: u32,
+    place: u32,
 }
 
 fn first_slots(reverse: bool) -> Slots {
     var slots: Slots;
     slots.t = select(params.t, params.t_reverse, reverse);
     slots.gates = select(params.gates_start, params.gates_reverse, reverse);
-    slots.h_prev = select(params.h_start, params.h_reverse, reverse);
+    slots.h_prev = select(params.h_start, params.h_reverse, reverse) + params.masked;
     slots.c_prev = select(params.c_start, params.c_reverse, reverse);
     slots.z = select(params.z_start, params.z_reverse, reverse);
     slots.p = select(params.p_start, params.p_reverse, reverse);
+    slots.place = select(params.place, params.place_reverse, reverse);
     return with_ends(slots, reverse);
 }
 
@@ -129,6 +138,7 @@ fn next_slots(slots: Slots, reverse: bool) -> Slots {
     next.c_prev = slots.c;
     next.z = select(slots.z + slot, slots.z - slot, back);
     next.p = slots.p;
+    next.place = slots.place;
     return with_ends(next, reverse);
 }
 
@@ -140,7 +150,20 @@ fn peepholes_of(at: u32) -> vec4<f32> {
     return vec4(w[at], w[at + 1u], 0.0, w[at + 3u]);
 }
 
-// The states of a unit after a step, from the sum of the recurrent product and the cell state before
+// Where a step draws its masks.
+fn draws_of(at_step: Slots) -> Draws {
+    var key = vec2(0u);
+    if DRAWN {
+        let at = params.key_start;
+        key = vec2(
+            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
+            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
+        );
+    }
+    return Draws(key, at_step.place, at_step.t);
+}
+
+// The states of a unit after a step, h as the next one's product takes it, from the sum of the recurrent product and the cell state before
 // it; where PROJECTION, what is projected in the hidden state's place. A row that has ended keeps
 // what stands in the step's slots.
 fn finish(
@@ -151,20 +174,26 @@ fn finish(
     c_prev: f32,
 ) -> Cell {
     let at = row * params.hidden + unit;
-    let h_at = at_step.h + row * params.h_row + unit;
+    let h_at = at_step.h - params.masked + row * params.h_row + unit;
     if LENGTHS {
         if has_ended(lengths[params.lengths_start + row], at_step.t) {
             if PROJECTION {
                 return Cell(vec4(0.0), c[at_step.c + at], 0.0);
             }
-            return Cell(vec4(0.0), c[at_step.c + at], h[h_at]);
+            return Cell(vec4(0.0), c[at_step.c + at], h[h_at + params.masked]);
         }
     }
     var sums = sum;
     if !INPUT {
         sums += gates[at_step.gates + at];
     }
-    let cell = cell_forward(sums, c_prev, peepholes_of(at_step.p + 4u * unit));
+    let draws = draws_of(at_step);
+    var h_prev = 0.0;
+    if ZONEOUT && !PROJECTION {
+        h_prev = h[at_step.h_prev - params.masked + row * params.h_row + unit];
+    }
+    let p = peepholes_of(at_step.p + 4u * unit);
+    var cell = cell_forward(sums, c_prev, h_prev, p, masks_of(draws, row, unit));
     if KEEP {
         gates[at_step.gates + at] = cell.gates;
     }
@@ -173,6 +202,10 @@ fn finish(
         z[at_step.z + at] = cell.h;
     } else {
         h[h_at] = cell.h;
+        if RECURRENT {
+            cell.h *= recurrent_mask(draws, row, unit);
+            h[h_at + params.masked] = cell.h;
+        }
     }
     return cell;
 }

@@ -18,11 +18,13 @@
 // |         |         | the step                                  |            |             |
 // | 3       | dy      | [T, B, .., H], from `dy_from` on          | read       | other reads |
 // | 4       | dh      | [.., B, K] quads, where PROJECTION        | read       | other reads |
-// | 5       | lengths | [B], where LENGTHS                        | read       | other reads |
+// | 5       | lengths | [B], where LENGTHS; the key of masks [4], | read       | other reads |
+// |         |         | where DRAWN                               |            |             |
 // | 6       | gates   | [T, B, H] of (i, f, g, o), each; the step | read_write | nothing     |
 // |         |         | after and the layer above hold dG, this   |            |             |
 // |         |         | one the gates, then its dG                |            |             |
-// | 7       | dc      | [B, H], each, in place                    | read_write | nothing     |
+// | 7       | dc      | [B, H], each, in place; where ZONEOUT     | read_write | nothing     |
+// |         |         | what it keeps of dh `zoned` further       |            |             |
 // | 8       | p       | [H] of (i, f, 0, o), where PEEPHOLES      | read       | other reads |
 //
 // K is H without a projection, else P / 4, rounded up. After those before `incoming_from` nothing ran, and their
@@ -68,6 +70,10 @@ struct Params {
     p_first: u32,
     p_start: u32,
     p_next: u32,
+    key_start: u32,
+    place: u32,
+    place_next: u32,
+    zoned: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -118,6 +124,19 @@ fn peepholes_of(n: u32, unit: u32) -> vec4<f32> {
     return p[select(params.p_start + n * params.p_next, params.p_first, n == 0u) + unit];
 }
 
+// Where the n-th draws its masks.
+fn draws_of(n: u32) -> Draws {
+    var key = vec2(0u);
+    if DRAWN {
+        let at = params.key_start;
+        key = vec2(
+            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
+            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
+        );
+    }
+    return Draws(key, params.place + n * params.place_next, params.t + n * params.t_next);
+}
+
 // What a product takes its rows from.
 fn rows_at(at: u32) -> vec4<f32> {
     if PROJECTION {
@@ -139,15 +158,26 @@ fn finish(n: u32, row: u32, unit: u32, product: f32) {
             return;
         }
     }
+    let draws = draws_of(n);
+    let dc_at = params.dc_start + n * params.dc_next + at;
     var dh_sum = product;
+    if RECURRENT {
+        dh_sum *= recurrent_mask(draws, row, unit);
+    }
+    if ZONEOUT {
+        dh_sum += dc[dc_at + params.zoned];
+    }
     if n >= params.dy_from {
         dh_sum += dy[params.dy_start + n * params.dy_next + row * params.dy_row + unit];
     }
     let c_prev = c[params.c_prev_start + n * params.c_prev_next + at];
     let c_after = c[params.c_start + n * params.c_next + at];
-    let dc_at = params.dc_start + n * params.dc_next + at;
     let own = peepholes_of(n, unit);
-    let gradient = cell_backward(gates[gates_at], c_prev, c_after, dh_sum, dc[dc_at], own);
+    let masks = masks_of(draws, row, unit);
+    let gradient = cell_backward(gates[gates_at], c_prev, c_after, dh_sum, dc[dc_at], own, masks);
     gates[gates_at] = gradient.sums;
     dc[dc_at] = gradient.c_prev;
+    if ZONEOUT {
+        dc[dc_at + params.zoned] = gradient.h_prev;
+    }
 }

@@ -12,13 +12,16 @@
 // | 0       | params  | Params                                   | uniform    |           |
 // | 1       | u       | [K, H] of (i, f, g, o), each; and where  | read       | lengths   |
 // |         |         | INPUT W [K, H] and b [H] of them         |            |           |
-// | 2       | lengths | [B], where LENGTHS                       | read       | u         |
+// | 2       | lengths | [B], where LENGTHS; the key of masks     | read       | u         |
+// |         |         | [4], where DRAWN                         |            |           |
 // | 3       | gates   | [T, B, H] of (i, f, g, o), each; P on    | read_write | nothing   |
 // |         |         | entry, where KEEP the activated gates    |            |           |
 // |         |         | afterwards                               |            |           |
 // | 4       | h       | [.., B, .., K]; the slot of the step     | read_write | nothing   |
 // |         |         | before is read, and where INPUT that of  |            |           |
-// |         |         | the layer below; the step's own written  |            |           |
+// |         |         | the layer below; the step's own written; |            |           |
+// |         |         | where RECURRENT masked ones `masked`     |            |           |
+// |         |         | further, which products take             |            |           |
 // | 5       | c       | [.., B, H], likewise                     | read_write | nothing   |
 // | 6       | z       | [.., B, H], written where PROJECTION     | read_write | nothing   |
 // | 7       | p       | [H] of (i, f, 0, o), where PEEPHOLES     | read       | u         |
@@ -68,6 +71,10 @@ struct Params {
     p_start: u32,
     p_next: u32,
     p_others: u32,
+    key_start: u32,
+    place: u32,
+    place_next: u32,
+    masked: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -93,9 +100,9 @@ fn u_of(n: u32) -> u32 {
     );
 }
 
-// Where its h before the step starts.
+// Where its h before the step starts, as products take it.
 fn h_prev_of(n: u32) -> u32 {
-    return params.h_prev_start + n * params.h_prev_next;
+    return params.h_prev_start + n * params.h_prev_next + params.masked;
 }
 
 // Where the input's weights start, where it makes its share.
@@ -116,6 +123,19 @@ fn peepholes_of(n: u32, unit: u32) -> vec4<f32> {
     let start = params.p_start + n * params.p_next;
     let others = params.p_others + n * params.others_next;
     return p[select(start, others, has_input(n)) + unit];
+}
+
+// Where the n-th draws its masks.
+fn draws_of(n: u32) -> Draws {
+    var key = vec2(0u);
+    if DRAWN {
+        let at = params.key_start;
+        key = vec2(
+            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
+            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
+        );
+    }
+    return Draws(key, params.place + n * params.place_next, params.t + n * params.t_next);
 }
 
 // Makes the states of a row's unit, from the sum of the products.
@@ -143,7 +163,13 @@ fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
         sums += gates[gates_at];
     }
     let c_prev = c[params.c_prev_start + n * params.c_prev_next + at];
-    let cell = cell_forward(sums, c_prev, peepholes_of(n, unit));
+    let draws = draws_of(n);
+    var h_prev = 0.0;
+    if ZONEOUT && !PROJECTION {
+        h_prev = h[h_prev_of(n) - params.masked + row * params.h_row + unit];
+    }
+    let masks = masks_of(draws, row, unit);
+    let cell = cell_forward(sums, c_prev, h_prev, peepholes_of(n, unit), masks);
     if KEEP {
         gates[gates_at] = cell.gates;
     }
@@ -151,6 +177,10 @@ fn finish(n: u32, row: u32, unit: u32, sum: vec4<f32>) {
     if PROJECTION {
         z[params.z_start + n * params.z_next + at] = cell.h;
     } else {
-        h[params.h_start + n * params.h_next + row * params.h_row + unit] = cell.h;
+        let h_at = params.h_start + n * params.h_next + row * params.h_row + unit;
+        h[h_at] = cell.h;
+        if RECURRENT {
+            h[h_at + params.masked] = cell.h * recurrent_mask(draws, row, unit);
+        }
     }
 }

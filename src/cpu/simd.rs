@@ -76,6 +76,32 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.div_f32s(e, simd.add_f32s(e, simd.splat_f32s(2.0)))
 }
 
+/// [`philox`](crate::reference::philox) of a counter a lane.
+#[inline(always)]
+pub(crate) fn philox<S: Simd>(simd: S, counter: [S::u32s; 4], key: [u32; 2]) -> [S::u32s; 4] {
+    let ([mut a, mut b, mut c, mut d], mut key) = (counter, key);
+    let multipliers = [0xD251_1F53, 0xCD9E_8D57].map(|m| simd.splat_u32s(m));
+    for _ in 0..10 {
+        let (low_0, high_0) = simd.widening_mul_u32s(multipliers[0], a);
+        let (low_1, high_1) = simd.widening_mul_u32s(multipliers[1], c);
+        let [one, other] = key.map(|word| simd.splat_u32s(word));
+        a = simd.xor_u32s(simd.xor_u32s(high_1, b), one);
+        c = simd.xor_u32s(simd.xor_u32s(high_0, d), other);
+        (b, d) = (low_1, low_0);
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    [a, b, c, d]
+}
+
+/// `first`, and 1 more in every lane.
+#[inline(always)]
+pub(crate) fn counting<S: Simd>(simd: S, first: u32) -> S::u32s {
+    let mut lanes = simd.splat_u32s(first);
+    let each = bytemuck::cast_slice_mut::<S::u32s, u32>(std::slice::from_mut(&mut lanes));
+    each.iter_mut().zip(0..).for_each(|(lane, n): (&mut u32, u32)| *lane = first.wrapping_add(n));
+    lanes
+}
+
 /// Vectors of quads, `(i, f, g, o)` one after the other, as a vector a field.
 #[inline(always)]
 pub(crate) fn by_field<S: Simd>(simd: S, quads: [S::f32s; 4]) -> [S::f32s; 4] {

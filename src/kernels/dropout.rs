@@ -1,6 +1,6 @@
 //! Host side of `dropout`.
 
-use super::{DROPOUT, View, input, linear_grid, output, read, variant, write};
+use super::{DROPOUT, View, cell, input, linear_grid, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, params};
 use crate::reference::{self, Dropout, Real, Tolerance};
 
@@ -66,11 +66,9 @@ pub fn dispatch(
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     let p: Params = call.params();
     let [key, x] = call.args else { unreachable!("two bindings") };
-    let half = |i: usize| input(key, p.key_start)[i].to_u32().unwrap_or(0);
-    let word = |i: usize| half(i) | half(i + 1) << 16;
     reference::dropout(
         Dropout { threshold: p.threshold, scale: p.scale },
-        [word(0), word(2)],
+        cell::words(input(key, p.key_start)),
         [p.block, p.row, p.t, p.layer],
         (p.steps as usize, p.batch as usize, p.width as usize),
         output(x, p.x_start),

@@ -3,13 +3,15 @@
 #[cfg(feature = "cpu")]
 pub(super) mod fast;
 
-use super::cell::{self, cell_shaders};
+use super::cell::{self, step_shaders};
 use super::{
-    Directions, LSTM_SEQUENCE_BACKWARD, Padding, Walker, flag, groups, input, output, read,
+    Directions, LSTM_SEQUENCE_BACKWARD, Padding, View, Walker, flag, groups, input, output, read,
     walkers, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Cell, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk};
+use crate::reference::{
+    self, Cell, Draws, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk,
+};
 
 params! {
     /// The block of constants; starts are those of the first timestep of the walk, those of `w` and
@@ -71,6 +73,14 @@ params! {
         pub p_start: u32,
         /// Where the peepholes start.
         pub p_reverse: u32,
+        /// Where the key starts, in the binding of the lengths.
+        pub key_start: u32,
+        /// Where masks are drawn.
+        pub place: u32,
+        /// Where masks are drawn.
+        pub place_reverse: u32,
+        /// From a cell state's gradient to what a zoneout keeps of the hidden state's.
+        pub zoned: u32,
     }
 }
 
@@ -103,6 +113,8 @@ pub fn memory(walker: Walker) -> usize {
 pub struct Shape {
     /// Which cell.
     pub cell: Cell,
+    /// The key `[4]` of what training draws, where it does: in the buffer of the lengths, if there are any.
+    pub key: Option<View>,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -117,6 +129,8 @@ pub struct Shape {
     pub packed: bool,
     /// Whether something comes back to the first timestep from one that ran after it.
     pub incoming: bool,
+    /// Elements from a cell state's gradient to what a zoneout keeps of the hidden state's; 0 without one.
+    pub zoned: usize,
 }
 
 /// What is bound.
@@ -161,6 +175,8 @@ pub struct At {
     pub dp: usize,
     /// The peepholes, where they are bound.
     pub p: usize,
+    /// Where masks are drawn: twice the layer, and 1 more in the reverse direction.
+    pub place: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -198,6 +214,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         dp_reverse: element(other.dp),
         p_start: element(one.p),
         p_reverse: element(other.p),
+        key_start: shape.key.map_or(0, |key| key.start()),
+        place: element(one.place),
+        place_reverse: element(other.place),
+        zoned: element(shape.zoned),
     };
     Dispatch {
         kernel: LSTM_SEQUENCE_BACKWARD,
@@ -208,14 +228,14 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("PROJECTION", flag(shape.projection.is_some())),
         ]
         .into_iter()
-        .chain(cell::constants(&shape.cell))
+        .chain(cell::constants(&shape.cell, shape.key.is_some()))
         .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.w,
             bound.c,
             bound.dy.unwrap_or(unused),
-            padding.range(unused),
+            cell::rows_of(padding, shape.key, unused),
             bound.gates,
             bound.dc,
             bound.projection.unwrap_or(unused),
@@ -237,7 +257,7 @@ pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
 /// A variant for each of [`WALKERS`].
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        cell_shaders!(),
+        step_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_sequence_backward/sequence.wgsl")
     );
@@ -265,6 +285,7 @@ impl Params {
             projection: either(self.projection_start, self.projection_reverse),
             dp: either(self.dp_start, self.dp_reverse),
             p: either(self.p_start, self.p_reverse),
+            place: either(self.place, self.place_reverse),
         }
     }
 }
@@ -277,6 +298,8 @@ struct OneDirection<'s, R> {
     dy: &'s [R],
     gates: &'s mut [R],
     dc: &'s mut [R],
+    /// What a zoneout keeps of the hidden state's gradient, with one.
+    zoned: &'s mut [R],
     dp: &'s mut [R],
 }
 
@@ -289,13 +312,21 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
     let [w, c, dy, lengths, gates, dc, projection, dp] = call.args else {
         unreachable!("eight bindings")
     };
+    let key = cell::key(call.dispatch, input(lengths, p.key_start));
     let lengths = input(lengths, p.lengths_start);
     let (cell, others) = (cell::of(call.dispatch), input(projection, 0));
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
+        let slot = batch * hidden;
+        let (own_dc, rest) = output(dc, 0)[at.dc..].split_at_mut(slot);
+        let zoned: &mut [R] = match cell.zoneout {
+            None => &mut [],
+            Some(_) => &mut rest[p.zoned as usize - slot..][..slot],
+        };
         each(OneDirection {
             sequence: SequenceBackward {
                 cell,
+                draws: key.map(|key| Draws { key, place: at.place as u32, t: at.t as u32, row: 0 }),
                 peepholes: if cell.peepholes { &others[at.p..][..4 * hidden] } else { &[] },
                 batch,
                 hidden,
@@ -316,7 +347,8 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
             c: input(c, 0),
             dy: input(dy, 0),
             gates: output(gates, 0),
-            dc: &mut output(dc, 0)[at.dc..][..batch * hidden],
+            dc: own_dc,
+            zoned,
             dp: output(dp, 0),
         });
     }
@@ -324,7 +356,7 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     with(call, |o| {
-        let written = (o.gates, o.dc, o.dp);
+        let written = (o.gates, (o.dc, o.zoned), o.dp);
         reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
     });
 }
@@ -336,6 +368,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
     with(call, |o| {
         // One step after the other, on copies; after each, what it leaves to the one before it.
         let (mut gates, mut dc, mut dp) = (o.gates.to_vec(), o.dc.to_vec(), o.dp.to_vec());
+        let mut zoned = o.zoned.to_vec();
         let s = &o.sequence;
         let largest_of = |weights: &[f64]| weights.iter().fold(0.0f64, |m, w| m.max(w.abs()));
         let features = s.projection.map_or(s.hidden, |projection| projection.features);
@@ -346,6 +379,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                 walk: Walk { steps: 1, ..s.walk },
                 incoming: s.incoming || n > 0,
                 lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
+                draws: s.draws.map(|draws| s.walk.draws(draws, n)),
                 gates: s.walk.at(s.gates, 4 * slot, n),
                 c: s.walk.at(s.c, slot, n),
                 dy: s.dy.map(|(start, row)| (s.walk.at(start, s.batch * row, n), row)),
@@ -355,7 +389,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                 }),
                 ..*s
             };
-            largest = largest.max(largest_of(&dc));
+            largest = largest.max(largest_of(&dc)).max(largest_of(&zoned));
             if let Some((start, row)) = one.dy {
                 let rows = o.dy[start..].chunks(row).take(s.batch);
                 largest = rows.fold(largest, |m, row| m.max(largest_of(&row[..s.hidden])));
@@ -366,7 +400,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                     largest = largest.max(weight * row.iter().map(|d| d.abs()).sum::<f64>());
                 }
             }
-            let written = (&mut gates[..], &mut dc[..], &mut dp[..]);
+            let written = (&mut gates[..], (&mut dc[..], &mut zoned[..]), &mut dp[..]);
             reference::lstm_sequence_backward(&one, o.w, o.c, o.dy, written);
             if let Some(projection) = one.projection {
                 let weight = largest_of(&projection.weight[..s.hidden * projection.row()]);
@@ -384,9 +418,12 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
 #[cfg(feature = "cpu")]
 fn fast(call: Call<'_, '_, f32>) {
     with(call, |o| match o.sequence.projection {
-        None => fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.gates, o.dc),
+        None => {
+            let written = (o.gates, o.dc, o.zoned);
+            fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
+        }
         Some(_) => {
-            let written = (o.gates, o.dc, o.dp);
+            let written = (o.gates, (o.dc, o.zoned), o.dp);
             reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
         }
     });

@@ -3,13 +3,15 @@
 #[cfg(feature = "cpu")]
 pub(super) mod fast;
 
-use super::cell::{self, cell_shaders};
+use super::cell::{self, step_shaders};
 use super::{
-    Directions, LSTM_SEQUENCE_FORWARD, Padding, Walker, flag, groups, input, output, read, walkers,
-    write,
+    Directions, LSTM_SEQUENCE_FORWARD, Padding, View, Walker, flag, groups, input, output, read,
+    walkers, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Cell, Lengths, Projection, Real, SequenceForward, Tolerance, Walk};
+use crate::reference::{
+    self, Cell, Draws, Lengths, Projection, Real, SequenceForward, Tolerance, Walk,
+};
 
 params! {
     /// The block of constants; starts are those of the first timestep, those of `u` and `gates` count
@@ -69,6 +71,14 @@ params! {
         pub p_start: u32,
         /// Where the peepholes start.
         pub p_reverse: u32,
+        /// Where the key starts, in the binding of the lengths.
+        pub key_start: u32,
+        /// Where masks are drawn.
+        pub place: u32,
+        /// Where masks are drawn.
+        pub place_reverse: u32,
+        /// From a hidden state to what products take of it.
+        pub masked: u32,
     }
 }
 
@@ -105,6 +115,8 @@ pub fn memory(walker: Walker) -> usize {
 pub struct Shape {
     /// Which cell.
     pub cell: Cell,
+    /// The key `[4]` of what training draws, where it does: in the buffer of the lengths, if there are any.
+    pub key: Option<View>,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -122,6 +134,9 @@ pub struct Shape {
     pub input: Option<usize>,
     /// Whether the activated gates are kept.
     pub keep: bool,
+    /// Elements from a hidden state to its masked one, which products take, where training drops some of it; else
+    /// 0.
+    pub masked: usize,
 }
 
 /// What is bound.
@@ -166,6 +181,8 @@ pub struct At {
     pub z: usize,
     /// The peepholes, where they are bound.
     pub p: usize,
+    /// Where masks are drawn: twice the layer, and 1 more in the reverse direction.
+    pub place: usize,
 }
 
 /// Some timesteps of one direction or of both.
@@ -200,6 +217,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
         z_reverse: element(other.z),
         p_start: element(one.p),
         p_reverse: element(other.p),
+        key_start: shape.key.map_or(0, |key| key.start()),
+        place: element(one.place),
+        place_reverse: element(other.place),
+        masked: element(shape.masked),
     };
     let x = bound.x.unwrap_or(bound.u);
     Dispatch {
@@ -213,13 +234,13 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
             ("PROJECTION", flag(shape.projection.is_some())),
         ]
         .into_iter()
-        .chain(cell::constants(&shape.cell))
+        .chain(cell::constants(&shape.cell, shape.key.is_some()))
         .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.u,
             x,
-            padding.range(bound.u),
+            cell::rows_of(padding, shape.key, bound.u),
             bound.gates,
             bound.h,
             bound.c,
@@ -242,7 +263,7 @@ pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
 /// A variant for each of [`WALKERS`].
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        cell_shaders!(),
+        step_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_sequence_forward/sequence.wgsl")
     );
@@ -270,6 +291,7 @@ impl Params {
             w: either(self.w_start, self.w_reverse),
             z: either(self.z_start, self.z_reverse),
             p: either(self.p_start, self.p_reverse),
+            place: either(self.place, self.place_reverse),
         }
     }
 }
@@ -283,12 +305,15 @@ fn with<R: Real>(
     let is = |constant| call.dispatch.constant(constant) != 0.0;
     let (padded, packed, keep) = (is("LENGTHS"), is("PACKED"), is("KEEP"));
     let [u, x, lengths, gates, h, c, w, z] = call.args else { unreachable!("eight bindings") };
+    let key = cell::key(call.dispatch, input(lengths, p.key_start));
     let lengths = input(lengths, p.lengths_start);
     let (cell, others, hidden) = (cell::of(call.dispatch), input(w, 0), p.hidden as usize);
     for direction in 0..call.dispatch.grid[2] {
         let at = p.at(direction == 1);
         let sequence = SequenceForward {
             cell,
+            draws: key.map(|key| Draws { key, place: at.place as u32, t: at.t as u32, row: 0 }),
+            masked: p.masked as usize,
             peepholes: if cell.peepholes { &others[at.p..][..4 * hidden] } else { &[] },
             batch: p.batch as usize,
             hidden,

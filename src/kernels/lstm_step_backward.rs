@@ -3,13 +3,13 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
-use super::cell::{self, cell_shaders};
+use super::cell::{self, step_shaders};
 use super::{
-    LSTM_STEP_BACKWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
-    step_variants, with_step_tile, write,
+    LSTM_STEP_BACKWARD, Padding, Tile, View, apart, flag, groups, input, nth, output, progression,
+    read, step_variants, with_step_tile, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Cell, Lengths, Product, Real, StepBackward, Tolerance};
+use crate::reference::{self, Cell, Draws, Lengths, Product, Real, StepBackward, Tolerance};
 
 params! {
     /// The block of constants; starts and distances of weights, `gates`, `incoming` and `above` count quads.
@@ -79,6 +79,14 @@ params! {
         pub p_start: u32,
         /// From one's to the next one's.
         pub p_next: u32,
+        /// Where the key starts, in the binding of the lengths.
+        pub key_start: u32,
+        /// Where masks are drawn.
+        pub place: u32,
+        /// From one's to the next one's.
+        pub place_next: u32,
+        /// From a cell state's gradient to what a zoneout keeps of the hidden state's.
+        pub zoned: u32,
     }
 }
 
@@ -93,6 +101,8 @@ const BROADCAST_UNITS: usize = 64;
 pub struct Shape {
     /// Which cell.
     pub cell: Cell,
+    /// The key `[4]` of what training draws, where it does: in the buffer of the lengths, if there are any.
+    pub key: Option<View>,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -101,6 +111,8 @@ pub struct Shape {
     pub dy_row: usize,
     /// Quads of the product, whether or not the step has one.
     pub terms: usize,
+    /// Elements from a cell state's gradient to what a zoneout keeps of the hidden state's; 0 without one.
+    pub zoned: usize,
 }
 
 /// What is bound.
@@ -146,6 +158,8 @@ pub struct At {
     pub above: Option<AboveAt>,
     /// Peepholes, in a cell that has some.
     pub p: usize,
+    /// Where masks are drawn: twice the layer, and 1 more in the reverse direction.
+    pub place: usize,
 }
 
 /// Where the gate gradients of the layer above start in the gates, and the weights of its input.
@@ -168,7 +182,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
     let element = |v: usize| v as u32;
     let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
     let (t, c_prev, c, dc) = (all(|at| at.t), all(|at| at.c_prev), all(|at| at.c), all(|at| at.dc));
-    let gates = all(|at| at.gates / 4);
+    let (gates, place) = (all(|at| at.gates / 4), all(|at| at.place));
     // Those that some have: the first so many, or the last.
     let incoming_from = at.iter().take_while(|at| at.incoming.is_none()).count();
     let above_until = at.iter().take_while(|at| at.above.is_some()).count();
@@ -227,6 +241,10 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
         p_first: at.first().map_or(0, |at| element(at.p / 4)),
         p_start: p.0,
         p_next: p.1,
+        key_start: shape.key.map_or(0, |key| key.start()),
+        place: place.0,
+        place_next: place.1,
+        zoned: element(shape.zoned),
     };
     Dispatch {
         kernel: LSTM_STEP_BACKWARD,
@@ -237,7 +255,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
             ("HIGHER", flag(above_until > 0)),
         ]
         .into_iter()
-        .chain(cell::constants(&shape.cell))
+        .chain(cell::constants(&shape.cell, shape.key.is_some()))
         .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
@@ -245,7 +263,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
             bound.c,
             bound.dy.unwrap_or(unused),
             bound.dh.unwrap_or(unused),
-            padding.range(unused),
+            cell::rows_of(padding, shape.key, unused),
             bound.gates,
             bound.dc,
             bound.p.unwrap_or(unused),
@@ -273,6 +291,7 @@ impl Params {
             t: of(self.t, self.t_next),
             w: own(self.w_first, self.w_start, self.w_next),
             p: own(self.p_first, self.p_start, self.p_next),
+            place: of(self.place, self.place_next),
             gates: 4 * of(self.gates_start, self.gates_next),
             incoming: (n >= self.incoming_from).then_some(incoming),
             c_prev: of(self.c_prev_start, self.c_prev_next),
@@ -295,6 +314,8 @@ struct OneStep<'s, R> {
     c_prev: &'s [R],
     c: &'s [R],
     dc: &'s mut [R],
+    /// What a zoneout keeps of the hidden state's gradient, with one.
+    zoned: &'s mut [R],
 }
 
 /// Calls `each` with the operands of every timestep. What comes from a layer above is made of its gate
@@ -310,6 +331,7 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
     let (cell, peepholes) = (cell::of(call.dispatch), input(p_all, 0));
     let (w, c, dy, dh) = (input(w, 0), input(c, 0), input(dy, 0), input(dh, 0));
     let (gates, dc) = (output(gates, 0), output(dc, 0));
+    let key = cell::key(call.dispatch, input(lengths, p.key_start));
     let lengths = input(lengths, p.lengths_start);
     for n in 0..call.dispatch.grid[2] {
         let at = p.at(n);
@@ -335,9 +357,15 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
                 (Some(incoming), gates)
             }
         };
+        let (own_dc, rest) = dc[at.dc..].split_at_mut(slot);
+        let zoned: &mut [R] = match cell.zoneout {
+            None => &mut [],
+            Some(_) => &mut rest[p.zoned as usize - slot..][..slot],
+        };
         each(OneStep {
             step: StepBackward {
                 cell,
+                draws: key.map(|key| Draws { key, place: at.place as u32, t: at.t as u32, row: 0 }),
                 peepholes: if cell.peepholes { &peepholes[at.p..][..4 * hidden] } else { &[] },
                 hidden,
                 incoming,
@@ -349,7 +377,8 @@ fn with<R: Real>(call: Call<'_, '_, R>, seen: fn(R) -> R, mut each: impl FnMut(O
             gates,
             c_prev: &c[at.c_prev..],
             c: &c[at.c..],
-            dc: &mut dc[at.dc..][..slot],
+            dc: own_dc,
+            zoned,
         });
     }
 }
@@ -359,7 +388,8 @@ fn twin<R: Real>(call: Call<'_, '_, R>) {
         call,
         |v| v,
         |o| {
-            reference::lstm_step_backward(&o.step, o.w, o.gates, o.c_prev, o.c, o.dc);
+            let written = (o.dc, o.zoned);
+            reference::lstm_step_backward(&o.step, o.w, o.gates, o.c_prev, o.c, written);
         },
     );
 }
@@ -374,7 +404,7 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
             if o.step.lengths.is_some_and(|lengths| lengths.ended(b)) {
                 continue;
             }
-            let mut sum = o.dc[at].abs();
+            let mut sum = o.dc[at].abs() + o.zoned.get(at).map_or(0.0, |zoned| zoned.abs());
             if let Some((dy, dy_row)) = o.step.dy {
                 sum += dy[b * dy_row + unit].abs();
             }
@@ -396,7 +426,7 @@ fn fast(call: Call<'_, '_, f32>) {
 /// A variant for each tile.
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        cell_shaders!(),
+        step_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_step_backward/step.wgsl")
     );

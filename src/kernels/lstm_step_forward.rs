@@ -3,13 +3,15 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
-use super::cell::{self, cell_shaders};
+use super::cell::{self, step_shaders};
 use super::{
-    LSTM_STEP_FORWARD, Padding, Tile, apart, flag, groups, input, nth, output, progression, read,
-    step_variants, with_step_tile, write,
+    LSTM_STEP_FORWARD, Padding, Tile, View, apart, flag, groups, input, nth, output, progression,
+    read, step_variants, with_step_tile, write,
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
-use crate::reference::{self, Cell, Lengths, Product, Real, StepForward, Tolerance};
+use crate::reference::{
+    self, Cell, Draws, Lengths, MaskedRows, Product, Real, StepForward, Tolerance,
+};
 
 params! {
     /// The block of constants; starts and distances of weights and gates count quads. What the n-th of a launch
@@ -82,6 +84,14 @@ params! {
         pub p_next: u32,
         /// Where the peepholes of the others start.
         pub p_others: u32,
+        /// Where the key starts, in the binding of the lengths.
+        pub key_start: u32,
+        /// Where masks are drawn.
+        pub place: u32,
+        /// From one's to the next one's.
+        pub place_next: u32,
+        /// From a hidden state to what products take of it.
+        pub masked: u32,
     }
 }
 
@@ -96,6 +106,8 @@ const BROADCAST_UNITS: usize = 16;
 pub struct Shape {
     /// Which cell.
     pub cell: Cell,
+    /// The key `[4]` of what training draws, where it does: in the buffer of the lengths, if there are any.
+    pub key: Option<View>,
     /// Rows `B`.
     pub batch: usize,
     /// Units `H`.
@@ -104,6 +116,9 @@ pub struct Shape {
     pub terms: usize,
     /// Elements from one row of a slot of `h` to the next.
     pub h_row: usize,
+    /// Elements from a hidden state to its masked one, which products take, where training drops some of it; else
+    /// 0.
+    pub masked: usize,
 }
 
 /// What is bound.
@@ -146,6 +161,8 @@ pub struct At {
     pub input: Option<InputAt>,
     /// Peepholes, in a cell that has some.
     pub p: usize,
+    /// Where masks are drawn: twice the layer, and 1 more in the reverse direction.
+    pub place: usize,
 }
 
 /// Where an input as wide as the hidden state starts in what is bound, and its parameters.
@@ -185,7 +202,7 @@ pub fn dispatch(
     let all = |of: fn(&At) -> usize| progression(0, at.iter().map(|at| element(of(at))));
     let (t, h_prev, h) = (all(|at| at.t), all(|at| at.h_prev), all(|at| at.h));
     let (c_prev, c) = (all(|at| at.c_prev), all(|at| at.c));
-    let z = all(|at| at.z.unwrap_or(0));
+    let (z, place) = (all(|at| at.z.unwrap_or(0)), all(|at| at.place));
     // Nothing touches the gates of those that neither find anything there nor leave anything.
     let touched = if keep { at } else { &at[..input_from] };
     let gates = progression(0, touched.iter().map(|at| quad(at.gates)));
@@ -240,6 +257,10 @@ pub fn dispatch(
         p_start: p.0,
         p_next: p.1,
         p_others: p_others.0,
+        key_start: shape.key.map_or(0, |key| key.start()),
+        place: place.0,
+        place_next: place.1,
+        masked: element(shape.masked),
     };
     assert!(!at.is_empty(), "a launch without a timestep");
     let projection = at[0].z.is_some();
@@ -257,12 +278,12 @@ pub fn dispatch(
             ("INPUT", flag(input_from < at.len())),
         ]
         .into_iter()
-        .chain(cell::constants(&shape.cell))
+        .chain(cell::constants(&shape.cell, shape.key.is_some()))
         .collect(),
         params: bytemuck::bytes_of(&params).to_vec(),
         bindings: vec![
             bound.u,
-            padding.range(bound.u),
+            cell::rows_of(padding, shape.key, bound.u),
             bound.gates,
             bound.h,
             bound.c,
@@ -301,6 +322,7 @@ impl Params {
                 biases: [bias(0, self.bias_1_others), bias(1, self.bias_2_others)],
             }),
             p: if makes { others(self.p_others) } else { 4 * of(self.p_start, self.p_next) },
+            place: of(self.place, self.place_next),
         }
     }
 }
@@ -319,12 +341,23 @@ fn with<R: Real>(
     let in_h = |width: usize| (batch - 1) * h_row + width;
     let [u, lengths, gates, h, c, z, p_all] = call.args else { unreachable!("seven bindings") };
     let (cell, peepholes) = (cell::of(call.dispatch), input(p_all, 0));
+    let key = cell::key(call.dispatch, input(lengths, p.key_start));
     let (u, lengths) = (input(u, 0), input(lengths, p.lengths_start));
-    let (gates, h, c, z) = (output(gates, 0), output(h, 0), output(c, 0), output(z, 0));
+    let masked = p.masked as usize;
+    let (gates, all_h, c, z) = (output(gates, 0), output(h, 0), output(c, 0), output(z, 0));
     for n in 0..call.dispatch.grid[2] {
         let at = p.at(n);
+        let h = &mut *all_h;
+        let draws = key.map(|key| Draws { key, place: at.place as u32, t: at.t as u32, row: 0 });
+        // Copies, where a step reads hidden states in two ways.
+        let copied =
+            |from: usize, is: bool| if is { h[from..][..in_h(terms)].to_vec() } else { Vec::new() };
+        let zoned = copied(at.h_prev, cell.zoneout.is_some() && !projected);
+        let product = copied(at.h_prev + masked, masked > 0);
         let step = StepForward {
             cell,
+            draws,
+            zoned: &zoned,
             peepholes: if cell.peepholes { &peepholes[at.p..][..4 * hidden] } else { &[] },
             hidden,
             terms,
@@ -348,15 +381,20 @@ fn with<R: Real>(
             Some(z_start) => (&h[at.h_prev..][..in_h(terms)], &mut z[z_start..][..slot]),
             None => apart(h, (at.h_prev, in_h(hidden)), (at.h, in_h(hidden))),
         };
+        let h_prev = if masked > 0 { &product } else { h_prev };
         let u = &u[at.u..];
         if at.input.is_none() && keep {
             each(&step, u, &mut gates[at.gates..][..4 * slot], h_prev, c_prev, h, c);
-            continue;
+        } else {
+            each(&step, u, &mut sums, h_prev, c_prev, h, c);
+            for b in (0..batch).filter(|&b| keep && !step.lengths.is_some_and(|all| all.ended(b))) {
+                let row = 4 * hidden;
+                gates[at.gates + b * row..][..row].copy_from_slice(&sums[b * row..][..row]);
+            }
         }
-        each(&step, u, &mut sums, h_prev, c_prev, h, c);
-        for b in (0..batch).filter(|&b| keep && !step.lengths.is_some_and(|all| all.ended(b))) {
-            let row = 4 * hidden;
-            gates[at.gates + b * row..][..row].copy_from_slice(&sums[b * row..][..row]);
+        if let Some(draws) = draws.filter(|_| masked > 0) {
+            let after = MaskedRows { p: cell.recurrent_dropout, draws, lengths: step.lengths };
+            after.write(all_h, (at.h, masked), (batch, h_row, terms));
         }
     }
 }
@@ -373,7 +411,7 @@ fn fast(call: Call<'_, '_, f32>) {
 /// A variant for each tile.
 fn variants() -> Vec<Variant> {
     let common = concat!(
-        cell_shaders!(),
+        step_shaders!(),
         include_str!("../../shaders/common/lengths.wgsl"),
         include_str!("../../shaders/lstm_step_forward/step.wgsl")
     );

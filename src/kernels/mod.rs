@@ -34,6 +34,7 @@ pub mod pool_over_time;
 pub mod pool_over_time_backward;
 pub mod reduce_sum;
 pub mod rmsprop;
+pub mod sequence_dropout;
 pub mod sgd;
 pub mod softmax;
 pub mod training_step;
@@ -109,6 +110,8 @@ pub const NONLINEARITY_BACKWARD: KernelId = KernelId(29);
 pub const ALIGN_SEQUENCE: KernelId = KernelId(30);
 /// `peephole_gradient` in the [`table`].
 pub const PEEPHOLE_GRADIENT: KernelId = KernelId(31);
+/// `sequence_dropout` in the [`table`].
+pub const SEQUENCE_DROPOUT: KernelId = KernelId(32);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -150,6 +153,7 @@ fn rows() -> KernelTable {
         nonlinearity_backward::row(),
         align_sequence::row(),
         peephole_gradient::row(),
+        sequence_dropout::row(),
     ])
 }
 

@@ -416,7 +416,7 @@ impl Lstm {
         let key = (sequences, "gradient");
         let ready = network.sessions.take(key, &network.device, plan, &caller)?;
         let results = self.results(sizes)?;
-        if drop.is_some() {
+        if drop.is_some() || network.shape.cell.is_random() {
             let key = Dropout::halves(Dropout::key(network.config.seed, step));
             network.device.write(&ready.session.known("key"), 0, &key)?;
         }

@@ -324,7 +324,8 @@ impl Network {
 
     /// Whether training drops anything.
     pub(crate) fn drops(&self) -> bool {
-        self.config.drops().is_some() || self.shape.head.drops()
+        let of_layers = self.config.drops().is_some() || self.shape.cell.is_random();
+        of_layers || self.shape.head.drops()
     }
 
     /// Elements of a chunk in which the gradients' norm is taken.

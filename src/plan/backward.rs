@@ -37,7 +37,13 @@ impl Planner<'_> {
         let wavefront = self.backward_cut.tier == Tier::Wavefront;
         match wavefront {
             true => self.workspace("dc", "[L, B, H]", &[self.shape.layers, batch, hidden]),
-            false => self.workspace("dc", "[D, B, H]", &[directions, batch, hidden]),
+            false if self.halves_of_dc() == 1 => {
+                self.workspace("dc", "[D, B, H]", &[directions, batch, hidden])
+            }
+            false => {
+                let size = [self.halves_of_dc(), directions, batch, hidden];
+                self.workspace("dc", "[2, D, B, H]", &size)
+            }
         };
         if let Some(projection) = self.shape.projection {
             let size = [directions, steps, batch, quads(projection)];
@@ -161,6 +167,10 @@ impl Planner<'_> {
         let (dc, batch) = (self.named("dc"), self.batch);
         let (start, width) = self.state_at(State::Cell, l, d);
         let to = Range { buffer: dc, start: self.dc_at(l, d), len: self.slot(l) };
+        if self.halves_of_dc() > 1 {
+            let kept = Range { start: to.start + self.zoned(), ..to };
+            self.push(label.clone(), Operation::Zero(kept));
+        }
         let Some(dc_n) = self.program.buffer("dc_n") else {
             return self.push(label, Operation::Zero(to));
         };
@@ -249,6 +259,7 @@ impl Planner<'_> {
         let (p, p_at) = self.peepholes(l, directions);
         let at = |i: usize| lstm_step_backward::At {
             p: p_at.get(i).copied().unwrap_or(0),
+            place: self.place_of_masks(l, directions[i]),
             t: t(directions[i]),
             w: w_at[i],
             gates: gates_at[each * i],
@@ -264,7 +275,8 @@ impl Planner<'_> {
         };
         let at: Vec<_> = (0..directions.len()).map(at).collect();
         let cell = self.shape.cell;
-        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: features, terms };
+        let ((padding, key), zoned, dy_row) = (self.rows(), self.zoned(), features);
+        let shape = lstm_step_backward::Shape { cell, key, batch, hidden, dy_row, terms, zoned };
         let bound = lstm_step_backward::Bindings {
             w,
             c,
@@ -274,7 +286,7 @@ impl Planner<'_> {
             dc,
             p,
         };
-        let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, self.padding());
+        let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, padding);
         lstm_step_backward::with_tile(dispatch, self.step_tile())
     }
 
@@ -299,7 +311,8 @@ impl Planner<'_> {
             }
             // The hidden states before each timestep.
             let slot = if d == 0 { 0 } else { 2 };
-            let h_prev = Place { buffer: self.layer("h", l), start: self.h_at(l, d, slot) };
+            let start = self.h_at(l, d, slot) + self.masked(l);
+            let h_prev = Place { buffer: self.layer("h", l), start };
             let to = self.required(grads, Role::WeightHh(l, d));
             let shape =
                 Product { lda: features, ..Product::dense(state, 4 * hidden, rows, true, false) };
@@ -335,6 +348,7 @@ impl Planner<'_> {
         let to = (Strides { step: 0, row: self.shape.layer_output(l) }, to);
         let label = format!("layer {l}, states of rows without timesteps");
         self.copy_sequence(&label, (1, width), from, to, Some(mask), false);
+        self.masked_initial_state(l, 0);
     }
 
     /// The gradients of a layer's initial states, from its first gates.
@@ -361,6 +375,13 @@ impl Planner<'_> {
             let weight = self.required(self.params, Role::WeightHh(l, d));
             let shape = Product::dense(batch, width, 4 * hidden, false, true);
             self.product(&label, shape, first, weight, &[], to);
+            self.masked_initial_gradient(&label, l, d, to);
+            if self.halves_of_dc() > 1 {
+                let start = self.dc_at(l, d) + self.zoned();
+                let strides = Strides { step: 0, row: width };
+                let kept = (strides, Place { buffer: self.named("dc"), start });
+                self.copy_sequence(&label, (1, width), kept, (strides, to), None, true);
+            }
             let last = self.final_state_gradient(l, d);
             if let Some(from) = last.filter(|_| self.sequences.lengths) {
                 // A row without timesteps ends as it begins: of the slots, only slot 0 is there.
@@ -475,6 +496,8 @@ impl Planner<'_> {
             let label = format!("layer {l}{}, input gradient", said(d));
             self.product(&label, shape, d_gates, weight, &[], Place { buffer: to, start: 0 });
         }
+        let label = format!("layer {l}, masked input's gradient");
+        self.mask_input(&label, l, Place { buffer: to, start: 0 });
         if l > 0 {
             if let Some(drop) = self.dropout {
                 let label = format!("layer {}, dropout's gradient", l - 1);

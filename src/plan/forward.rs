@@ -135,6 +135,7 @@ impl Planner<'_> {
             }
         }
         self.input();
+        self.rows_for_masks();
         match self.stacked() {
             true => self.wavefront_forward(),
             false => (0..self.shape.layers).for_each(|l| self.layer_forward(l)),
@@ -209,6 +210,9 @@ impl Planner<'_> {
     /// The input of layer `l`: `x`, or the outputs of the layer below.
     pub(super) fn layer_input(&self, l: usize) -> Place {
         match l.checked_sub(1) {
+            _ if self.program.buffer(&format!("masked_x_l{l}")).is_some() => {
+                Place { buffer: self.named(&format!("masked_x_l{l}")), start: 0 }
+            }
             None => {
                 let moved = self.program.buffer("x_time_major");
                 Place { buffer: moved.unwrap_or(self.x), start: 0 }
@@ -231,6 +235,7 @@ impl Planner<'_> {
         let (steps, batch, hidden) = (self.steps, self.batch, self.shape.units(l));
         let (directions, state) = (self.shape.directions(), self.shape.state(l));
         let name = |kind: &str| format!("{kind}_l{l}");
+        self.masked_input(l);
         let some = if self.fuses() { steps } else { self.chunk_steps() };
         if self.keep {
             let size = [directions, steps, batch, hidden, 4];
@@ -240,7 +245,13 @@ impl Planner<'_> {
             self.workspace("gates", "[D, chunk of T, B, H, 4]", &size);
         }
         let size = [steps + directions, batch, directions, state];
-        let h = self.workspace(&name("h"), "[T+D, B, D, P]", &size);
+        let h = match self.halves_of_h() {
+            1 => self.workspace(&name("h"), "[T+D, B, D, P]", &size),
+            halves => {
+                let size = [&[halves][..], &size].concat();
+                self.workspace(&name("h"), "[2, T+D, B, D, P]", &size)
+            }
+        };
         let size = [directions, steps + 1, batch, hidden];
         let c = self.workspace(&name("c"), "[D, T+1, B, H]", &size);
         let mut written = vec![h, c];
@@ -257,6 +268,7 @@ impl Planner<'_> {
         for d in 0..directions {
             self.initial_state(State::Hidden, l, d);
             self.initial_state(State::Cell, l, d);
+            self.masked_initial_state(l, d);
         }
         if self.walks_packed() && self.keep {
             self.pack_recurrent(l, false);
@@ -464,6 +476,7 @@ impl Planner<'_> {
         let (p, p_at) = self.peepholes(l, directions);
         let at = |i: usize| lstm_step_forward::At {
             p: p_at.get(i).copied().unwrap_or(0),
+            place: self.place_of_masks(l, directions[i]),
             t: t(directions[i]),
             u: u_at[i],
             gates: gates_at[i],
@@ -476,9 +489,11 @@ impl Planner<'_> {
         };
         let at: Vec<_> = (0..directions.len()).map(at).collect();
         let cell = self.shape.cell;
-        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: features };
+        let ((padding, key), masked) = (self.rows(), self.masked(l));
+        let h_row = features;
+        let shape = lstm_step_forward::Shape { cell, key, batch, hidden, terms, h_row, masked };
         let bound = lstm_step_forward::Bindings { u, gates, h, c, z, p };
-        let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, true, self.padding());
+        let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, true, padding);
         lstm_step_forward::with_tile(dispatch, self.step_tile())
     }
 

@@ -56,7 +56,7 @@ impl Planner<'_> {
             self.workspace("scalars", "[4]", &[4]);
             self.workspace("settings", "[G, 16]", &[update.groups, SETTINGS]);
         }
-        if self.drops() {
+        if self.drops() || self.shape.cell.is_random() {
             self.workspace("key", "[4]", &[4]);
         }
         let names = [

@@ -25,6 +25,7 @@ mod fused;
 mod head;
 mod head_passes;
 mod loss;
+mod masks;
 mod options;
 mod packed;
 mod parameters;
@@ -237,7 +238,7 @@ impl Plan {
             });
         }
         let mut planner = Planner::new(operation, shape, sequences, dropout, true, limits)?;
-        if dropout.is_some() {
+        if dropout.is_some() || shape.cell.is_random() {
             planner.workspace("key", "[4]", &[4]);
         }
         planner.forward();

@@ -362,6 +362,17 @@ impl StackShape {
         if let Some((name, expected, got)) = self.cell.problem() {
             return refused(name, expected.to_owned(), got);
         }
+        if self.projection.is_some() {
+            let zoned = self.cell.zoneout.filter(|zoneout| zoneout.h > 0.0);
+            for (name, p) in [
+                ("zoneout of h", zoned.map_or(0.0, |zoneout| zoneout.h)),
+                ("recurrent_dropout", self.cell.recurrent_dropout),
+            ] {
+                if p > 0.0 {
+                    return refused(name, "0, with a projection".to_owned(), p.to_string());
+                }
+            }
+        }
         if self.head == Head::Sequence && self.readout != Readout::default() {
             return Err(Error::Value {
                 operation,

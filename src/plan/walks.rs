@@ -25,6 +25,7 @@ impl Planner<'_> {
                 c_prev: self.c_around(l, d, t).0,
                 x: x.start + t * batch * width,
                 p: self.peepholes_at(l, d),
+                place: self.place_of_masks(l, d),
                 ..Default::default()
             }
         };
@@ -47,8 +48,11 @@ impl Planner<'_> {
             z: self.whole(self.named("no_projection")),
         };
         let (h_row, packed, keep) = (self.shape.layer_output(l), true, self.keep);
+        let (padding, key) = self.rows();
         let shape = lstm_sequence_forward::Shape {
             cell: self.shape.cell,
+            key,
+            masked: self.masked(l),
             batch,
             hidden,
             steps,
@@ -61,7 +65,6 @@ impl Planner<'_> {
         let launches: Vec<(String, Dispatch)> = (0..self.shape.directions())
             .map(|d| {
                 let at = Directions::One(at(d));
-                let padding = self.padding();
                 (label(d), lstm_sequence_forward::dispatch(&shape, &bound(d), at, padding))
             })
             .collect();
@@ -75,8 +78,11 @@ impl Planner<'_> {
         let (batch, hidden, steps) = (self.batch, self.shape.units(l), self.steps);
         let features = self.shape.layer_output(l);
         let (packed, incoming) = (true, false);
+        let (padding, key) = self.rows();
         let shape = lstm_sequence_backward::Shape {
             cell: self.shape.cell,
+            key,
+            zoned: self.zoned(),
             batch,
             hidden,
             steps,
@@ -97,6 +103,7 @@ impl Planner<'_> {
                 dy: t * batch * features + d * hidden,
                 dc: d * self.slot(l),
                 p: self.peepholes_at(l, d),
+                place: self.place_of_masks(l, d),
                 ..Default::default()
             };
             let bound = lstm_sequence_backward::Bindings {
@@ -108,7 +115,7 @@ impl Planner<'_> {
                 projection: self.shape.cell.peepholes.then(|| self.whole(self.params)),
                 dp: self.whole(self.named("no_projection")),
             };
-            let (at, padding) = (Directions::One(at), self.padding());
+            let at = Directions::One(at);
             let dispatch = lstm_sequence_backward::dispatch(&shape, &bound, at, padding);
             self.launch(format!("layer {l}{}, backward, t = {t} to {last}", said(d)), dispatch);
         }
@@ -283,13 +290,17 @@ impl Planner<'_> {
             w: others.projection[i],
             z: z.starts[i],
             p: others.peepholes[i],
+            place: self.place_of_masks(l, directions[i]),
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
             _ => Directions::Both(at(0), at(1)),
         };
+        let (padding, key) = self.rows();
         let shape = lstm_sequence_forward::Shape {
             cell: self.shape.cell,
+            key,
+            masked: self.masked(l),
             batch,
             hidden,
             steps: visits.count,
@@ -308,7 +319,7 @@ impl Planner<'_> {
             w: others.range,
             z: z.range,
         };
-        lstm_sequence_forward::dispatch(&shape, &bound, at, self.padding())
+        lstm_sequence_forward::dispatch(&shape, &bound, at, padding)
     }
 
     /// The walk back through all timesteps, in launches as long as they may be.
@@ -366,13 +377,17 @@ impl Planner<'_> {
             projection: others.projection[i],
             dp: dp.starts[i],
             p: others.peepholes[i],
+            place: self.place_of_masks(l, directions[i]),
         };
         let at = match directions.len() {
             1 => Directions::One(at(0)),
             _ => Directions::Both(at(0), at(1)),
         };
+        let (padding, key) = self.rows();
         let shape = lstm_sequence_backward::Shape {
             cell: self.shape.cell,
+            key,
+            zoned: self.zoned(),
             batch,
             hidden,
             steps: visits.count,
@@ -390,6 +405,6 @@ impl Planner<'_> {
             projection: others.range,
             dp: dp.range,
         };
-        lstm_sequence_backward::dispatch(&shape, &bound, at, self.padding())
+        lstm_sequence_backward::dispatch(&shape, &bound, at, padding)
     }
 }

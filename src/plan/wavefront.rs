@@ -146,6 +146,10 @@ impl Planner<'_> {
             (shape.bidirectional, "a reverse direction begins where the layer below ends"),
             (shape.projection.is_some(), "a projection joins units at every timestep"),
             (self.dropout.is_some(), "dropout is between the layers"),
+            (
+                shape.cell.zoneout.is_some() || self.keep && shape.cell.is_random(),
+                "zoneout and masks are of one layer",
+            ),
             (!shape.sizes.is_empty(), "layers of different sizes don't lie in one buffer"),
         ];
         if let Some((_, why)) = none.into_iter().find(|(is, _)| *is) {
@@ -248,7 +252,8 @@ impl Planner<'_> {
         }
         self.input_projection(0, 0);
         let (cell, terms) = (self.shape.cell, hidden);
-        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
+        let (key, masked, h_row) = (None, 0, hidden);
+        let shape = lstm_step_forward::Shape { cell, key, batch, hidden, terms, h_row, masked };
         let bound = lstm_step_forward::Bindings {
             u: self.whole(self.params),
             gates: self.whole(gates),
@@ -289,6 +294,7 @@ impl Planner<'_> {
             z: None,
             input: (l > 0).then(|| below(l)),
             p: self.peepholes_at(l, 0),
+            place: 0,
         }
     }
 
@@ -299,7 +305,8 @@ impl Planner<'_> {
         self.push("cell states, gradient", Operation::Zero(self.whole(dc)));
         let (batch, hidden) = (self.batch, self.shape.hidden);
         let (cell, terms) = (self.shape.cell, hidden);
-        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: hidden, terms };
+        let (key, zoned, dy_row) = (None, 0, hidden);
+        let shape = lstm_step_backward::Shape { cell, key, batch, hidden, dy_row, terms, zoned };
         let bound = lstm_step_backward::Bindings {
             w: self.whole(self.params),
             c: self.whole(self.named("c")),
@@ -337,6 +344,7 @@ impl Planner<'_> {
                 w: self.start(Role::WeightIh(l + 1, 0)),
             }),
             p: self.peepholes_at(l, 0),
+            place: 0,
         }
     }
 }

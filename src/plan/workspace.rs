@@ -131,6 +131,7 @@ impl<'a> Planner<'a> {
             backward_from: 0,
             table,
         };
+        planner.check_halves(operation)?;
         planner.cut(operation)?;
         planner.params = planner.callers("params", "[N]", &[planner.table.len]);
         let given = shape.given();

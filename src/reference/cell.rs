@@ -2,7 +2,7 @@
 //! [`torch.nn.LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html) (Hochreiter and
 //! Schmidhuber, 1997; the forget gate: Gers, Schmidhuber and Cummins, 2000), and what others have in its places.
 
-use super::{Cell, CellActivation, Real};
+use super::{Cell, CellActivation, Masks, Real};
 
 /// What a unit has after a timestep.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,9 +27,24 @@ pub struct Unit<R> {
 /// h       = o * tanh(c)
 /// ```
 ///
-/// `p` are the unit's peepholes (i, f, unused, o), which only a cell with peepholes looks at.
+/// and, of what the masks say:
+///
+/// ```text
+/// g = g * candidate                                    where it is used
+/// c = zone_c * c_prev + (1 - zone_c) * c               when h is made
+/// h = zone_h * h_prev + (1 - zone_h) * h
+/// ```
+///
+/// `p` are the unit's peepholes (i, f, unused, o), which only a cell with peepholes looks at; `h_prev` only one
+/// with a zoneout.
 #[inline(always)]
-pub fn cell_forward<R: Real>(cell: &Cell, p: [R; 4], sums: [R; 4], c_prev: R) -> Unit<R> {
+pub fn cell_forward<R: Real>(
+    cell: &Cell,
+    masks: &Masks<R>,
+    p: [R; 4],
+    sums: [R; 4],
+    (h_prev, c_prev): (R, R),
+) -> Unit<R> {
     let within = |x: R, bound: Option<f32>| bound.map_or(x, |bound| bounded(x, R::of(bound)));
     let gate = |sum: R| cell.gate.value(within(sum, cell.clip));
     let [mut i, mut f, g, mut o] = sums;
@@ -40,12 +55,37 @@ pub fn cell_forward<R: Real>(cell: &Cell, p: [R; 4], sums: [R; 4], c_prev: R) ->
     let i = gate(i);
     let f = if cell.coupled { R::one() - i } else { gate(f) };
     let g = cell.candidate.value(within(g, cell.clip));
-    let c = within(f * c_prev + i * g, cell.cell_clip);
+    let c = within(memory(masks, [i, f, g], c_prev), cell.cell_clip);
     if cell.peepholes {
         o = o + p[3] * c;
     }
     let o = gate(o);
-    Unit { gates: [i, f, g, o], c, h: o * cell.output.value(c) }
+    let h = o * cell.output.value(c);
+    let [zone_h, zone_c] = masks.zone;
+    match cell.zoneout {
+        None => Unit { gates: [i, f, g, o], c, h },
+        Some(_) => {
+            Unit { gates: [i, f, g, o], c: mix(zone_c, c_prev, c), h: mix(zone_h, h_prev, h) }
+        }
+    }
+}
+
+/// The new cell state before it is clipped.
+#[inline(always)]
+fn memory<R: Real>(masks: &Masks<R>, [i, f, g]: [R; 3], c_prev: R) -> R {
+    f * c_prev + i * (g * masks.candidate)
+}
+
+/// A share of the old state, and the rest of the new one.
+#[inline(always)]
+fn mix<R: Real>(share: R, old: R, new: R) -> R {
+    if share == R::zero() {
+        new
+    } else if share == R::one() {
+        old
+    } else {
+        share * old + (R::one() - share) * new
+    }
 }
 
 /// The peepholes (i, f, 0, o) of a unit, zeros where there are none.
@@ -62,6 +102,8 @@ pub struct UnitGradient<R> {
     pub sums: [R; 4],
     /// That of the cell state before the timestep.
     pub c_prev: R,
+    /// That of the hidden state before the timestep, of what a zoneout keeps of it.
+    pub h_prev: R,
 }
 
 /// The derivative of [`cell_forward`], from what it made of `c_prev` and from the gradients `dh` and `dc` of
@@ -74,10 +116,34 @@ pub struct UnitGradient<R> {
 /// dc_prev  = dc * f + d sums.i * p.i + d sums.f * p.f
 /// ```
 ///
-/// What a clip has bounded has no slope; that a sum was clipped shows in the gate that it made.
+/// What a clip has bounded has no slope; that a sum was clipped shows in the gate that it made. Of a zoneout, the
+/// new cell state is made again, and each state's gradient goes to the old one and the new one by their shares.
 #[inline(always)]
 pub fn cell_backward<R: Real>(
     cell: &Cell,
+    masks: &Masks<R>,
+    p: [R; 4],
+    gates: [R; 4],
+    (c_prev, c): (R, R),
+    (dh, dc): (R, R),
+) -> UnitGradient<R> {
+    if cell.zoneout.is_none() {
+        return new_backward(cell, masks, p, gates, (c_prev, c), (dh, dc));
+    }
+    let [zone_h, zone_c] = masks.zone;
+    let [i, f, g, _] = gates;
+    let within = |x: R| cell.cell_clip.map_or(x, |bound| bounded(x, R::of(bound)));
+    let new = within(memory(masks, [i, f, g], c_prev));
+    let of_new = ((R::one() - zone_h) * dh, (R::one() - zone_c) * dc);
+    let gradient = new_backward(cell, masks, p, gates, (c_prev, new), of_new);
+    UnitGradient { c_prev: gradient.c_prev + zone_c * dc, h_prev: zone_h * dh, ..gradient }
+}
+
+/// The same of new states, before a zoneout.
+#[inline(always)]
+fn new_backward<R: Real>(
+    cell: &Cell,
+    masks: &Masks<R>,
     p: [R; 4],
     gates: [R; 4],
     (c_prev, c): (R, R),
@@ -98,15 +164,16 @@ pub fn cell_backward<R: Real>(
         dc = zero;
     }
     let of_f = if cell.coupled { zero } else { c_prev };
-    let of_i = if cell.coupled { g - c_prev } else { g };
+    let kept = g * masks.candidate;
+    let of_i = if cell.coupled { kept - c_prev } else { kept };
     let d_i = back(cell.gate, dc * of_i, i);
     let d_f = back(cell.gate, dc * of_f, f);
-    let d_g = back(cell.candidate, dc * i, g);
+    let d_g = back(cell.candidate, dc * i * masks.candidate, g);
     let mut d_prev = dc * f;
     if cell.peepholes {
         d_prev = d_prev + d_i * p[0] + d_f * p[1];
     }
-    UnitGradient { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev }
+    UnitGradient { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev, h_prev: zero }
 }
 
 /// A number within `+-bound`; NaN stays.

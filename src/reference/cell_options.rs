@@ -24,6 +24,19 @@ pub struct Cell {
     pub(crate) gate: CellActivation,
     pub(crate) candidate: CellActivation,
     pub(crate) output: CellActivation,
+    pub(crate) zoneout: Option<Zoneout>,
+    pub(crate) recurrent_dropout: f64,
+    pub(crate) candidate_dropout: f64,
+    pub(crate) input_dropout: f64,
+}
+
+/// The probabilities with which states stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Zoneout {
+    pub(crate) h: f64,
+    pub(crate) c: f64,
+    /// Whether training draws; else it takes what is expected, as inference.
+    pub(crate) drawn: bool,
 }
 
 impl Default for Cell {
@@ -43,6 +56,10 @@ impl Cell {
             gate: CellActivation::Sigmoid,
             candidate: CellActivation::Tanh,
             output: CellActivation::Tanh,
+            zoneout: None,
+            recurrent_dropout: 0.0,
+            candidate_dropout: 0.0,
+            input_dropout: 0.0,
         }
     }
 
@@ -90,6 +107,53 @@ impl Cell {
         Cell { output, ..self }
     }
 
+    /// Training leaves each unit's hidden state as it was with probability `h`, and its cell state with
+    /// probability `c`, at every timestep anew (Krueger et al., 2017, *Zoneout: regularizing RNNs by randomly
+    /// preserving hidden activations*). Inference takes what is expected, `h` of the old state and the rest of
+    /// the new one. The hidden state is made from the new cell state, whether or not that is kept. Default 0.
+    pub const fn zoneout(self, h: f64, c: f64) -> Cell {
+        Cell { zoneout: Some(Zoneout { h, c, drawn: true }), ..self }
+    }
+
+    /// The probability with which training drops a feature of the hidden state on its way to the next timestep,
+    /// the same ones at all timesteps of a sequence, and scales the others by `1 / (1 - p)` (Gal and Ghahramani,
+    /// 2016, *A theoretically grounded application of dropout in recurrent neural networks*). One mask for all
+    /// four gates. What leaves the layer is whole. Default 0.
+    pub const fn recurrent_dropout(self, p: f64) -> Cell {
+        Cell { recurrent_dropout: p, ..self }
+    }
+
+    /// The probability with which training drops a unit's candidate g, the same ones at all timesteps of a
+    /// sequence, and scales the others by `1 / (1 - p)`: no state is forgotten by it (Semeniuta, Severyn and
+    /// Barth, 2016, *Recurrent dropout without memory loss*). Default 0.
+    pub const fn candidate_dropout(self, p: f64) -> Cell {
+        Cell { candidate_dropout: p, ..self }
+    }
+
+    /// The probability with which training drops a feature of the input of each layer, the same ones at all
+    /// timesteps of a sequence, and scales the others by `1 / (1 - p)`: Keras' `dropout`, and the other half of
+    /// Gal and Ghahramani's. Default 0.
+    pub const fn input_dropout(self, p: f64) -> Cell {
+        Cell { input_dropout: p, ..self }
+    }
+
+    /// Whether training draws anything in timesteps.
+    pub fn draws(&self) -> bool {
+        let zoned = self.zoneout.is_some_and(|zoneout| zoneout.drawn);
+        zoned || self.recurrent_dropout > 0.0 || self.candidate_dropout > 0.0
+    }
+
+    /// Whether training draws anything, of the input as well.
+    pub(crate) fn is_random(&self) -> bool {
+        self.draws() || self.input_dropout > 0.0
+    }
+
+    /// The same without anything that is drawn: what inference computes.
+    pub(crate) fn undrawn(self) -> Cell {
+        let zoneout = self.zoneout.map(|zoneout| Zoneout { drawn: false, ..zoneout });
+        Cell { zoneout, recurrent_dropout: 0.0, candidate_dropout: 0.0, input_dropout: 0.0, ..self }
+    }
+
     /// Whether it is that of `torch.nn.LSTM`.
     pub fn is_plain(&self) -> bool {
         *self == Cell::new()
@@ -100,6 +164,18 @@ impl Cell {
         for (name, bound) in [("clip", self.clip), ("cell_clip", self.cell_clip)] {
             if let Some(bound) = bound.filter(|bound| !(bound.is_finite() && *bound > 0.0)) {
                 return Some((name, "finite, above 0", bound.to_string()));
+            }
+        }
+        let zoneout = self.zoneout.unwrap_or(Zoneout { h: 0.0, c: 0.0, drawn: false });
+        for (name, p) in [
+            ("zoneout of h", zoneout.h),
+            ("zoneout of c", zoneout.c),
+            ("recurrent_dropout", self.recurrent_dropout),
+            ("candidate_dropout", self.candidate_dropout),
+            ("input_dropout", self.input_dropout),
+        ] {
+            if !(0.0..1.0).contains(&p) {
+                return Some((name, "in [0, 1)", p.to_string()));
             }
         }
         let functions = [
@@ -124,6 +200,10 @@ impl Cell {
         ];
         let clipped = |name: &str| self.clip.is_some() && name != "output_activation";
         let told = |name: &str, f: CellActivation| f.is_told_by_value(clipped(name));
+        if self.peepholes && self.zoneout.is_some_and(|zoneout| zoneout.c > 0.0) {
+            let expected = "0 in training, with peepholes: o's sees a cell state that isn't kept";
+            return Some(("zoneout of c", expected, self.to_string()));
+        }
         let (name, function) = functions.into_iter().find(|(name, f)| !told(name, *f))?;
         let expected = "alpha of at least 0, in training: below, two arguments have one value";
         Some((name, expected, function.to_string()))
@@ -136,6 +216,9 @@ impl Hash for Cell {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let bounds = [self.clip, self.cell_clip].map(|bound| bound.map(bits));
         (self.peepholes, self.coupled, bounds, self.gate, self.candidate, self.output).hash(state);
+        let zoneout = self.zoneout.map(|zoneout| [zoneout.h, zoneout.c]).unwrap_or([-1.0; 2]);
+        let dropped = [self.recurrent_dropout, self.candidate_dropout, self.input_dropout];
+        zoneout.into_iter().chain(dropped).for_each(|p| (p + 0.0).to_bits().hash(state));
     }
 }
 
@@ -144,6 +227,7 @@ impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = Cell::new();
         let number = |bound: Option<f32>| bound.unwrap_or(0.0);
+        let zoneout = self.zoneout.unwrap_or(Zoneout { h: 0.0, c: 0.0, drawn: false });
         let said = [
             (self.peepholes, "peepholes".to_owned()),
             (self.coupled, "coupled".to_owned()),
@@ -152,6 +236,10 @@ impl fmt::Display for Cell {
             (self.gate != plain.gate, format!("gate {}", self.gate)),
             (self.candidate != plain.candidate, format!("candidate {}", self.candidate)),
             (self.output != plain.output, format!("output {}", self.output)),
+            (self.zoneout.is_some(), format!("zoneout {} {}", zoneout.h, zoneout.c)),
+            (self.recurrent_dropout > 0.0, format!("recurrent_dropout {}", self.recurrent_dropout)),
+            (self.candidate_dropout > 0.0, format!("candidate_dropout {}", self.candidate_dropout)),
+            (self.input_dropout > 0.0, format!("input_dropout {}", self.input_dropout)),
         ];
         let said: Vec<String> =
             said.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
@@ -179,6 +267,13 @@ impl Cell {
                 ("gate", _) => cell.gate_activation(function()?),
                 ("candidate", _) => cell.candidate_activation(function()?),
                 ("output", _) => cell.output_activation(function()?),
+                ("zoneout", _) => {
+                    let (h, c) = rest.split_once(' ')?;
+                    cell.zoneout(h.parse().ok()?, c.parse().ok()?)
+                }
+                ("recurrent_dropout", _) => cell.recurrent_dropout(rest.parse().ok()?),
+                ("candidate_dropout", _) => cell.candidate_dropout(rest.parse().ok()?),
+                ("input_dropout", _) => cell.input_dropout(rest.parse().ok()?),
                 _ => return None,
             };
         }

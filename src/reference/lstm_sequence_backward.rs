@@ -1,7 +1,7 @@
 //! Twin of `lstm_sequence_backward`.
 
 use super::{
-    Cell, Lengths, Product, Projection, Real, StepBackward, Walk, apart, lstm_step_backward,
+    Cell, Draws, Lengths, Product, Projection, Real, StepBackward, Walk, apart, lstm_step_backward,
     matmul, unpacked_transpose,
 };
 
@@ -10,6 +10,8 @@ use super::{
 pub struct SequenceBackward<'a, R> {
     /// Which cell.
     pub cell: Cell,
+    /// What training draws, where it does, at the first timestep.
+    pub draws: Option<Draws>,
     /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
     pub peepholes: &'a [R],
     /// Rows `B`.
@@ -50,7 +52,7 @@ pub fn lstm_sequence_backward<R: Real>(
     w: &[R],
     c: &[R],
     dy: &[R],
-    (gates, dc, dp): (&mut [R], &mut [R], &mut [R]),
+    (gates, (dc, zoned), dp): (&mut [R], (&mut [R], &mut [R]), &mut [R]),
 ) {
     let s = sequence;
     let (slot, hidden) = (s.batch * s.hidden, s.hidden);
@@ -86,6 +88,7 @@ pub fn lstm_sequence_backward<R: Real>(
         }
         let step = StepBackward {
             cell: s.cell,
+            draws: s.draws.map(|draws| s.walk.draws(draws, n)),
             peepholes: s.peepholes,
             hidden,
             incoming,
@@ -94,6 +97,6 @@ pub fn lstm_sequence_backward<R: Real>(
             lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
         };
         let (c_prev, c) = (&c[at(s.c, slot, n + 1)..], &c[at(s.c, slot, n)..]);
-        lstm_step_backward(&step, weight, gates, c_prev, c, dc);
+        lstm_step_backward(&step, weight, gates, c_prev, c, (dc, zoned));
     }
 }

@@ -1,7 +1,8 @@
 //! Twin of `lstm_sequence_forward`.
 
 use super::{
-    Cell, Lengths, Product, Real, StepForward, Walk, apart, lstm_step_forward, matmul, unpacked,
+    Cell, Draws, Lengths, MaskedRows, Product, Real, StepForward, Walk, apart, lstm_step_forward,
+    matmul, unpacked,
 };
 
 /// A projection of the hidden state.
@@ -27,6 +28,11 @@ impl<R> Projection<'_, R> {
 pub struct SequenceForward<'a, R> {
     /// Which cell.
     pub cell: Cell,
+    /// What training draws, where it does, at the first timestep.
+    pub draws: Option<Draws>,
+    /// Elements from a hidden state to its masked one, which products take, where training drops some of it; else
+    /// 0.
+    pub masked: usize,
     /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
     pub peepholes: &'a [R],
     /// Rows `B`.
@@ -86,8 +92,17 @@ pub fn lstm_sequence_forward<R: Real>(
     // The last row of a slot may end before the next slot's first.
     let h_len = h_slot - s.h_row + terms;
     for n in 0..s.walk.steps {
+        let draws = s.draws.map(|draws| s.walk.draws(draws, n));
+        let own_h = s.walk.at(s.h_prev, h_slot, n);
+        // Copies, where a step reads hidden states in two ways.
+        let copied =
+            |from: usize, is: bool| if is { h[from..][..h_len].to_vec() } else { Vec::new() };
+        let zoned = copied(own_h, s.cell.zoneout.is_some() && s.projection.is_none());
+        let product = copied(own_h + s.masked, s.masked > 0);
         let step = StepForward {
             cell: s.cell,
+            draws,
+            zoned: &zoned,
             peepholes: s.peepholes,
             hidden,
             terms,
@@ -96,8 +111,9 @@ pub fn lstm_sequence_forward<R: Real>(
             lengths: s.lengths.map(|lengths| s.walk.lengths(lengths, n)),
         };
         let at = |start: usize, slot: usize, n: usize| s.walk.at(start, slot, n);
-        let (h_prev, h) =
-            apart(h, (at(s.h_prev, h_slot, n), h_len), (at(s.h_prev, h_slot, n + 1), h_len));
+        let after = at(s.h_prev, h_slot, n + 1);
+        let (h_prev, h_after) = apart(h, (own_h, h_len), (after, h_len));
+        let h_prev = if s.masked > 0 { &product } else { h_prev };
         let (c_prev, c) =
             apart(c, (at(s.c_prev, slot, n), slot), (at(s.c_prev, slot, n + 1), slot));
         let mut own = vec![R::zero(); 4 * slot];
@@ -110,7 +126,7 @@ pub fn lstm_sequence_forward<R: Real>(
         }
         let ended = |b: usize| step.lengths.is_some_and(|lengths| lengths.ended(b));
         match s.projection {
-            None => lstm_step_forward(&step, u, &mut own, h_prev, c_prev, h, c),
+            None => lstm_step_forward(&step, u, &mut own, h_prev, c_prev, h_after, c),
             Some(projection) => {
                 let z = &mut z[at(projection.start, slot, n)..][..slot];
                 lstm_step_forward(&step, u, &mut own, h_prev, c_prev, z, c);
@@ -118,11 +134,15 @@ pub fn lstm_sequence_forward<R: Real>(
                     ldb: projection.row(),
                     ..Product::dense(1, terms, hidden, false, false)
                 };
-                let rows = z.chunks_exact(hidden).zip(h.chunks_mut(s.h_row)).enumerate();
+                let rows = z.chunks_exact(hidden).zip(h_after.chunks_mut(s.h_row)).enumerate();
                 for (_, (z, h)) in rows.filter(|(b, _)| !ended(*b)) {
                     matmul(&one, z, projection.weight, &[], h);
                 }
             }
+        }
+        if let Some(draws) = draws.filter(|_| s.masked > 0) {
+            let rows = MaskedRows { p: s.cell.recurrent_dropout, draws, lengths: step.lengths };
+            rows.write(h, (after, s.masked), (s.batch, s.h_row, terms));
         }
         if s.keep {
             let gates = &mut gates[at(s.gates, 4 * slot, n)..][..4 * slot];

@@ -1,6 +1,6 @@
 //! Twin of `lstm_step_backward`.
 
-use super::{Cell, Lengths, Real, cell_backward, peepholes_of};
+use super::{Cell, Draws, Lengths, Real, cell_backward, masks, peepholes_of, recurrent_mask};
 
 /// The gradients that reach one direction's timestep.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,8 @@ pub struct StepBackward<'a, R> {
     pub cell: Cell,
     /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
     pub peepholes: &'a [R],
+    /// What training draws, where it does.
+    pub draws: Option<Draws>,
     /// Units `H`.
     pub hidden: usize,
     /// What the product takes its rows from: the gate gradients of the step that ran after this
@@ -41,7 +43,7 @@ pub fn lstm_step_backward<R: Real>(
     gates: &mut [R],
     c_prev: &[R],
     c: &[R],
-    dc: &mut [R],
+    (dc, zoned): (&mut [R], &mut [R]),
 ) {
     let (hidden, row) = (step.hidden, 4 * step.terms);
     for (b, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
@@ -61,15 +63,25 @@ pub fn lstm_step_backward<R: Real>(
                 }
             }
             let mut dh = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+            if let Some(draws) = step.draws.filter(|_| step.cell.recurrent_dropout > 0.0) {
+                dh = dh * recurrent_mask(step.cell.recurrent_dropout, draws, (b, unit));
+            }
+            if let Some(zoned) = zoned.get(at) {
+                dh += *zoned;
+            }
             if let Some((dy, dy_row)) = step.dy {
                 dh += dy[b * dy_row + unit];
             }
             let (p, gates) =
                 (peepholes_of(step.peepholes, unit), [gate[0], gate[1], gate[2], gate[3]]);
+            let masks = masks(&step.cell, step.draws, (b, unit));
             let (states, above) = ((c_prev[at], c[at]), (dh, dc[at]));
-            let gradient = cell_backward(&step.cell, p, gates, states, above);
+            let gradient = cell_backward(&step.cell, &masks, p, gates, states, above);
             gate.copy_from_slice(&gradient.sums);
             dc[at] = gradient.c_prev;
+            if let Some(zoned) = zoned.get_mut(at) {
+                *zoned = gradient.h_prev;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Twin of `lstm_step_forward`.
 
-use super::{Cell, Lengths, Real, cell_forward, peepholes_of};
+use super::{Cell, Draws, Lengths, Real, cell_forward, masks, peepholes_of};
 
 /// The sizes of one direction's timestep, and the strides of its operands.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,11 @@ pub struct StepForward<'a, R> {
     pub cell: Cell,
     /// Its peepholes `[H]` of (i, f, 0, o), where it has some.
     pub peepholes: &'a [R],
+    /// What training draws, where it does.
+    pub draws: Option<Draws>,
+    /// The hidden states before the step as a zoneout keeps them, rows as far apart as those of `h_prev`; empty
+    /// without one.
+    pub zoned: &'a [R],
     /// Units `H`.
     pub hidden: usize,
     /// Terms of the recurrent product: `P` with a projection, else `H`.
@@ -57,9 +62,14 @@ pub fn lstm_step_forward<R: Real>(
         let states = c[b * hidden..].iter_mut().zip(&c_prev[b * hidden..]).zip(h);
         let units = states.zip(gates.chunks_exact_mut(4)).enumerate();
         for (unit, (((c, &c_prev), h), gate)) in units {
+            let old = match step.zoned.is_empty() {
+                true => R::zero(),
+                false => step.zoned[b * step.h_prev_row + unit],
+            };
+            let masks = masks(&step.cell, step.draws, (b, unit));
             let (p, sums) =
                 (peepholes_of(step.peepholes, unit), [gate[0], gate[1], gate[2], gate[3]]);
-            let after = cell_forward(&step.cell, p, sums, c_prev);
+            let after = cell_forward(&step.cell, &masks, p, sums, (old, c_prev));
             gate.copy_from_slice(&after.gates);
             (*c, *h) = (after.c, after.h);
         }

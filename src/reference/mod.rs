@@ -15,6 +15,7 @@ mod argmax;
 mod binary_accuracy;
 mod cell;
 mod cell_activation;
+mod cell_masks;
 mod cell_options;
 mod clip_scale;
 mod column_sum;
@@ -44,6 +45,7 @@ mod readout;
 mod reduce_sum;
 mod rmsprop;
 pub mod sequence;
+mod sequence_dropout;
 mod sgd;
 mod softmax;
 mod training_step;
@@ -55,7 +57,11 @@ pub use argmax::argmax;
 pub use binary_accuracy::binary_accuracy;
 pub use cell::{Unit, UnitGradient, cell_backward, cell_forward, peepholes_of};
 pub use cell_activation::CellActivation;
+pub(crate) use cell_masks::OF_STEP;
+pub use cell_masks::{Draws, MaskedRows, Masks, masks, recurrent_mask};
+use cell_masks::{input_mask, of_sequence};
 pub use cell_options::Cell;
+pub(crate) use cell_options::Zoneout;
 pub use clip_scale::{clip_scale, kind, policy, scalars, status};
 pub use column_sum::column_sum;
 pub(crate) use compare::compare_above;
@@ -85,6 +91,7 @@ pub use pool_over_time_backward::pool_over_time_backward;
 pub use readout::Readout;
 pub use reduce_sum::reduce_sum;
 pub use rmsprop::{RmsPropSettings, RmsPropStates, rmsprop};
+pub use sequence_dropout::{SequenceDropout, sequence_dropout};
 pub use sgd::{SgdSettings, sgd};
 pub use softmax::softmax;
 pub use training_step::{TrainingBuffers, TrainingStep, training_step};
@@ -166,6 +173,11 @@ impl Walk {
     /// Where the slot is that the timestep before that one finds, which may stand before the walk.
     pub fn before(&self, start: usize, slot: usize, n: usize) -> usize {
         if self.back { start + slot - n * slot } else { start + n * slot - slot }
+    }
+
+    /// Where timestep `n` draws, given where the first does.
+    pub fn draws(&self, first: Draws, n: usize) -> Draws {
+        Draws { t: self.at(first.t as usize, 1, n) as u32, ..first }
     }
 
     /// Which rows have ended at timestep `n`, given which have at the first.

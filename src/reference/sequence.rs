@@ -10,7 +10,9 @@
 //! the projection: Sak, Senior and Beaufays, 2014; backpropagation through time: Werbos, 1990,
 //! *Proceedings of the IEEE* 78(10).
 
-use super::{Cell, Real, Unit, cell_backward, cell_forward};
+use super::{
+    Cell, Draws, Masks, Real, Unit, cell_backward, cell_forward, input_mask, masks, recurrent_mask,
+};
 
 /// The weights of one direction of a layer, in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,12 +63,88 @@ pub struct Batch<'a, R> {
     /// What the outputs of each layer but the last are multiplied by, `[T, B, D P]` each; no
     /// layers where nothing is dropped.
     pub masks: &'a [Vec<R>],
+    /// What is drawn in each direction of each layer; no layers where nothing is, and zoneouts are what is
+    /// expected of them.
+    pub drawn: &'a [Vec<LayerMasks<R>>],
+}
+
+/// What training draws for one direction of a layer; empty where it draws nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LayerMasks<R> {
+    /// Shares of the old hidden and the old cell state in the new ones, `[T, B, H]`.
+    pub zones: Vec<[R; 2]>,
+    /// What candidates are multiplied with, `[B, H]`.
+    pub candidate: Vec<R>,
+    /// What hidden states are multiplied with on their way to the next timestep, `[B, P]`.
+    pub recurrent: Vec<R>,
+    /// What the input is multiplied with, `[B, I]`; the same in both directions.
+    pub input: Vec<R>,
+}
+
+impl<R: Real> LayerMasks<R> {
+    /// What is drawn with a key in direction `d` of layer `l`.
+    pub fn drawn(
+        w: &LayerWeights<R>,
+        key: [u32; 2],
+        (l, d): (usize, usize),
+        (steps, rows): (usize, usize),
+    ) -> LayerMasks<R> {
+        let draws = |t: usize| Draws { key, place: (2 * l + d) as u32, t: t as u32, row: 0 };
+        let all = |is: bool, width: usize, of: &dyn Fn((usize, usize)) -> R| -> Vec<R> {
+            let elements = if is { rows * width } else { 0 };
+            (0..elements).map(|at| of((at / width, at % width))).collect()
+        };
+        let cell = &w.cell;
+        let zones = match cell.zoneout {
+            None => Vec::new(),
+            Some(_) => (0..steps * rows * w.hidden)
+                .map(|at| {
+                    let (row, unit) = (at / w.hidden, at % w.hidden);
+                    masks(cell, Some(draws(row / rows)), (row % rows, unit)).zone
+                })
+                .collect(),
+        };
+        let of_layer = Draws { place: 2 * l as u32, ..draws(0) };
+        LayerMasks {
+            zones,
+            candidate: all(cell.candidate_dropout > 0.0, w.hidden, &|at| {
+                masks(cell, Some(draws(0)), at).candidate
+            }),
+            recurrent: all(cell.recurrent_dropout > 0.0, w.output(), &|at| {
+                recurrent_mask(cell.recurrent_dropout, draws(0), at)
+            }),
+            input: all(cell.input_dropout > 0.0, w.input, &|at| {
+                input_mask(cell.input_dropout, of_layer, at)
+            }),
+        }
+    }
+
+    /// What is done to a unit of row `b`, the `at`th of all rows of all timesteps.
+    fn unit(
+        &self,
+        cell: &Cell,
+        (at, b): (usize, usize),
+        (unit, hidden): (usize, usize),
+    ) -> Masks<R> {
+        let expected = masks(cell, None, (b, unit));
+        Masks {
+            zone: self.zones.get(at * hidden + unit).copied().unwrap_or(expected.zone),
+            candidate: self.candidate.get(b * hidden + unit).copied().unwrap_or(R::one()),
+        }
+    }
+}
+
+/// Numbers of a row, times its part of a mask, where there is one.
+fn masked<R: Real>(row: &[R], mask: &[R], b: usize) -> Vec<R> {
+    let own = mask.get(b * row.len()..(b + 1) * row.len()).unwrap_or_default();
+    let factors = own.iter().copied().chain(std::iter::repeat(R::one()));
+    row.iter().zip(factors).map(|(&v, m)| v * m).collect()
 }
 
 impl<R> Batch<'_, R> {
     /// Rows that all have all timesteps, and no dropout.
     pub fn of(rows: usize) -> Batch<'static, R> {
-        Batch { rows, lengths: None, masks: &[] }
+        Batch { rows, lengths: None, masks: &[], drawn: &[] }
     }
 
     /// The timesteps of row `b`, in the order in which a direction visits them.
@@ -79,7 +157,9 @@ impl<R> Batch<'_, R> {
 /// What one direction of a layer had and made at one timestep of one row.
 #[derive(Clone, Debug)]
 struct Moment<R> {
-    h_prev: Vec<R>,
+    /// What products took of the hidden state before, and of the input.
+    taken: Vec<R>,
+    x: Vec<R>,
     c_prev: Vec<R>,
     cells: Vec<Unit<R>>,
 }
@@ -122,11 +202,11 @@ fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     a.iter().zip(b).fold(R::zero(), |sum, (&a, &b)| sum + a * b)
 }
 
-/// Runs one direction of a layer over `x [T, B, I]` from `h_0 [B, P]` and `c_0 [B, H]`.
+/// Runs direction `d` of layer `l` over `x [T, B, I]` from `h_0 [B, P]` and `c_0 [B, H]`.
 pub fn layer_forward<R: Real>(
     w: &LayerWeights<R>,
     batch: &Batch<'_, R>,
-    reverse: bool,
+    (l, d): (usize, usize),
     x: &[R],
     h_0: &[R],
     c_0: &[R],
@@ -139,21 +219,28 @@ pub fn layer_forward<R: Real>(
         c_n: Vec::new(),
         moments: Vec::new(),
     };
+    let none = LayerMasks::default();
+    let drawn = batch.drawn.get(l).map_or(&none, |directions| &directions[d]);
     for b in 0..batch.rows {
         let mut h = h_0[b * output..][..output].to_vec();
         let mut c = c_0[b * hidden..][..hidden].to_vec();
         let mut moments = Vec::new();
-        for t in batch.visits(b, steps, reverse) {
-            let x_t = &x[(t * batch.rows + b) * input..][..input];
+        for t in batch.visits(b, steps, d == 1) {
+            let at = t * batch.rows + b;
+            let x_t = masked(&x[at * input..][..input], &drawn.input, b);
             let (h_prev, c_prev) = (h.clone(), c.clone());
+            let taken = masked(&h_prev, &drawn.recurrent, b);
             let sum = |row: usize| {
                 w.bias[row]
-                    + dot(&w.weight_ih[row * input..][..input], x_t)
-                    + dot(&w.weight_hh[row * output..][..output], &h_prev)
+                    + dot(&w.weight_ih[row * input..][..input], &x_t)
+                    + dot(&w.weight_hh[row * output..][..output], &taken)
             };
             let cell = |unit: usize| {
                 let sums = [0, 1, 2, 3].map(|q| sum(q * hidden + unit));
-                cell_forward(&w.cell, w.peepholes(unit), sums, c_prev[unit])
+                let masks = drawn.unit(&w.cell, (at, b), (unit, hidden));
+                // With a projection a hidden state isn't a unit's, and isn't kept.
+                let old = if w.weight_hr.is_empty() { h_prev[unit] } else { R::zero() };
+                cell_forward(&w.cell, &masks, w.peepholes(unit), sums, (old, c_prev[unit]))
             };
             let cells: Vec<Unit<R>> = (0..hidden).map(cell).collect();
             c = cells.iter().map(|cell| cell.c).collect();
@@ -164,7 +251,7 @@ pub fn layer_forward<R: Real>(
                 false => w.weight_hr.chunks(hidden).map(|row| dot(row, &cell_output)).collect(),
             };
             trace.y[(t * batch.rows + b) * output..][..output].copy_from_slice(&h);
-            moments.push(Moment { h_prev, c_prev, cells });
+            moments.push(Moment { taken, x: x_t, c_prev, cells });
         }
         trace.moments.push(moments);
         trace.h_n.extend(h);
@@ -180,7 +267,7 @@ pub fn layer_forward<R: Real>(
 pub fn layer_backward<R: Real>(
     w: &LayerWeights<R>,
     batch: &Batch<'_, R>,
-    reverse: bool,
+    (l, d): (usize, usize),
     x: &[R],
     trace: &LayerTrace<R>,
     dy: &[R],
@@ -200,10 +287,12 @@ pub fn layer_backward<R: Real>(
         h_0: Vec::new(),
         c_0: Vec::new(),
     };
+    let none = LayerMasks::default();
+    let drawn = batch.drawn.get(l).map_or(&none, |directions| &directions[d]);
     for b in 0..batch.rows {
         let mut dh = dh_n[b * output..][..output].to_vec();
         let mut dc = dc_n[b * hidden..][..hidden].to_vec();
-        let visits = batch.visits(b, steps, reverse);
+        let visits = batch.visits(b, steps, d == 1);
         for (&t, moment) in visits.iter().zip(&trace.moments[b]).rev() {
             let at = t * batch.rows + b;
             for (dh, &dy) in dh.iter_mut().zip(&dy[at * output..]) {
@@ -221,10 +310,17 @@ pub fn layer_backward<R: Real>(
                 }
             }
             let mut d_gates = vec![R::zero(); 4 * hidden];
+            // What a zoneout has kept.
+            let mut kept = vec![R::zero(); output];
             for unit in 0..hidden {
                 let (cell, c_prev) = (&moment.cells[unit], moment.c_prev[unit]);
                 let (states, above) = ((c_prev, cell.c), (d_cell_output[unit], dc[unit]));
-                let gradient = cell_backward(&w.cell, w.peepholes(unit), cell.gates, states, above);
+                let masks = drawn.unit(&w.cell, (at, b), (unit, hidden));
+                let p = w.peepholes(unit);
+                let gradient = cell_backward(&w.cell, &masks, p, cell.gates, states, above);
+                if w.weight_hr.is_empty() {
+                    kept[unit] = gradient.h_prev;
+                }
                 if w.cell.peepholes {
                     let [i, f, _, o] = gradient.sums;
                     for (place, d) in [i * c_prev, f * c_prev, o * cell.c].into_iter().enumerate() {
@@ -237,17 +333,21 @@ pub fn layer_backward<R: Real>(
                 dc[unit] = gradient.c_prev;
             }
             dh.fill(R::zero());
+            let mut dx = vec![R::zero(); input];
             for (row, &d) in d_gates.iter().enumerate() {
                 out.bias[row] += d;
-                for k in 0..input {
-                    out.weight_ih[row * input + k] += d * x[at * input + k];
-                    out.x[at * input + k] += d * w.weight_ih[row * input + k];
+                for (k, sum) in dx.iter_mut().enumerate() {
+                    out.weight_ih[row * input + k] += d * moment.x[k];
+                    *sum += d * w.weight_ih[row * input + k];
                 }
                 for (k, sum) in dh.iter_mut().enumerate() {
-                    out.weight_hh[row * output + k] += d * moment.h_prev[k];
+                    out.weight_hh[row * output + k] += d * moment.taken[k];
                     *sum += d * w.weight_hh[row * output + k];
                 }
             }
+            let through = masked(&dh, &drawn.recurrent, b).into_iter().zip(kept);
+            dh = through.map(|(d, kept)| d + kept).collect();
+            out.x[at * input..][..input].copy_from_slice(&masked(&dx, &drawn.input, b));
         }
         out.h_0.extend(dh);
         out.c_0.extend(dc);
@@ -328,7 +428,7 @@ pub fn forward<R: Real>(
             let index = l * directions.len() + d;
             let h_0 = &h_0[index * batch.rows * w.output()..];
             let c_0 = &c_0[index * batch.rows * w.hidden..];
-            let trace = layer_forward(w, batch, d == 1, &input, h_0, c_0);
+            let trace = layer_forward(w, batch, (l, d), &input, h_0, c_0);
             h_n.extend_from_slice(&trace.h_n);
             c_n.extend_from_slice(&trace.c_n);
             traces.push(trace);
@@ -361,7 +461,7 @@ pub fn backward<R: Real>(
             gradients.push(layer_backward(
                 w,
                 batch,
-                d == 1,
+                (l, d),
                 &trace.inputs[l],
                 &trace.layers[l][d],
                 &side(&dy, d, directions.len(), w.output()),

@@ -135,6 +135,8 @@ pub fn training_step<R: Real>(
     let (mut h, mut c) = (vec![R::zero(); (steps + 1) * slot], vec![R::zero(); (steps + 1) * slot]);
     let forward = SequenceForward {
         cell: Cell::new(),
+        draws: None,
+        masked: 0,
         peepholes: &[],
         projection: None,
         batch,
@@ -193,6 +195,7 @@ pub fn training_step<R: Real>(
         let mut d_cell = dc[(t + 1) * slot..][..slot].to_vec();
         let backward = SequenceBackward {
             cell: Cell::new(),
+            draws: None,
             peepholes: &[],
             projection: None,
             batch,
@@ -206,7 +209,13 @@ pub fn training_step<R: Real>(
             dy: Some((t * slot, hidden)),
         };
         let u = &params[w(step.u, hidden)];
-        lstm_sequence_backward(&backward, u, &c, &dh, (&mut gates, &mut d_cell, &mut []));
+        lstm_sequence_backward(
+            &backward,
+            u,
+            &c,
+            &dh,
+            (&mut gates, (&mut d_cell, &mut []), &mut []),
+        );
         dc[t * slot..][..slot].copy_from_slice(&d_cell);
     }
     for (start, terms, a) in [(step.w, input, &x), (step.u, hidden, &h)] {

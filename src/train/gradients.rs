@@ -56,7 +56,8 @@ async fn gradients_as(
 ) -> Result<Gradients> {
     let network = &model.network;
     let device = &network.device;
-    let shape = &StackShape { head: network.shape.head.without_dropout(), ..network.shape.clone() };
+    let (head, cell) = (network.shape.head.without_dropout(), network.shape.cell.undrawn());
+    let shape = &StackShape { head, cell, ..network.shape.clone() };
     loss.check("gradients", shape.outputs())?;
     micro::expect(batch, "gradients", "the batch", shape, loss)?;
     let all: Vec<usize> = (0..batch.len()).collect();

@@ -180,6 +180,7 @@ pub(super) fn cells() -> Vec<Case> {
             .candidate_activation(CellActivation::Relu)
             .output_activation(CellActivation::ThresholdedRelu { alpha: 0.2 }),
         plain.clip(0.5).cell_clip(1.0).gate_activation(CellActivation::Softplus),
+        plain.zoneout(0.3, 0.2).recurrent_dropout(0.3).candidate_dropout(0.2).input_dropout(0.2),
     ];
     let case = |cell: Cell| {
         let mut case = Case::new([7, 3, 20, 24], Run::Gradient(None));

@@ -14,7 +14,7 @@ use crate::reference::{
 use super::cases::Run;
 
 /// The seed of all random contents.
-const SEED: u64 = 2026;
+pub(super) const SEED: u64 = 2026;
 
 /// Values for the buffers of a plan that a host or a caller fills, by name.
 pub(super) fn contents(

@@ -9,8 +9,8 @@ use crate::command::{Limits, Tier};
 use crate::device::Device;
 use crate::error::Result;
 use crate::plan::{Parameter, ParameterTable, Plan, Role, Sequences, StackShape};
-use crate::reference::sequence::{self, Batch, LayerGradients, LayerWeights};
-use crate::reference::{Tolerance, compare};
+use crate::reference::sequence::{self, Batch, LayerGradients, LayerMasks, LayerWeights};
+use crate::reference::{Dropout, Tolerance, compare};
 
 /// A pass in one of its tiers.
 pub(super) struct Pass {
@@ -142,7 +142,14 @@ impl Pass {
         let stack = stack(&self.case.shape, &table, &given("params"));
         let lengths: Vec<usize> =
             contents.get("lengths").into_iter().flatten().map(|&v| v as usize).collect();
-        let batch = Batch { rows: self.case.sequences.batch, lengths: Some(&lengths), masks: &[] };
+        let (steps, rows) = (self.case.sequences.steps, self.case.sequences.batch);
+        let key = Dropout::key(contents::SEED, 1);
+        let of_layer = |(l, directions): (usize, &Vec<LayerWeights<f64>>)| {
+            let masks = |(d, w)| LayerMasks::drawn(w, key, (l, d), (steps, rows));
+            directions.iter().enumerate().map(masks).collect()
+        };
+        let drawn: Vec<Vec<LayerMasks<f64>>> = stack.iter().enumerate().map(of_layer).collect();
+        let batch = Batch { rows, lengths: Some(&lengths), masks: &[], drawn: &drawn };
         let trace = sequence::forward(&stack, &batch, &given("x"), &given("h_0"), &given("c_0"));
         let (dy, dh_n, dc_n) = (given("dy"), given("dh_n"), given("dc_n"));
         let gradients = sequence::backward(&stack, &batch, &trace, &dy, &dh_n, &dc_n);

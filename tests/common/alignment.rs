@@ -196,7 +196,7 @@ pub fn late_rows_and_reverse_layers(device: &Device) {
         let mut traces = Vec::new();
         for (l, w) in weights.iter().enumerate() {
             let (h, c) = (&h_0[l * batch * output..], &c_0[l * batch * hidden..]);
-            let trace = sequence::layer_forward(&w[0], &rows, true, &inputs[l], h, c);
+            let trace = sequence::layer_forward(&w[0], &rows, (0, 1), &inputs[l], h, c);
             inputs.push(trace.y.clone());
             traces.push(trace);
         }
@@ -205,7 +205,14 @@ pub fn late_rows_and_reverse_layers(device: &Device) {
         for (l, w) in weights.iter().enumerate().rev() {
             let none = vec![0.0; batch * hidden];
             let back = sequence::layer_backward(
-                &w[0], &rows, true, &inputs[l], &traces[l], &dy, &none, &none,
+                &w[0],
+                &rows,
+                (0, 1),
+                &inputs[l],
+                &traces[l],
+                &dy,
+                &none,
+                &none,
             );
             dy = back.x.clone();
             gradients.push(back);

@@ -41,6 +41,7 @@ pub fn alone() -> Vec<Cell> {
         plain.cell_clip(0.6),
         plain.gate_activation(CellActivation::HARD_SIGMOID),
     ];
+    cells.extend(random());
     for function in FUNCTIONS {
         cells.push(plain.gate_activation(function));
         cells.push(plain.candidate_activation(function));
@@ -49,8 +50,21 @@ pub fn alone() -> Vec<Cell> {
     cells
 }
 
-/// Some options together.
-pub fn together(r: &mut Random) -> Cell {
+/// Everything that training draws.
+pub fn random() -> [Cell; 6] {
+    let plain = Cell::new();
+    [
+        plain.zoneout(0.3, 0.0),
+        plain.zoneout(0.0, 0.4),
+        plain.zoneout(0.2, 0.5),
+        plain.recurrent_dropout(0.4),
+        plain.candidate_dropout(0.3),
+        plain.input_dropout(0.3),
+    ]
+}
+
+/// Some options together, for a model with a projection or without.
+pub fn together(r: &mut Random, projected: bool) -> Cell {
     let mut cell = Cell::new().peepholes(r.coin()).coupled(r.coin());
     if r.coin() {
         cell = cell.clip(1.1);
@@ -69,6 +83,19 @@ pub fn together(r: &mut Random) -> Cell {
     if r.coin() {
         cell = cell.output_activation(FUNCTIONS[r.below(12)]);
     }
+    if r.below(3) == 0 {
+        let peepholes = kernels::has_peepholes(cell);
+        cell = cell.zoneout(if projected { 0.0 } else { 0.3 }, if peepholes { 0.0 } else { 0.2 });
+    }
+    if r.below(3) == 0 && !projected {
+        cell = cell.recurrent_dropout(0.25);
+    }
+    if r.below(3) == 0 {
+        cell = cell.candidate_dropout(0.2);
+    }
+    if r.below(3) == 0 {
+        cell = cell.input_dropout(0.2);
+    }
     cell
 }
 
@@ -85,7 +112,12 @@ fn checked(device: &Device) -> Vec<Cell> {
     let plain = Cell::new();
     let some = vec![
         plain.peepholes(true).clip(0.9).coupled(true),
-        plain.cell_clip(0.6).gate_activation(CellActivation::HARD_SIGMOID),
+        plain
+            .cell_clip(0.6)
+            .gate_activation(CellActivation::HARD_SIGMOID)
+            .zoneout(0.3, 0.2)
+            .recurrent_dropout(0.4)
+            .candidate_dropout(0.3),
     ];
     match device.limits().software {
         true => some,
@@ -103,7 +135,7 @@ pub fn kernels(device: &Device) {
         let flags = (1 + i % 2, i % 3 == 0, false, true);
         kernels::walk_forward(device, (9, 14, 3), flags, (None, None), cell);
         kernels::walk_backward(device, i, (9, 14, 3), flags, None, cell);
-        let projection = Some(5);
+        let projection = (!cell.draws()).then_some(5);
         kernels::walk_forward(device, (2, 14, 3), flags, (None, projection), cell);
         kernels::walk_backward(device, i, (2, 14, 3), flags, projection, cell);
         // In panels, with their share of the input.
@@ -145,6 +177,31 @@ pub fn peephole_gradient(device: &Device) {
     }
 }
 
+/// One mask for all timesteps, in place and elsewhere, with rows apart.
+pub fn sequence_dropout(device: &Device) {
+    use super::kernels::{Launch, sizes};
+    use super::random::normal;
+    use gatefold::kernels::sequence_dropout::{Operands, dispatch};
+    use gatefold::reference::{Dropout, Strides};
+
+    for i in 0..12 {
+        let (steps, batch, width) = sizes(i);
+        let (steps, batch, row) = (steps.min(9), batch.min(20), width + i % 3);
+        let strides = Strides { step: batch * row + i % 2, row };
+        for apart in [false, true] {
+            let mut launch = Launch::new();
+            let key =
+                launch.buffer([vec![9.0], Dropout::halves([77, i as u32]).to_vec()].concat(), 1);
+            let len = steps * strides.step + 3;
+            let x = launch.buffer(normal(if apart { 2 } else { 1 } * len, 1.0, 1), 0).range;
+            let to = if apart { len + 2 } else { 3 };
+            let operands = Operands { key, x, from: 3, to, strides };
+            let launched = dispatch(0.3, (5 + i, i % 3), (steps, batch, width), &operands);
+            launch.check(device, launched, format!("{steps} x {batch} x {width}, {apart}"));
+        }
+    }
+}
+
 /// Outputs, states and all gradients of random models with random cells, beside the reference.
 pub fn equal_the_reference(device: &Device) {
     let gpu = device.limits().executor == Executor::Gpu;
@@ -152,15 +209,18 @@ pub fn equal_the_reference(device: &Device) {
     let count = if gpu && device.limits().software { 8 } else { 60 };
     for i in 0..count {
         // A sum within a rounding of a clip may be on either side of it, as in about one series of 200.
-        let cell = together(&mut Random::new(5000 + i));
-        let case = Case { cell, ..Case::random(6000 + i) };
+        let case = Case::random(6000 + i);
+        let cell = together(&mut Random::new(5000 + i), case.proj_size > 0);
+        let case = Case { cell, ..case };
         // Of few sizes, for the same reason.
         let case = Case { hidden: if case.proj_size > 0 { 8 } else { 17 }, ..case };
         equals_the_reference(device, Case { proj_size: case.proj_size.min(5), ..case });
     }
     if !gpu || !device.limits().software {
         for (i, cell) in (0..).zip(alone()) {
-            equals_the_reference(device, Case { cell, ..Case::random(800 + i) });
+            let case = Case::random(800 + i);
+            let proj_size = if cell.draws() { 0 } else { case.proj_size };
+            equals_the_reference(device, Case { cell, proj_size, ..case });
         }
     }
 }
@@ -215,7 +275,7 @@ pub fn saved_and_loaded(device: &Device) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cell.safetensors");
     for i in 0..20 {
-        let cell = together(&mut Random::new(i));
+        let cell = together(&mut Random::new(i), false);
         let config = LstmConfig::new(3, 4).layers(2).bidirectional(i % 2 == 0).cell(cell).seed(i);
         let lstm = Lstm::new(device, config).unwrap();
         lstm.save(&path).unwrap();

@@ -169,7 +169,14 @@ impl Case {
             let traces: Vec<_> = (0..self.directions())
                 .map(|d| {
                     let back = self.reverse || d == 1;
-                    sequence::layer_forward(&of(d), &rows, back, &input, &zeros, &zeros)
+                    sequence::layer_forward(
+                        &of(d),
+                        &rows,
+                        (0, usize::from(back)),
+                        &input,
+                        &zeros,
+                        &zeros,
+                    )
                 })
                 .collect();
             width = state * self.directions();

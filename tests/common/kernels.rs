@@ -252,6 +252,40 @@ pub fn lengths(launch: &mut Launch, batch: usize, padded: bool) -> Padding {
     Padding(padded.then(|| launch.buffer([vec![POISON; 2], values].concat(), 2)))
 }
 
+/// The same, and the key of what a cell draws in front of them, in one buffer.
+fn rows(launch: &mut Launch, batch: usize, padded: bool, cell: Cell) -> (Padding, Option<View>) {
+    if !cell.draws() {
+        return (lengths(launch, batch, padded), None);
+    }
+    let key = Dropout::halves(Dropout::key(7, 1)).to_vec();
+    let values = (0..batch).map(|b| ((b + 1) % 3 * 4) as f32).collect();
+    let view = launch.buffer([vec![POISON; 2], key, values].concat(), 2);
+    (Padding(padded.then_some(View { start: 6, ..view })), Some(view))
+}
+
+/// Hidden states, and behind them masked ones where a cell drops some: how far behind.
+fn with_masked(h: Vec<f32>, cell: Cell) -> (Vec<f32>, usize) {
+    if cell == cell.recurrent_dropout(0.0) {
+        return (h, 0);
+    }
+    let (len, masked) = (h.len(), normal(h.len(), 0.7, 141));
+    ([h, masked].concat(), len)
+}
+
+/// Gradients of cell states, and behind each of hidden states what a zoneout keeps: how far behind.
+fn with_zoned(dc: Vec<f32>, cell: Cell, size: f32) -> (Vec<f32>, usize) {
+    if !has_zoneout(cell) {
+        return (dc, 0);
+    }
+    let (len, zoned) = (dc.len(), normal(dc.len(), size, 151));
+    ([dc, zoned].concat(), len)
+}
+
+/// Whether a cell has a zoneout.
+fn has_zoneout(cell: Cell) -> bool {
+    cell.to_string().contains("zoneout")
+}
+
 /// What one direction or two find in their buffers: `parts` a direction, each as `contents` says.
 fn parts(
     launch: &mut Launch,
@@ -279,7 +313,7 @@ pub fn lstm_step_forward(device: &Device) {
 
 pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
     let (directions, padded, projected) =
-        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !cell.draws());
     let terms = if projected { hidden.div_ceil(2) } else { hidden };
     let (slot, h_row) = (batch * hidden, directions * terms);
     let h_slot = batch * h_row;
@@ -291,15 +325,17 @@ pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usi
         parts(&mut launch, directions, |d| normal(4 * slot, spread(cell), 11 + d));
     // Three slots: forward goes from 0 to 1, reverse from 2 to 1, as in a plan.
     let given = normal(h_slot, 0.7, 21);
-    let h = launch.buffer([given.clone(), vec![POISON; h_slot], given].concat(), 0);
+    let (h, masked) = with_masked([given.clone(), vec![POISON; h_slot], given].concat(), cell);
+    let h = launch.buffer(h, 0);
     let (c, c_at) = parts(&mut launch, directions, |d| {
         [normal(slot, 1.5, 31 + d), vec![POISON; slot]].concat()
     });
     let (z, z_at) = parts(&mut launch, directions, |_| vec![POISON; slot]);
-    let padding = lengths(&mut launch, batch, padded);
+    let (padding, key) = rows(&mut launch, batch, padded, cell);
     let (p, p_at) = peepholes(&mut launch, directions, hidden, cell);
     let at = |d: usize| kernels::lstm_step_forward::At {
         p: p_at[d],
+        place: 2 + d,
         t: 3 + d,
         u: u_at[d],
         gates: gates_at[d],
@@ -310,7 +346,8 @@ pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usi
         z: projected.then_some(z_at[d]),
         input: None,
     };
-    let shape = kernels::lstm_step_forward::Shape { cell, batch, hidden, terms, h_row };
+    let shape =
+        kernels::lstm_step_forward::Shape { cell, key, batch, hidden, terms, h_row, masked };
     let h = h.range;
     let bound = kernels::lstm_step_forward::Bindings { u, gates, h, c, z, p };
     let at: Vec<_> = (0..directions).map(at).collect();
@@ -502,12 +539,13 @@ pub fn walk_forward(
     let given = normal(h_slot, 0.7, 21);
     let between = before(h_slot * steps);
     let last = if directions == 2 { given.clone() } else { Vec::new() };
-    let h = launch.buffer([given, between, last].concat(), 0);
+    let (h, masked) = with_masked([given, between, last].concat(), cell);
+    let h = launch.buffer(h, 0);
     let (c, c_at) = parts(&mut launch, directions, |d| {
         let (given, rest) = (normal(slot, 1.5, 31 + d), before(slot * steps));
         if d == 0 { [given, rest].concat() } else { [rest, given].concat() }
     });
-    let padding = lengths(&mut launch, batch, padded);
+    let (padding, key) = rows(&mut launch, batch, padded, cell);
     let (w, w_at, p_at) = projection_weights(&mut launch, directions, (hidden, projection), cell);
     // A row that has ended leaves what stands there.
     let (z, z_at) = parts(&mut launch, directions, |d| normal(slot * steps, 0.7, 91 + d));
@@ -523,9 +561,12 @@ pub fn walk_forward(
         w: w_at[d],
         z: z_at[d] + d * (steps - 1) * slot,
         p: p_at[d],
+        place: 2 + d,
     };
     let shape = kernels::lstm_sequence_forward::Shape {
         cell,
+        key,
+        masked,
         batch,
         hidden,
         steps,
@@ -589,8 +630,10 @@ pub fn walk_backward(
         let rest = gates(4 * slot * steps, 55 + d);
         if d == 0 { [rest, given].concat() } else { [given, rest].concat() }
     });
-    let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, 1.0, 61 + d));
-    let padding = lengths(&mut launch, batch, padded);
+    let dc_of = |d: u64| with_zoned(normal(slot, 1.0, 61 + d), cell, 1.0);
+    let zoned = dc_of(0).1;
+    let (dc, dc_at) = parts(&mut launch, directions, |d| dc_of(d).0);
+    let (padding, key) = rows(&mut launch, batch, padded, cell);
     let (weights, weights_at, p_at) =
         projection_weights(&mut launch, directions, (hidden, projection), cell);
     let p_row = terms.next_multiple_of(4);
@@ -612,9 +655,12 @@ pub fn walk_backward(
         projection: weights_at[d],
         dp: dp_at[d] + if d == 0 { last } else { 0 } * batch * p_row,
         p: p_at[d],
+        place: 2 + d,
     };
     let shape = kernels::lstm_sequence_backward::Shape {
         cell,
+        key,
+        zoned,
         batch,
         hidden,
         steps,
@@ -651,7 +697,7 @@ pub fn lstm_step_backward(device: &Device) {
 
 pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
     let (directions, padded, projected) =
-        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1);
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !cell.draws());
     let (last, small) = (flags & 8 == 8, flags & 16 == 16);
     // Gradients of real batches are small.
     let size = if small { 1e-5 } else { 1.0 };
@@ -670,11 +716,14 @@ pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: us
     };
     let (gates, gates_at) =
         parts(&mut launch, directions, |d| [gates(4 * slot, 51 + d), after(d)].concat());
-    let (dc, dc_at) = parts(&mut launch, directions, |d| normal(slot, size, 61 + d));
-    let padding = lengths(&mut launch, batch, padded);
+    let dc_of = |d: u64| with_zoned(normal(slot, size, 61 + d), cell, size);
+    let zoned = dc_of(0).1;
+    let (dc, dc_at) = parts(&mut launch, directions, |d| dc_of(d).0);
+    let (padding, key) = rows(&mut launch, batch, padded, cell);
     let (p, p_at) = peepholes(&mut launch, directions, hidden, cell);
     let at = |d: usize| kernels::lstm_step_backward::At {
         p: p_at[d],
+        place: 2 + d,
         t: 3 + d,
         w: w_at[d],
         gates: gates_at[d],
@@ -688,7 +737,8 @@ pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: us
         dc: dc_at[d],
         above: None,
     };
-    let shape = kernels::lstm_step_backward::Shape { cell, batch, hidden, dy_row, terms };
+    let shape =
+        kernels::lstm_step_backward::Shape { cell, key, batch, hidden, dy_row, terms, zoned };
     let bound = kernels::lstm_step_backward::Bindings {
         w,
         c,
@@ -884,7 +934,9 @@ fn plain_step(
     let slot = batch * hidden;
     let z = launch.poisoned(1).range;
     let (cell, terms) = (Cell::new(), hidden);
-    let shape = kernels::lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
+    let (key, masked, h_row) = (None, 0, hidden);
+    let shape =
+        kernels::lstm_step_forward::Shape { cell, key, batch, hidden, terms, h_row, masked };
     let bound = kernels::lstm_step_forward::Bindings {
         u: u.range,
         gates: gates.range,

@@ -3,7 +3,7 @@
 use gatefold::command::{Executor, Limits};
 use gatefold::lockstep::lockstep;
 use gatefold::plan::{ParameterTable, Plan, Sequences, StackShape, Tier};
-use gatefold::reference::sequence::{self, Batch, Gradients, LayerWeights, Trace};
+use gatefold::reference::sequence::{self, Batch, Gradients, LayerMasks, LayerWeights, Trace};
 use gatefold::reference::{Dropout, Tolerance, philox};
 use gatefold::{Array, Bias, Cell, Device, Init, Lstm, LstmCell, LstmConfig, LstmState, Tensor};
 
@@ -278,8 +278,22 @@ impl Model {
         (stack(&dict, "", self.case.cell), h_0, c_0)
     }
 
-    fn batch<'a>(&'a self, masks: &'a [Vec<f64>]) -> Batch<'a, f64> {
-        Batch { rows: self.case.batch, lengths: self.case.lengths.as_deref(), masks }
+    fn batch<'a>(
+        &'a self,
+        masks: &'a [Vec<f64>],
+        drawn: &'a [Vec<LayerMasks<f64>>],
+    ) -> Batch<'a, f64> {
+        Batch { rows: self.case.batch, lengths: self.case.lengths.as_deref(), masks, drawn }
+    }
+
+    /// What training draws in timesteps, at an optimizer step.
+    fn drawn(&self, stack: &[Vec<LayerWeights<f64>>], step: u64) -> Vec<Vec<LayerMasks<f64>>> {
+        let (case, key) = (&self.case, Dropout::key(self.case.seed, step));
+        let layer = |(l, directions): (usize, &Vec<LayerWeights<f64>>)| {
+            let masks = |(d, w)| LayerMasks::drawn(w, key, (l, d), (case.steps, case.batch));
+            directions.iter().enumerate().map(masks).collect()
+        };
+        stack.iter().enumerate().map(layer).collect()
     }
 }
 
@@ -299,11 +313,11 @@ pub fn equals_the_reference(device: &Device, case: Case) {
     let (model, inputs) = (Model::new(device, case.clone()), Inputs::of(&case));
     let (weights, h_0, c_0) = model.reference(&inputs);
     let x = zeroed(&inputs.x);
-    let want = sequence::forward(&weights, &model.batch(&[]), &x, &h_0, &c_0);
+    let want = sequence::forward(&weights, &model.batch(&[], &[]), &x, &h_0, &c_0);
     expect(&what, &model.forward(&inputs), &want);
 
-    let masks = case.masks(3);
-    let batch = model.batch(&masks);
+    let (masks, drawn) = (case.masks(3), model.drawn(&weights, 3));
+    let batch = model.batch(&masks, &drawn);
     let trace = sequence::forward(&weights, &batch, &x, &h_0, &c_0);
     let (dh_n, dc_n) = (wide(&inputs.dh_n), wide(&inputs.dc_n));
     let want: Gradients<f64> =
@@ -666,7 +680,7 @@ pub fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f3
     if let Some(lengths) = &case.lengths {
         all.push(("lengths", lengths.iter().map(|&l| l as f32).collect()));
     }
-    if drop.is_some() {
+    if drop.is_some() || shape.cell.draws() {
         all.push(("key", Dropout::halves(Dropout::key(case.seed, 1)).to_vec()));
     }
     (plan, all)

@@ -340,7 +340,7 @@ pub fn lockstep_finds_a_broken_kernel(device: &Device) {
         false => ("lstm_sequence_backward", "layer 0, backward, t = 3 to 0"),
     };
     let row = table.0.iter_mut().find(|kernel| kernel.name == name).unwrap();
-    let right = "let d_candidate = vec4(d_cell * gates.x);";
+    let right = "let d_candidate = vec4(d_cell * gates.x * masks.candidate);";
     for variant in &mut row.variants {
         assert!(variant.source().contains(right), "{}", variant.name);
         let wrong = right.replace("vec4(", "vec4(-");

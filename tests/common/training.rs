@@ -152,7 +152,7 @@ fn pass(dict: &Dict, kind: &Kind, data: &Dataset, steps: Range<usize>, from: &St
             }
         }
     }
-    let batch = sequence::Batch { rows, lengths: Some(&lengths), masks: &[] };
+    let batch = sequence::Batch { rows, lengths: Some(&lengths), masks: &[], drawn: &[] };
     let trace = sequence::forward(&weights, &batch, &time_major, &from.0, &from.1);
 
     let [w, bias] = ["fc.weight", "fc.bias"].map(|name| wide(find(dict, name).unwrap().data()));

@@ -122,11 +122,20 @@ pub fn forward(device: &Device) {
                 z: None,
                 input: (l > 0).then_some(lstm_step_forward::InputAt { x, w, biases }),
                 p,
+                place: 0,
             }
         };
         let at: Vec<_> = front.steps().map(at).collect();
         let (cell, terms) = (cell(flags), hidden);
-        let shape = lstm_step_forward::Shape { cell, batch, hidden, terms, h_row: hidden };
+        let shape = lstm_step_forward::Shape {
+            cell,
+            key: None,
+            batch,
+            hidden,
+            terms,
+            h_row: hidden,
+            masked: 0,
+        };
         let bound = lstm_step_forward::Bindings { u: range, gates, h, c, z, p: None };
         let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");
@@ -168,11 +177,20 @@ pub fn backward(device: &Device) {
                     w: above.w,
                 }),
                 p: weights[l].p,
+                place: 0,
             }
         };
         let at: Vec<_> = front.steps().map(at).collect();
         let (cell, terms, dy) = (cell(flags), hidden, Some(dy));
-        let shape = lstm_step_backward::Shape { cell, batch, hidden, dy_row: hidden, terms };
+        let shape = lstm_step_backward::Shape {
+            cell,
+            key: None,
+            batch,
+            hidden,
+            dy_row: hidden,
+            terms,
+            zoned: 0,
+        };
         let bound = lstm_step_backward::Bindings { w: range, c, dy, dh: None, gates, dc, p: None };
         let dispatch = lstm_step_backward::dispatch(&shape, &bound, &at, padding);
         let what = format!("B = {batch}, H = {hidden}, flags {flags}, {front:?}");

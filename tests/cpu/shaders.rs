@@ -31,6 +31,7 @@ fn every_kernel_has_its_three_files() {
                 "mod",
                 "cell",
                 "cell_activation",
+                "cell_masks",
                 "cell_options",
                 "compare",
                 "optimizer",
@@ -84,6 +85,7 @@ fn ids_are_positions() {
         (kernels::NONLINEARITY_BACKWARD, "nonlinearity_backward"),
         (kernels::ALIGN_SEQUENCE, "align_sequence"),
         (kernels::PEEPHOLE_GRADIENT, "peephole_gradient"),
+        (kernels::SEQUENCE_DROPOUT, "sequence_dropout"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {

@@ -2,22 +2,111 @@
 
 use pulp::Simd;
 
-use crate::cpu::simd::{by_field, exp_minus_1, load, sigmoid, tanh};
-use crate::reference::{Cell, CellActivation};
+use crate::cpu::simd::{by_field, counting, exp_minus_1, load, philox, sigmoid, tanh};
+use crate::reference::{Cell, CellActivation, Draws, Dropout, OF_STEP, masks, recurrent_mask};
 
-/// Which cell, and the peepholes of some units.
+/// Which cell, and what some units of some rows have beside their states.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Options<'a> {
     pub(in crate::kernels) cell: Cell,
     /// `[units]` of (i, f, 0, o), where the cell has some.
     pub(in crate::kernels) peepholes: &'a [f32],
+    /// What training draws, where it does.
+    pub(in crate::kernels) draws: Option<Draws>,
+    /// What is drawn once a sequence.
+    pub(in crate::kernels) masks: &'a SequenceMasks,
+    /// The first row and the first unit.
+    row: usize,
+    unit: usize,
+}
+
+/// What is drawn once a sequence for some rows, `[rows, H]` each, or empty.
+#[derive(Default)]
+pub(in crate::kernels) struct SequenceMasks {
+    hidden: usize,
+    /// What candidates are multiplied with.
+    candidate: Vec<f32>,
+    /// What hidden states are multiplied with on their way to the next timestep.
+    recurrent: Vec<f32>,
+}
+
+impl SequenceMasks {
+    pub(in crate::kernels) fn new(
+        cell: &Cell,
+        draws: Option<Draws>,
+        (rows, hidden): (usize, usize),
+    ) -> SequenceMasks {
+        let Some(draws) = draws else { return SequenceMasks::default() };
+        let all = |is: bool, of: &dyn Fn((usize, usize)) -> f32| -> Vec<f32> {
+            let rows = if is { rows } else { 0 };
+            (0..rows * hidden).map(|at| of((at / hidden, at % hidden))).collect()
+        };
+        // Without a zoneout, which is drawn at every timestep.
+        let alone = Cell { zoneout: None, ..*cell };
+        let candidate = |at| masks::<f32>(&alone, Some(draws), at).candidate;
+        let recurrent = |at| recurrent_mask::<f32>(cell.recurrent_dropout, draws, at);
+        SequenceMasks {
+            hidden,
+            candidate: all(cell.candidate_dropout > 0.0, &candidate),
+            recurrent: all(cell.recurrent_dropout > 0.0, &recurrent),
+        }
+    }
+
+    /// The recurrent mask of a row, where there is one.
+    pub(in crate::kernels) fn recurrent(&self, row: usize) -> Option<&[f32]> {
+        let start = row * self.hidden;
+        self.recurrent.get(start..start + self.hidden).filter(|own| !own.is_empty())
+    }
 }
 
 impl<'a> Options<'a> {
-    /// The same for some of the units.
-    pub(in crate::kernels) fn of_units(self, first: usize, count: usize) -> Options<'a> {
+    pub(in crate::kernels) fn new(
+        (cell, peepholes): (Cell, &'a [f32]),
+        draws: Option<Draws>,
+        masks: &'a SequenceMasks,
+    ) -> Options<'a> {
+        Options { cell, peepholes, draws, masks, row: 0, unit: 0 }
+    }
+
+    /// The same for some units of a row.
+    pub(in crate::kernels) fn of_units(
+        self,
+        row: usize,
+        first: usize,
+        count: usize,
+    ) -> Options<'a> {
         let own = self.peepholes.get(4 * first..4 * (first + count));
-        Options { peepholes: own.unwrap_or_default(), ..self }
+        Options { peepholes: own.unwrap_or_default(), row, unit: first, ..self }
+    }
+
+    /// What candidates from `unit` on are multiplied with, where they are.
+    #[inline(always)]
+    fn candidate<S: Simd>(self, simd: S, unit: usize) -> Option<S::f32s> {
+        let (from, end) = (self.unit + unit, self.masks.hidden);
+        let start = self.row * end;
+        let own = self.masks.candidate.get(start + from..start + end);
+        own.filter(|own| !own.is_empty()).map(|own| load(simd, own))
+    }
+
+    /// The shares of the old hidden and the old cell states in the new ones, from `unit` on.
+    #[inline(always)]
+    fn zones<S: Simd>(self, simd: S, unit: usize) -> Option<[S::f32s; 2]> {
+        let zoneout = self.cell.zoneout?;
+        let rates = [zoneout.h, zoneout.c];
+        let Some(draws) = self.draws else {
+            return Some(rates.map(|rate| simd.splat_f32s(rate as f32)));
+        };
+        let splat = |word: u32| simd.splat_u32s(word);
+        let row = draws.row + self.row as u32;
+        let units = counting(simd, (self.unit + unit) as u32);
+        let counter = [units, splat(row), splat(draws.t), splat(OF_STEP + draws.place)];
+        let [of_h, of_c, ..] = philox(simd, counter, draws.key);
+        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+        let zone = |words: S::u32s, rate: f64| {
+            let below = simd.less_than_u32s(words, splat(Dropout::new(rate).threshold));
+            simd.select_f32s(below, one, zero)
+        };
+        Some([zone(of_h, rates[0]), zone(of_c, rates[1])])
     }
 
     /// The peepholes from `unit` on, by gate.
@@ -43,7 +132,7 @@ pub(in crate::kernels) fn cell_forward<S: Simd>(
     options: Options<'_>,
     unit: usize,
     sums: [S::f32s; 4],
-    c_prev: S::f32s,
+    (h_prev, c_prev): (S::f32s, S::f32s),
 ) -> Cells<S::f32s> {
     if options.cell.is_plain() {
         let [i, f, g, o] = sums;
@@ -52,7 +141,31 @@ pub(in crate::kernels) fn cell_forward<S: Simd>(
         let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
         return Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, tanh(simd, c)) };
     }
-    any_forward(simd, options, unit, sums, c_prev)
+    any_forward(simd, options, unit, sums, (h_prev, c_prev))
+}
+
+/// The new cell states.
+#[inline(always)]
+fn memory<S: Simd>(
+    simd: S,
+    options: Options<'_>,
+    unit: usize,
+    [i, f, g]: [S::f32s; 3],
+    c_prev: S::f32s,
+) -> S::f32s {
+    let kept = options.candidate(simd, unit).map_or(g, |mask| simd.mul_f32s(g, mask));
+    let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, kept));
+    bounded(simd, c, options.cell.cell_clip)
+}
+
+/// Shares of the old states, and the rest of the new ones.
+#[inline(always)]
+fn mix<S: Simd>(simd: S, share: S::f32s, old: S::f32s, new: S::f32s) -> S::f32s {
+    let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+    let rest = simd.mul_f32s(simd.sub_f32s(one, share), new);
+    let mixed = simd.mul_add_f32s(share, old, rest);
+    let mixed = simd.select_f32s(simd.equal_f32s(share, one), old, mixed);
+    simd.select_f32s(simd.equal_f32s(share, zero), new, mixed)
 }
 
 /// The same of a cell that isn't PyTorch's. A function of its own, so that a plain one stays small.
@@ -62,7 +175,7 @@ fn any_forward<S: Simd>(
     options: Options<'_>,
     unit: usize,
     [mut i, mut f, g, mut o]: [S::f32s; 4],
-    c_prev: S::f32s,
+    (h_prev, c_prev): (S::f32s, S::f32s),
 ) -> Cells<S::f32s> {
     let cell = options.cell;
     let gate = |sum: S::f32s| activated(simd, cell.gate, bounded(simd, sum, cell.clip));
@@ -74,19 +187,26 @@ fn any_forward<S: Simd>(
     let i = gate(i);
     let f = if cell.coupled { simd.sub_f32s(simd.splat_f32s(1.0), i) } else { gate(f) };
     let g = activated(simd, cell.candidate, bounded(simd, g, cell.clip));
-    let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
-    let c = bounded(simd, c, cell.cell_clip);
+    let c = memory(simd, options, unit, [i, f, g], c_prev);
     if cell.peepholes {
         o = simd.mul_add_f32s(p[3], c, o);
     }
     let o = gate(o);
-    Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, activated(simd, cell.output, c)) }
+    let (h, gates) = (simd.mul_f32s(o, activated(simd, cell.output, c)), [i, f, g, o]);
+    match options.zones(simd, unit) {
+        None => Cells { gates, c, h },
+        Some([of_h, of_c]) => {
+            Cells { gates, c: mix(simd, of_c, c_prev, c), h: mix(simd, of_h, h_prev, h) }
+        }
+    }
 }
 
 /// What comes back from a timestep: the gradients of the four sums, and of the cell states before it.
 pub(in crate::kernels) struct CellGradients<V> {
     pub(in crate::kernels) sums: [V; 4],
     pub(in crate::kernels) c_prev: V,
+    /// That of the hidden states before it, of what a zoneout keeps.
+    pub(in crate::kernels) h_prev: V,
 }
 
 /// As [`reference::cell_backward`](crate::reference::cell_backward), for the units from `unit` on.
@@ -100,7 +220,20 @@ pub(in crate::kernels) fn cell_backward<S: Simd>(
     (dh, dc): (S::f32s, S::f32s),
 ) -> CellGradients<S::f32s> {
     if !options.cell.is_plain() {
-        return any_backward(simd, options, unit, gates, (c_prev, c), (dh, dc));
+        let Some([of_h, of_c]) = options.zones(simd, unit) else {
+            return any_backward(simd, options, unit, gates, (c_prev, c), (dh, dc));
+        };
+        let new = memory(simd, options, unit, [gates[0], gates[1], gates[2]], c_prev);
+        let rest = |share: S::f32s, d: S::f32s| {
+            simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), share), d)
+        };
+        let of_new = (rest(of_h, dh), rest(of_c, dc));
+        let gradients = any_backward(simd, options, unit, gates, (c_prev, new), of_new);
+        return CellGradients {
+            c_prev: simd.mul_add_f32s(of_c, dc, gradients.c_prev),
+            h_prev: simd.mul_f32s(of_h, dh),
+            ..gradients
+        };
     }
     let ([i, f, g, o], one) = (gates, simd.splat_f32s(1.0));
     let tanh_c = tanh(simd, c);
@@ -115,10 +248,11 @@ pub(in crate::kernels) fn cell_backward<S: Simd>(
     let d_g = simd.mul_f32s(simd.mul_f32s(d_cell, i), slope);
     let slope = simd.negate_mul_add_f32s(o, o, o);
     let d_o = simd.mul_f32s(simd.mul_f32s(dh, tanh_c), slope);
-    CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: simd.mul_f32s(d_cell, f) }
+    let zero = simd.splat_f32s(0.0);
+    CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: simd.mul_f32s(d_cell, f), h_prev: zero }
 }
 
-/// The same of a cell that isn't PyTorch's.
+/// The same of a cell that isn't PyTorch's, of new states before a zoneout.
 #[inline(always)]
 fn any_backward<S: Simd>(
     simd: S,
@@ -154,19 +288,21 @@ fn any_backward<S: Simd>(
         let at = simd.greater_than_or_equal_f32s(simd.abs_f32s(c), simd.splat_f32s(bound));
         d_cell = simd.select_f32s(at, zero, d_cell);
     }
-    let of_i = if cell.coupled { simd.sub_f32s(g, c_prev) } else { g };
+    let mask = options.candidate(simd, unit);
+    let masked = |x: S::f32s| mask.map_or(x, |mask| simd.mul_f32s(x, mask));
+    let of_i = if cell.coupled { simd.sub_f32s(masked(g), c_prev) } else { masked(g) };
     let d_i = back(cell.gate, simd.mul_f32s(d_cell, of_i), i);
     let d_f = match cell.coupled {
         true => zero,
         false => back(cell.gate, simd.mul_f32s(d_cell, c_prev), f),
     };
-    let d_g = back(cell.candidate, simd.mul_f32s(d_cell, i), g);
+    let d_g = back(cell.candidate, masked(simd.mul_f32s(d_cell, i)), g);
     let mut d_prev = simd.mul_f32s(d_cell, f);
     if cell.peepholes {
         d_prev = simd.mul_add_f32s(d_i, p[0], d_prev);
         d_prev = simd.mul_add_f32s(d_f, p[1], d_prev);
     }
-    CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev }
+    CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev, h_prev: zero }
 }
 
 /// Numbers within `+-bound`, where there is one; NaN stays.

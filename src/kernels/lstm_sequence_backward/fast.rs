@@ -8,9 +8,9 @@ use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
-use crate::kernels::cell::vectors::{Options, cell_backward};
+use crate::kernels::cell::vectors::{Options, SequenceMasks, cell_backward};
 use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
-use crate::reference::{Lengths, PANEL, Panels, SequenceBackward, panels};
+use crate::reference::{Draws, Lengths, PANEL, Panels, SequenceBackward, panels};
 
 /// As [`reference::lstm_sequence_backward`](crate::reference::lstm_sequence_backward). Every sum is one
 /// chain of multiply-adds, so that results don't depend on the split.
@@ -19,8 +19,7 @@ pub(super) fn lstm_sequence_backward(
     w: &[f32],
     c: &[f32],
     dy: &[f32],
-    gates: &mut [f32],
-    dc: &mut [f32],
+    (gates, dc, zoned): (&mut [f32], &mut [f32], &mut [f32]),
 ) {
     let hidden = sequence.hidden;
     if !sequence.packed {
@@ -28,7 +27,7 @@ pub(super) fn lstm_sequence_backward(
         return with_scratch(shape.len(), |packed| {
             pack(&shape, w, packed);
             let sequence = SequenceBackward { packed: true, ..*sequence };
-            lstm_sequence_backward(&sequence, packed, c, dy, gates, dc);
+            lstm_sequence_backward(&sequence, packed, c, dy, (gates, dc, zoned));
         });
     }
     let w = &w[..panels(4 * hidden, hidden)];
@@ -37,10 +36,12 @@ pub(super) fn lstm_sequence_backward(
     let work = 4 * hidden * slot * walk.steps;
     let rows = task_rows(hidden, batch, work);
     let incoming = usize::from(sequence.incoming);
+    let mut zoned = zoned.chunks_mut(hidden * rows);
     let mut tasks: Vec<Task<'_>> = dc
         .chunks_mut(hidden * rows)
         .enumerate()
         .map(|(i, dc)| Task {
+            zoned: zoned.next().unwrap_or_default(),
             sequence,
             split: splits(hidden, batch, work),
             first: i * rows,
@@ -83,6 +84,8 @@ struct Task<'a> {
     dy: &'a [f32],
     gates: Vec<&'a mut [f32]>,
     dc: &'a mut [f32],
+    /// What a zoneout keeps of the hidden states' gradient, with one.
+    zoned: &'a mut [f32],
 }
 
 impl WithSimd for Task<'_> {
@@ -90,7 +93,9 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { sequence: s, first, rows, w, c, dy, mut gates, dc, .. } = self;
+        let Task { sequence: s, first, rows, w, c, dy, mut gates, dc, zoned, .. } = self;
+        let draws = s.draws.map(|draws| Draws { row: draws.row + first as u32, ..draws });
+        let masks = SequenceMasks::new(&s.cell, draws, (rows, s.hidden));
         let (hidden, slot, walk) = (s.hidden, s.batch * s.hidden, s.walk);
         let before = usize::from(s.incoming);
         let mut tile = Tile::new();
@@ -99,7 +104,11 @@ impl WithSimd for Task<'_> {
             let gates = &mut *rest[0];
             let own = first * hidden;
             let step = Step {
-                options: Options { cell: s.cell, peepholes: s.peepholes },
+                options: Options::new(
+                    (s.cell, s.peepholes),
+                    draws.map(|draws| walk.draws(draws, n)),
+                    &masks,
+                ),
                 hidden,
                 terms: 4 * hidden,
                 w,
@@ -114,13 +123,15 @@ impl WithSimd for Task<'_> {
             if self.split {
                 let mut of_rows = Rows { count: rows, ..Rows::default() };
                 let parts = gates.chunks_mut(4 * hidden).zip(dc.chunks_mut(hidden));
+                let mut zoned = zoned.chunks_mut(hidden);
                 for (r, (gates, dc)) in parts.enumerate() {
                     (of_rows.gates[r], of_rows.dc[r]) = (gates, dc);
+                    of_rows.zoned[r] = zoned.next().unwrap_or_default();
                 }
                 split_units(&step, n % 2 == 1, of_rows);
                 continue;
             }
-            step.rows(simd, rows, gates, dc, &mut tile);
+            step.rows(simd, rows, gates, (dc, zoned), &mut tile);
         }
     }
 }
@@ -147,7 +158,7 @@ impl Step<'_> {
         simd: S,
         rows: usize,
         gates: &mut [f32],
-        dc: &mut [f32],
+        (dc, zoned): (&mut [f32], &mut [f32]),
         tile: &mut Tile,
     ) {
         for unit in (0..self.hidden).step_by(PANEL) {
@@ -157,7 +168,8 @@ impl Step<'_> {
                 for (r, tile) in (row..row + count).zip(tile.0.chunks_exact(PANEL)) {
                     let at = r * self.hidden + unit;
                     let gates = &mut gates[4 * at..][..4 * units];
-                    self.cells(simd, (r, unit), tile, gates, &mut dc[at..][..units]);
+                    let zoned = zoned.get_mut(at..at + units).unwrap_or_default();
+                    self.cells(simd, (r, unit), tile, gates, (&mut dc[at..][..units], zoned));
                 }
             }
         }
@@ -196,14 +208,15 @@ impl Step<'_> {
         (r, unit): (usize, usize),
         tile: &[f32],
         gates: &mut [f32],
-        dc: &mut [f32],
+        (dc, zoned): (&mut [f32], &mut [f32]),
     ) {
         if self.lengths.is_some_and(|lengths| lengths.ended(r)) {
             return gates.fill(0.0);
         }
         let (lanes, units) = (S::F32_LANES, dc.len());
         let at = r * self.hidden + unit;
-        let options = self.options.of_units(unit, units);
+        let options = self.options.of_units(r, unit, units);
+        let mask = options.masks.recurrent(r).map(|mask| &mask[unit..][..units]);
         let (c_prev, c) = (&self.c_prev[at..][..units], &self.c[at..][..units]);
         let dy = match self.dy {
             Some((dy, row)) => &dy[r * row + unit..][..units],
@@ -212,6 +225,12 @@ impl Step<'_> {
         let mut unit = 0;
         while unit < units {
             let mut dh = load(simd, &tile[unit..]);
+            if let Some(mask) = mask {
+                dh = simd.mul_f32s(dh, load(simd, &mask[unit..]));
+            }
+            if !zoned.is_empty() {
+                dh = simd.add_f32s(dh, load(simd, &zoned[unit..]));
+            }
             if !dy.is_empty() {
                 dh = simd.add_f32s(dh, load(simd, &dy[unit..]));
             }
@@ -224,6 +243,9 @@ impl Step<'_> {
             let quads = by_field(simd, quads);
             let gradients = cell_backward(simd, options, unit, quads, cells, above);
             store(simd, &mut dc[unit..], gradients.c_prev);
+            if !zoned.is_empty() {
+                store(simd, &mut zoned[unit..], gradients.h_prev);
+            }
             let quads = by_quad(simd, gradients.sums);
             for (v, &quads) in quads.iter().enumerate() {
                 store(simd, &mut gates[(4 * unit + v * lanes).min(4 * units)..], quads);
@@ -239,6 +261,7 @@ struct Rows<'a> {
     count: usize,
     gates: [&'a mut [f32]; FEW_ROWS],
     dc: [&'a mut [f32]; FEW_ROWS],
+    zoned: [&'a mut [f32]; FEW_ROWS],
 }
 
 /// Panels of a part.
@@ -253,6 +276,7 @@ fn split_units(step: &Step<'_>, back: bool, mut rows: Rows<'_>) {
         for r in 0..rows.count {
             part.gates[r] = rows.gates[r].split_off_mut(..4 * units).unwrap_or_default();
             part.dc[r] = rows.dc[r].split_off_mut(..units).unwrap_or_default();
+            part.zoned[r] = rows.zoned[r].split_off_mut(..units).unwrap_or_default();
         }
         Units { step, back, unit, rows: part }
     });
@@ -283,7 +307,8 @@ impl WithSimd for Units<'_, '_> {
             for (r, tile) in tile.0.chunks_exact(PANEL).take(rows.count).enumerate() {
                 let gates = &mut rows.gates[r][4 * first..][..4 * units];
                 let dc = &mut rows.dc[r][first..][..units];
-                step.cells(simd, (r, unit + first), tile, gates, dc);
+                let zoned = rows.zoned[r].get_mut(first..first + units).unwrap_or_default();
+                step.cells(simd, (r, unit + first), tile, gates, (dc, zoned));
             }
         }
     }

@@ -13,8 +13,8 @@ use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{
     PARALLEL_FROM, for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth,
 };
-use crate::kernels::cell::vectors::{Options, cell_forward};
-use crate::reference::{Lengths, PANEL, Panels, SequenceForward, panels};
+use crate::kernels::cell::vectors::{Options, SequenceMasks, cell_forward};
+use crate::reference::{Draws, Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
 const UNITS: usize = PANEL / 4;
@@ -76,6 +76,7 @@ pub(super) fn lstm_sequence_forward(
             x,
             gates: Vec::with_capacity(steps),
             h: Vec::with_capacity(steps + 1),
+            masked: Vec::with_capacity(steps + 1),
             c: Vec::with_capacity(steps + 1),
         })
         .collect();
@@ -90,9 +91,19 @@ pub(super) fn lstm_sequence_forward(
         tasks.iter_mut().zip(parts).for_each(|(task, part)| task.gates.push(part));
     }
     let first = lowest(sequence.h_prev, h_slot, steps + 1);
+    let (h, masked) = match sequence.masked {
+        0 => (h, Default::default()),
+        masked => h.split_at_mut(masked),
+    };
     for slot in h[first..].chunks_mut(h_slot).take(steps + 1) {
         let parts = slot.chunks_mut(sequence.h_row * rows);
         tasks.iter_mut().zip(parts).for_each(|(task, part)| task.h.push(part));
+    }
+    if !masked.is_empty() {
+        for slot in masked[first..].chunks_mut(h_slot).take(steps + 1) {
+            let parts = slot.chunks_mut(sequence.h_row * rows);
+            tasks.iter_mut().zip(parts).for_each(|(task, part)| task.masked.push(part));
+        }
     }
     for slot in c[lowest(sequence.c_prev, slot, steps + 1)..].chunks_mut(slot).take(steps + 1) {
         let parts = slot.chunks_mut(hidden * rows);
@@ -102,6 +113,7 @@ pub(super) fn lstm_sequence_forward(
         for task in &mut tasks {
             task.gates.reverse();
             task.h.reverse();
+            task.masked.reverse();
             task.c.reverse();
         }
     }
@@ -121,6 +133,8 @@ struct Task<'a> {
     x: &'a [f32],
     gates: Vec<&'a mut [f32]>,
     h: Vec<&'a mut [f32]>,
+    /// What products take of `h`, where that is something else.
+    masked: Vec<&'a mut [f32]>,
     c: Vec<&'a mut [f32]>,
 }
 
@@ -129,7 +143,10 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Task { sequence: s, split, first, rows, u, x, mut gates, mut h, mut c } = self;
+        let Task { sequence: s, split, first, rows, u, x, mut gates, mut h, mut masked, mut c } =
+            self;
+        let draws = s.draws.map(|draws| Draws { row: draws.row + first as u32, ..draws });
+        let masks = SequenceMasks::new(&s.cell, draws, (rows, s.hidden));
         let (hidden, h_row, walk) = (s.hidden, s.h_row, s.walk);
         let mut tile = Tile::new();
         // Hidden and cell states before a timestep and after it, apart from those of other rows: where a
@@ -138,7 +155,8 @@ impl WithSimd for Task<'_> {
         let mut scratch = take_scratch(4 * own);
         let (now, rest) = scratch.split_at_mut(2 * own);
         let (mut now, mut next) = (now.split_at_mut(own), rest[..2 * own].split_at_mut(own));
-        for (own, h) in now.0.chunks_exact_mut(hidden).zip(h[0].chunks(h_row)) {
+        let taken = masked.first().unwrap_or(&h[0]);
+        for (own, h) in now.0.chunks_exact_mut(hidden).zip(taken.chunks(h_row)) {
             own.copy_from_slice(&h[..hidden]);
         }
         now.1.copy_from_slice(c[0]);
@@ -147,13 +165,23 @@ impl WithSimd for Task<'_> {
             let (h_prev, h) = h.split_at_mut(n + 1);
             let (c_prev, c) = c.split_at_mut(n + 1);
             let (h_prev, c_prev, h, c) = (&*h_prev[n], &*c_prev[n], &mut *h[0], &mut *c[0]);
+            let (taken, mut left) = match masked.split_at_mut_checked(n + 1) {
+                Some((taken, left)) => (&*taken[n], left.first_mut()),
+                None => (h_prev, None),
+            };
+            let zoned = (if s.cell.zoneout.is_some() { h_prev } else { &[] }, h_row);
             let lengths = s.lengths.map(|lengths| walk.lengths(lengths.rows_from(first), n));
             let x = s.x.map(|(input, start)| {
                 (&x[walk.at(start, s.batch * input, n) + first * input..], input)
             });
-            let (h_prev, h_row_here) = if split { (h_prev, h_row) } else { (&*now.0, hidden) };
+            let (h_prev, h_row_here) = if split { (taken, h_row) } else { (&*now.0, hidden) };
             let step = Step {
-                options: Options { cell: s.cell, peepholes: s.peepholes },
+                options: Options::new(
+                    (s.cell, s.peepholes),
+                    draws.map(|draws| walk.draws(draws, n)),
+                    &masks,
+                ),
+                zoned,
                 hidden,
                 terms: hidden,
                 h_row: h_row_here,
@@ -168,8 +196,17 @@ impl WithSimd for Task<'_> {
                 split_units(
                     &step,
                     n % 2 == 1,
-                    Rows::of(rows, States { gates, c_prev, c, h }, &step),
+                    Rows::of(rows, States { gates, c_prev, c, h: &mut *h }, &step),
                 );
+                if let Some(left) = &mut left {
+                    for (r, (h, left)) in h.chunks(h_row).zip(left.chunks_mut(h_row)).enumerate() {
+                        let goes_on = !lengths.is_some_and(|lengths| lengths.ended(r));
+                        if let Some(mask) = masks.recurrent(r).filter(|_| goes_on) {
+                            let features = left.iter_mut().zip(h).zip(mask);
+                            features.for_each(|((left, h), mask)| *left = h * mask);
+                        }
+                    }
+                }
                 continue;
             }
             let states = States { gates, c_prev: now.1, c: next.1, h: next.0 };
@@ -177,12 +214,17 @@ impl WithSimd for Task<'_> {
             let states = h.chunks_mut(h_row).zip(c.chunks_exact_mut(hidden));
             let own = next.0.chunks_exact_mut(hidden).zip(next.1.chunks_exact_mut(hidden));
             for (r, ((h, c), (own_h, own_c))) in states.zip(own).enumerate() {
+                let left = left.as_mut().map(|left| &mut left[r * h_row..][..hidden]);
                 if lengths.is_some_and(|lengths| lengths.ended(r)) {
-                    own_h.copy_from_slice(&h[..hidden]);
+                    own_h.copy_from_slice(left.as_deref().unwrap_or(&h[..hidden]));
                     own_c.copy_from_slice(c);
                 } else {
                     h[..hidden].copy_from_slice(own_h);
                     c.copy_from_slice(own_c);
+                    if let (Some(left), Some(mask)) = (left, masks.recurrent(r)) {
+                        own_h.iter_mut().zip(mask).for_each(|(h, mask)| *h *= mask);
+                        left.copy_from_slice(own_h);
+                    }
                 }
             }
             std::mem::swap(&mut now, &mut next);
@@ -200,6 +242,9 @@ fn part_of(all: &mut [f32], start: usize, len: usize) -> &mut [f32] {
 /// What the units of a timestep share.
 pub(in crate::kernels) struct Step<'a> {
     pub(in crate::kernels) options: Options<'a>,
+    /// The hidden states before the timestep that a zoneout keeps, and the elements from one row to the next;
+    /// empty without one.
+    pub(in crate::kernels) zoned: (&'a [f32], usize),
     pub(in crate::kernels) hidden: usize,
     /// Terms of the recurrent product.
     pub(in crate::kernels) terms: usize,
@@ -222,6 +267,13 @@ pub(in crate::kernels) struct States<'a> {
 }
 
 impl Step<'_> {
+    /// What a zoneout keeps of some units of a row.
+    #[inline(always)]
+    fn zoned(&self, row: usize, unit: usize, units: usize) -> &[f32] {
+        let at = row * self.zoned.1 + unit;
+        self.zoned.0.get(at..at + units).unwrap_or_default()
+    }
+
     /// Some rows, from the first panel to the last or back: a core that comes from where it was finds what
     /// its cache still holds.
     #[inline(always)]
@@ -253,7 +305,8 @@ impl Step<'_> {
                     }
                     let at = r * hidden + unit;
                     let cells = Cells {
-                        options: self.options.of_units(unit, units),
+                        options: self.options.of_units(r, unit, units),
+                        zoned: self.zoned(r, unit, units),
                         keep: self.keep,
                         tile,
                         gates: part_of(gates, 4 * at, 4 * units),
@@ -306,6 +359,7 @@ impl Step<'_> {
 /// The pointwise part for some units of a row.
 struct Cells<'a> {
     options: Options<'a>,
+    zoned: &'a [f32],
     keep: bool,
     tile: &'a [f32],
     gates: &'a mut [f32],
@@ -325,7 +379,9 @@ impl Cells<'_> {
                 *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
             let c_prev = load(simd, &self.c_prev[unit..]);
-            let cells = cell_forward(simd, self.options, unit, by_field(simd, sums), c_prev);
+            let h_prev = load(simd, self.zoned.get(unit..).unwrap_or_default());
+            let before = (h_prev, c_prev);
+            let cells = cell_forward(simd, self.options, unit, by_field(simd, sums), before);
             store(simd, &mut self.c[unit..], cells.c);
             store(simd, &mut self.h[unit..], cells.h);
             if self.keep {
@@ -422,7 +478,8 @@ impl WithSimd for Units<'_, '_> {
                     continue;
                 }
                 let cells = Cells {
-                    options: step.options.of_units(unit + first, units),
+                    options: step.options.of_units(r, unit + first, units),
+                    zoned: step.zoned(r, unit + first, units),
                     keep: step.keep,
                     tile,
                     gates: part_of(rows.gates[r], 4 * first, 4 * units),

@@ -6,9 +6,9 @@ use crate::cpu::pack;
 use crate::cpu::panel::Tile;
 use crate::cpu::simd::arch;
 use crate::cpu::threads::{for_all, with_scratch, worth};
-use crate::kernels::cell::vectors::Options;
+use crate::kernels::cell::vectors::{Options, SequenceMasks};
 use crate::kernels::lstm_sequence_forward::fast::{States, Step, task_rows};
-use crate::reference::{Panels, StepForward};
+use crate::reference::{Draws, Panels, StepForward};
 
 /// As [`reference::lstm_step_forward`](crate::reference::lstm_step_forward), a task some rows.
 pub(super) fn lstm_step_forward(
@@ -24,6 +24,10 @@ pub(super) fn lstm_step_forward(
     let rows = task_rows(hidden, c.len() / hidden, work);
     let shape = Panels::dense(step.terms, 4 * hidden, false);
     let side_by_side = worth(work);
+    let draws = |first: usize| step.draws.map(|d| Draws { row: d.row + first as u32, ..d });
+    let masks: Vec<SequenceMasks> = (0..c.len().div_ceil(hidden * rows))
+        .map(|i| SequenceMasks::new(&step.cell, draws(i * rows), (rows, hidden)))
+        .collect();
     with_scratch(shape.len(), |packed| {
         pack(&shape, u, packed);
         let states = gates
@@ -35,7 +39,11 @@ pub(super) fn lstm_step_forward(
             .map(|(i, ((gates, c_prev), (c, h)))| Task {
                 rows: gates.len() / (4 * hidden),
                 step: Step {
-                    options: Options { cell: step.cell, peepholes: step.peepholes },
+                    options: Options::new((step.cell, step.peepholes), draws(i * rows), &masks[i]),
+                    zoned: (
+                        step.zoned.get(i * rows * step.h_prev_row..).unwrap_or_default(),
+                        step.h_prev_row,
+                    ),
                     hidden,
                     terms: step.terms,
                     h_row: step.h_row,

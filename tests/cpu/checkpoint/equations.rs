@@ -29,7 +29,7 @@ fn reference(layer: &StateDict, suffix: &str, x: &[f64], h: &[f64], c: &[f64]) -
         weight_peephole: Vec::new(),
         cell: gatefold::Cell::new(),
     };
-    let trace = layer_forward(&weights, &Batch::of(1), false, x, h, c);
+    let trace = layer_forward(&weights, &Batch::of(1), (0, 0), x, h, c);
     [trace.y, trace.c_n]
 }
 
