@@ -380,6 +380,12 @@ fn cases(limits: &Limits) -> Vec<Case> {
     let shape = format!("{steps} x {batch} x {width}");
     cases.push(masked.case("sequence_dropout", shape, bytes, in_place));
 
+    let mut clipped = new();
+    let (h, x) = (clipped.buffer(batch * width), clipped.buffer(batch * width));
+    let launch = kernels::projection_clip::dispatch(1.0, (batch, width), None, (x, width), h);
+    let bytes = Throughput::Bytes(8 * (batch * width) as u64);
+    cases.push(clipped.case("projection_clip", format!("{batch} x {width}"), bytes, launch));
+
     let launch = kernels::peephole_gradient::dispatch((rows, hidden), 256, &operands, false);
     let bytes = Throughput::Bytes(24 * (rows * hidden) as u64);
     cases.push(b.case("peephole_gradient", format!("{rows} x {hidden}"), bytes, launch));

@@ -102,6 +102,8 @@ pub(super) fn of(d: &Dispatch) -> Cell {
         coupled: given("COUPLED").is_some(),
         clip: given("CLIP").map(|bound| bound as f32),
         cell_clip: given("CELL_CLIP").map(|bound| bound as f32),
+        // A launch of its own.
+        projection_clip: None,
         gate: function(GATE, plain.gate),
         candidate: function(CANDIDATE, plain.candidate),
         output: function(OUTPUT, plain.output),

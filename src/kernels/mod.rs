@@ -32,6 +32,7 @@ pub mod peephole_gradient;
 pub mod pointwise_loss;
 pub mod pool_over_time;
 pub mod pool_over_time_backward;
+pub mod projection_clip;
 pub mod reduce_sum;
 pub mod rmsprop;
 pub mod sequence_dropout;
@@ -112,6 +113,8 @@ pub const ALIGN_SEQUENCE: KernelId = KernelId(30);
 pub const PEEPHOLE_GRADIENT: KernelId = KernelId(31);
 /// `sequence_dropout` in the [`table`].
 pub const SEQUENCE_DROPOUT: KernelId = KernelId(32);
+/// `projection_clip` in the [`table`].
+pub const PROJECTION_CLIP: KernelId = KernelId(33);
 
 /// Every kernel, in the order of the constants above.
 pub fn table() -> KernelTable {
@@ -154,6 +157,7 @@ fn rows() -> KernelTable {
         align_sequence::row(),
         peephole_gradient::row(),
         sequence_dropout::row(),
+        projection_clip::row(),
     ])
 }
 

@@ -7,7 +7,7 @@ use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Operation, Range, Tier};
 use crate::kernels::copy_at_length::Way;
 use crate::kernels::matmul::Sums;
-use crate::kernels::{View, column_sum, embedding_backward, lstm_step_backward};
+use crate::kernels::{View, column_sum, embedding_backward, lstm_step_backward, projection_clip};
 use crate::reference::{Alignment, Product, Strides};
 
 impl Planner<'_> {
@@ -193,6 +193,9 @@ impl Planner<'_> {
             false => format!("layer {l}, backward, t = {}", self.visit_back(0, s)),
             true => format!("layer {l}, backward, t = {} and {s}", self.visit_back(0, s)),
         };
+        for d in 0..self.shape.directions() {
+            self.clip_projection_back(l, d, self.visit_back(d, s));
+        }
         self.launch_directions(
             &label,
             |d, planner| {
@@ -218,6 +221,23 @@ impl Planner<'_> {
             ..Product::dense(self.batch, projection, 4 * self.shape.units(l), false, true)
         };
         self.products(&format!("{label}, projection"), shape, &operands);
+    }
+
+    /// Drops the gradients of projected hidden states of a timestep that were bounded.
+    fn clip_projection_back(&mut self, l: usize, d: usize, t: usize) {
+        let Some((bound, width)) = self.shape.cell.projection_clip.zip(self.shape.projection)
+        else {
+            return;
+        };
+        let (h_row, d_row) = (self.shape.layer_output(l), quads(width));
+        let h = Place { buffer: self.layer("h", l), start: self.h_around(l, d, t).1 };
+        let h = self.window(h, (self.batch - 1) * h_row + width);
+        let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, t) };
+        let dp = self.window(dp, self.batch * d_row);
+        let size = (self.batch, width);
+        let dispatch = projection_clip::dispatch(bound, size, Some((h, h_row)), (dp, d_row), h);
+        let label = format!("layer {l}{}, backward, t = {t}, projection clip", said(d));
+        self.launch(label, dispatch);
     }
 
     fn step_backward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {

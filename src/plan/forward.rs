@@ -5,7 +5,7 @@ use super::workspace::{Mask, Place, Planner, said};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{embedding, lstm_step_forward, one_hot};
+use crate::kernels::{View, embedding, lstm_step_forward, one_hot, projection_clip};
 use crate::reference::{Product, Strides};
 
 /// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
@@ -449,6 +449,24 @@ impl Planner<'_> {
             ..Product::dense(self.batch, projection, self.shape.units(l), false, false)
         };
         self.products(&format!("{label}, projection"), shape, &operands);
+        for d in 0..self.shape.directions() {
+            self.clip_projection(l, d, self.visit(d, s));
+        }
+    }
+
+    /// Bounds the projected hidden states of a timestep, where they are bounded.
+    fn clip_projection(&mut self, l: usize, d: usize, t: usize) {
+        let Some((bound, width)) = self.shape.cell.projection_clip.zip(self.shape.projection)
+        else {
+            return;
+        };
+        let row = self.shape.layer_output(l);
+        let h = Place { buffer: self.layer("h", l), start: self.h_around(l, d, t).1 };
+        let x = self.window(h, (self.batch - 1) * row + width);
+        let unused = View::of(self.whole(self.params));
+        let size = (self.batch, width);
+        let dispatch = projection_clip::dispatch(bound, size, None, (x, row), unused);
+        self.launch(format!("layer {l}{}, t = {t}, projection clip", said(d)), dispatch);
     }
 
     fn step_forward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {

@@ -362,6 +362,10 @@ impl StackShape {
         if let Some((name, expected, got)) = self.cell.problem() {
             return refused(name, expected.to_owned(), got);
         }
+        if let (None, Some(bound)) = (self.projection, self.cell.projection_clip) {
+            let expected = "none, without a projection".to_owned();
+            return refused("projection_clip", expected, bound.to_string());
+        }
         if self.projection.is_some() {
             let zoned = self.cell.zoneout.filter(|zoneout| zoneout.h > 0.0);
             for (name, p) in [

@@ -96,7 +96,9 @@ impl Planner<'_> {
             (Tier::Sequence, Some(walker)) => self.steps.div_ceil(self.walk_steps(walker)),
             (Tier::Step | Tier::Wavefront, _) => {
                 let projected = usize::from(self.shape.projection.is_some());
-                self.steps.saturating_mul(self.shape.directions() * (1 + projected))
+                let clipped = usize::from(self.shape.cell.projection_clip.is_some());
+                let each = 1 + projected + clipped;
+                self.steps.saturating_mul(self.shape.directions() * each)
             }
         };
         each.saturating_mul(self.shape.layers)
@@ -128,6 +130,9 @@ impl Planner<'_> {
         let cut = |walker, reason: &str| {
             Ok(Cut { tier: Tier::Sequence, reason: reason.to_owned(), walker })
         };
+        if self.shape.cell.projection_clip.is_some() {
+            return Err("clipped projections are made timestep by timestep".to_owned());
+        }
         if self.limits.executor == Executor::Cpu {
             return match (self.shape.projection.is_some(), self.packs()) {
                 (true, _) => Err("a projection joins units at every timestep".to_owned()),

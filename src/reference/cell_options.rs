@@ -21,6 +21,7 @@ pub struct Cell {
     pub(crate) coupled: bool,
     pub(crate) clip: Option<f32>,
     pub(crate) cell_clip: Option<f32>,
+    pub(crate) projection_clip: Option<f32>,
     pub(crate) gate: CellActivation,
     pub(crate) candidate: CellActivation,
     pub(crate) output: CellActivation,
@@ -53,6 +54,7 @@ impl Cell {
             coupled: false,
             clip: None,
             cell_clip: None,
+            projection_clip: None,
             gate: CellActivation::Sigmoid,
             candidate: CellActivation::Tanh,
             output: CellActivation::Tanh,
@@ -88,6 +90,12 @@ impl Cell {
     /// no bound.
     pub const fn cell_clip(self, bound: f32) -> Cell {
         Cell { cell_clip: Some(bound), ..self }
+    }
+
+    /// Bounds each projected hidden state to `+-bound`: TensorFlow's `proj_clip`, and ELMo's. For models with a
+    /// [`proj_size`](crate::LstmConfig::proj_size). Default no bound.
+    pub const fn projection_clip(self, bound: f32) -> Cell {
+        Cell { projection_clip: Some(bound), ..self }
     }
 
     /// What makes i, f and o of their sums: ONNX's first activation, Keras' `recurrent_activation`. Default
@@ -161,7 +169,11 @@ impl Cell {
 
     /// What of it isn't as it has to be: the setting, what is expected, what there is.
     pub(crate) fn problem(&self) -> Option<(&'static str, &'static str, String)> {
-        for (name, bound) in [("clip", self.clip), ("cell_clip", self.cell_clip)] {
+        for (name, bound) in [
+            ("clip", self.clip),
+            ("cell_clip", self.cell_clip),
+            ("projection_clip", self.projection_clip),
+        ] {
             if let Some(bound) = bound.filter(|bound| !(bound.is_finite() && *bound > 0.0)) {
                 return Some((name, "finite, above 0", bound.to_string()));
             }
@@ -214,7 +226,7 @@ impl Eq for Cell {}
 
 impl Hash for Cell {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let bounds = [self.clip, self.cell_clip].map(|bound| bound.map(bits));
+        let bounds = [self.clip, self.cell_clip, self.projection_clip].map(|bound| bound.map(bits));
         (self.peepholes, self.coupled, bounds, self.gate, self.candidate, self.output).hash(state);
         let zoneout = self.zoneout.map(|zoneout| [zoneout.h, zoneout.c]).unwrap_or([-1.0; 2]);
         let dropped = [self.recurrent_dropout, self.candidate_dropout, self.input_dropout];
@@ -233,6 +245,10 @@ impl fmt::Display for Cell {
             (self.coupled, "coupled".to_owned()),
             (self.clip.is_some(), format!("clip {}", number(self.clip))),
             (self.cell_clip.is_some(), format!("cell_clip {}", number(self.cell_clip))),
+            (
+                self.projection_clip.is_some(),
+                format!("projection_clip {}", number(self.projection_clip)),
+            ),
             (self.gate != plain.gate, format!("gate {}", self.gate)),
             (self.candidate != plain.candidate, format!("candidate {}", self.candidate)),
             (self.output != plain.output, format!("output {}", self.output)),
@@ -264,6 +280,7 @@ impl Cell {
                 ("coupled", "") => cell.coupled(true),
                 ("clip", _) => cell.clip(number()?),
                 ("cell_clip", _) => cell.cell_clip(number()?),
+                ("projection_clip", _) => cell.projection_clip(number()?),
                 ("gate", _) => cell.gate_activation(function()?),
                 ("candidate", _) => cell.candidate_activation(function()?),
                 ("output", _) => cell.output_activation(function()?),

@@ -250,6 +250,9 @@ pub fn layer_forward<R: Real>(
                 true => cell_output.clone(),
                 false => w.weight_hr.chunks(hidden).map(|row| dot(row, &cell_output)).collect(),
             };
+            if let Some(bound) = w.cell.projection_clip.map(R::of) {
+                h.iter_mut().for_each(|h| *h = h.max(-bound).min(bound));
+            }
             trace.y[(t * batch.rows + b) * output..][..output].copy_from_slice(&h);
             moments.push(Moment { taken, x: x_t, c_prev, cells });
         }
@@ -297,6 +300,12 @@ pub fn layer_backward<R: Real>(
             let at = t * batch.rows + b;
             for (dh, &dy) in dh.iter_mut().zip(&dy[at * output..]) {
                 *dh += dy;
+            }
+            if let Some(bound) = w.cell.projection_clip.map(R::of) {
+                let states = &trace.y[at * output..][..output];
+                for (dh, _) in dh.iter_mut().zip(states).filter(|(_, h)| h.abs() >= bound) {
+                    *dh = R::zero();
+                }
             }
             // Of what the projection was applied to.
             let mut d_cell_output = dh.clone();

@@ -188,7 +188,11 @@ pub(super) fn cells() -> Vec<Case> {
         case.sequences = Sequences { state: true, lengths: true, ..case.sequences };
         case
     };
-    some.map(case).into()
+    let mut cases: Vec<Case> = some.map(case).into();
+    let mut projected = case(plain.projection_clip(0.2));
+    projected.shape.projection = Some(20);
+    cases.push(projected);
+    cases
 }
 
 /// All that layers may have, and stacks of them.

@@ -39,6 +39,7 @@ pub fn alone() -> Vec<Cell> {
         plain.coupled(true),
         plain.clip(0.9),
         plain.cell_clip(0.6),
+        plain.projection_clip(0.2),
         plain.gate_activation(CellActivation::HARD_SIGMOID),
     ];
     cells.extend(random());
@@ -77,11 +78,13 @@ pub fn together(r: &mut Random, projected: bool) -> Cell {
     if r.coin() {
         cell = cell.gate_activation(gates[r.below(6)]);
     }
+    // A function with a jump makes another number of the same argument, rounded otherwise.
+    let steady = |i: usize| FUNCTIONS[if i < 5 { i } else { i + 1 }];
     if r.coin() {
-        cell = cell.candidate_activation(FUNCTIONS[r.below(12)]);
+        cell = cell.candidate_activation(steady(r.below(11)));
     }
     if r.coin() {
-        cell = cell.output_activation(FUNCTIONS[r.below(12)]);
+        cell = cell.output_activation(steady(r.below(11)));
     }
     if r.below(3) == 0 {
         let peepholes = kernels::has_peepholes(cell);
@@ -95,6 +98,9 @@ pub fn together(r: &mut Random, projected: bool) -> Cell {
     }
     if r.below(3) == 0 {
         cell = cell.input_dropout(0.2);
+    }
+    if projected && r.coin() {
+        cell = cell.projection_clip(0.2);
     }
     cell
 }
@@ -121,6 +127,7 @@ fn checked(device: &Device) -> Vec<Cell> {
     ];
     match device.limits().software {
         true => some,
+        // A clipped projection is a kernel of its own.
         false => alone().into_iter().chain(some).collect(),
     }
 }
@@ -177,6 +184,27 @@ pub fn peephole_gradient(device: &Device) {
     }
 }
 
+/// Bounds of projections, there and back.
+pub fn projection_clip(device: &Device) {
+    use super::kernels::{Launch, sizes};
+    use super::random::normal;
+    use gatefold::kernels::projection_clip::dispatch;
+
+    for i in 0..12 {
+        let (batch, width, extra) = sizes(i);
+        let row = width + extra % 3;
+        for back in [false, true] {
+            let mut launch = Launch::new();
+            let h = launch.buffer(normal(2 + batch * (row + 1), 1.0, 1), 2);
+            let x = launch.buffer(normal(5 + batch * row, 1.0, 2), 5);
+            let states = back.then_some((h, row + 1));
+            let launched = dispatch(0.4, (batch, width), states, (x, row), h);
+            // A single number may be within the bound.
+            launch.check_unless(device, launched, format!("{batch} x {width}"), batch * width < 9);
+        }
+    }
+}
+
 /// One mask for all timesteps, in place and elsewhere, with rows apart.
 pub fn sequence_dropout(device: &Device) {
     use super::kernels::{Launch, sizes};
@@ -219,7 +247,8 @@ pub fn equal_the_reference(device: &Device) {
     if !gpu || !device.limits().software {
         for (i, cell) in (0..).zip(alone()) {
             let case = Case::random(800 + i);
-            let proj_size = if cell.draws() { 0 } else { case.proj_size };
+            let clipped = cell.to_string().contains("projection");
+            let proj_size = if cell.draws() { 0 } else { case.proj_size.max(clipped.into()) };
             equals_the_reference(device, Case { cell, proj_size, ..case });
         }
     }
@@ -375,15 +404,17 @@ pub fn of_onnx_runtime(device: &Device) {
     }
 }
 
-/// TensorFlow's `LSTMCell`: peepholes over a bounded cell state. Its gates are i, g, f, o, and 1 is added to f
-/// when it runs.
+/// TensorFlow's `LSTMCell`: peepholes over a bounded cell state, and bounded projections. Its gates are i, g, f, o,
+/// and 1 is added to f when it runs.
 pub fn of_tensorflow(device: &Device) {
     let golden = Golden::read("cells_tf");
-    for name in ["peepholes", "peepholes_cell_clip"] {
+    for name in ["peepholes", "peepholes_cell_clip", "projection_clip", "all"] {
         let case = golden.part(&format!("{name}."));
         let (kernel, x) = (case.get("kernel"), case.get("x"));
-        let &[terms, columns] = kernel.shape() else { panic!("kernel [I + H, 4H]") };
-        let (hidden, input) = (columns / 4, terms - columns / 4);
+        let &[terms, columns] = kernel.shape() else { panic!("kernel [I + P, 4H]") };
+        let hidden = columns / 4;
+        let state = if case.has("projection") { case.get("projection").shape()[1] } else { hidden };
+        let input = terms - state;
         let order = [0, 2, 1, 3];
         // [K, 4H] in i, g, f, o as [4H, K] in i, f, g, o.
         let turned = |rows: std::ops::Range<usize>| -> Vec<f32> {
@@ -398,20 +429,35 @@ pub fn of_tensorflow(device: &Device) {
             .flat_map(|q| case.get("bias").data()[q * hidden..][..hidden].to_vec())
             .collect();
         bias[hidden..2 * hidden].iter_mut().for_each(|b| *b += 1.0);
-        let peepholes = ["w_i_diag", "w_f_diag", "w_o_diag"].map(|n| case.get(n).data().to_vec());
         let array = |values: Vec<f32>, shape: &[usize]| Array::new(values, shape).unwrap();
-        let layer = [
+        let mut layer = vec![
             ("weight_ih_l0".to_owned(), array(turned(0..input), &[columns, input])),
-            ("weight_hh_l0".to_owned(), array(turned(input..terms), &[columns, hidden])),
+            ("weight_hh_l0".to_owned(), array(turned(input..terms), &[columns, state])),
             ("bias_ih_l0".to_owned(), array(bias, &[columns])),
-            ("weight_peephole_l0".to_owned(), array(peepholes.concat(), &[3 * hidden])),
         ];
-        let mut cell = Cell::new().peepholes(true);
-        let bound = case.get("clip").data()[0];
-        if bound > 0.0 {
-            cell = cell.cell_clip(bound);
+        let mut cell = Cell::new();
+        if case.has("w_i_diag") {
+            let diagonals = ["w_i_diag", "w_f_diag", "w_o_diag"].map(|n| case.get(n).data());
+            cell = cell.peepholes(true);
+            let all = array(diagonals.concat(), &[3 * hidden]);
+            layer.push(("weight_peephole_l0".to_owned(), all));
         }
-        let config = LstmConfig::new(input, hidden).bias(Bias::Single).cell(cell);
+        let mut config = LstmConfig::new(input, hidden).bias(Bias::Single);
+        if case.has("projection") {
+            let projection = case.get("projection").data();
+            let row = |p: usize| (0..hidden).map(move |k| projection[k * state + p]);
+            let turned = array((0..state).flat_map(row).collect(), &[state, hidden]);
+            layer.push(("weight_hr_l0".to_owned(), turned));
+            config = config.proj_size(state);
+        }
+        let &[of_cell, of_projection] = case.get("clip").data() else { panic!("two bounds") };
+        if of_cell > 0.0 {
+            cell = cell.cell_clip(of_cell);
+        }
+        if of_projection > 0.0 {
+            cell = cell.projection_clip(of_projection);
+        }
+        let config = config.cell(cell);
         let mut lstm = Lstm::new(device, config).unwrap();
         lstm.load_state_dict(&layer).unwrap();
         let x = Tensor::from_slice(device, x.data(), x.shape()).unwrap();

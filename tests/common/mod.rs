@@ -127,6 +127,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("losses::weights_of_one_change_no_bit", losses::weights_of_one_change_no_bit),
     ("kernel::peephole_gradient", cells::peephole_gradient),
     ("kernel::sequence_dropout", cells::sequence_dropout),
+    ("kernel::projection_clip", cells::projection_clip),
     ("kernel::lstm_of_every_cell", cells::kernels),
     ("cells::equal_the_reference", cells::equal_the_reference),
     ("cells::in_every_tier", cells::in_every_tier),

@@ -136,6 +136,7 @@ on_the_cpu! {
     several_questions: "targets::several_questions",
     kernel_peephole_gradient: "kernel::peephole_gradient",
     kernel_sequence_dropout: "kernel::sequence_dropout",
+    kernel_projection_clip: "kernel::projection_clip",
     kernel_lstm_of_every_cell: "kernel::lstm_of_every_cell",
     cells_equal_the_reference: "cells::equal_the_reference",
     cells_in_every_tier: "cells::in_every_tier",

@@ -86,6 +86,7 @@ fn ids_are_positions() {
         (kernels::ALIGN_SEQUENCE, "align_sequence"),
         (kernels::PEEPHOLE_GRADIENT, "peephole_gradient"),
         (kernels::SEQUENCE_DROPOUT, "sequence_dropout"),
+        (kernels::PROJECTION_CLIP, "projection_clip"),
     ];
     assert_eq!(ids.len(), table.0.len());
     for (id, name) in ids {
