@@ -382,7 +382,14 @@ fn cases(limits: &Limits) -> Vec<Case> {
 
     let mut clipped = new();
     let (h, x) = (clipped.buffer(batch * width), clipped.buffer(batch * width));
-    let launch = kernels::projection_clip::dispatch(1.0, (batch, width), None, (x, width), h);
+    let launch = kernels::projection_clip::dispatch(
+        1.0,
+        (batch, width),
+        None,
+        (x, width),
+        (Padding(None), 0),
+        h,
+    );
     let bytes = Throughput::Bytes(8 * (batch * width) as u64);
     cases.push(clipped.case("projection_clip", format!("{batch} x {width}"), bytes, launch));
 

@@ -4,15 +4,17 @@
 //   x[b][p] = x[b][p] within +-bound
 //   x[b][p] = |h[b][p]| >= bound ? 0 : x[b][p]      where BACKWARD
 //
-// | binding | name   | shape                    | access     | may alias |
-// |---------|--------|--------------------------|------------|-----------|
-// | 0       | params | Params                   | uniform    |           |
-// | 1       | h      | [B, P], where BACKWARD   | read       | nothing   |
-// | 2       | x      | [B, P], rows apart       | read_write | nothing   |
+// | binding | name    | shape                    | access     | may alias |
+// |---------|---------|--------------------------|------------|-----------|
+// | 0       | params  | Params                   | uniform    |           |
+// | 1       | h       | [B, P], where BACKWARD   | read       | nothing   |
+// | 2       | lengths | [B], where LENGTHS       | read       | h         |
+// | 3       | x       | [B, P], rows apart       | read_write | nothing   |
 //
-// NaN stays. Grid: ceil(B P / 256) over x and y. Twin: reference::projection_clip.
+// NaN stays, and so does a row that has ended. Grid: ceil(B P / 256) over x and y. Twin: reference::projection_clip.
 
 override BACKWARD: bool = false;
+override LENGTHS: bool = false;
 
 struct Params {
     batch: u32,
@@ -22,11 +24,14 @@ struct Params {
     h_row: u32,
     x_start: u32,
     x_row: u32,
+    lengths_start: u32,
+    t: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> h: array<f32>;        // [B, P]
-@group(0) @binding(2) var<storage, read_write> x: array<f32>;  // [B, P]
+@group(0) @binding(1) var<storage, read> h: array<f32>;         // [B, P]
+@group(0) @binding(2) var<storage, read> lengths: array<f32>;  // [B]
+@group(0) @binding(3) var<storage, read_write> x: array<f32>;   // [B, P]
 
 @compute @workgroup_size(256)
 fn main(
@@ -40,6 +45,11 @@ fn main(
     }
     let row = n / params.width;
     let k = n % params.width;
+    if LENGTHS {
+        if has_ended(lengths[params.lengths_start + row], params.t) {
+            return;
+        }
+    }
     let at = params.x_start + row * params.x_row + k;
     if BACKWARD {
         let clipped = abs(h[params.h_start + row * params.h_row + k]) >= params.bound;

@@ -235,7 +235,14 @@ impl Planner<'_> {
         let dp = Place { buffer: self.named("dp"), start: self.dp_at(d, t) };
         let dp = self.window(dp, self.batch * d_row);
         let size = (self.batch, width);
-        let dispatch = projection_clip::dispatch(bound, size, Some((h, h_row)), (dp, d_row), h);
+        let dispatch = projection_clip::dispatch(
+            bound,
+            size,
+            Some((h, h_row)),
+            (dp, d_row),
+            (self.padding(), t),
+            h,
+        );
         let label = format!("layer {l}{}, backward, t = {t}, projection clip", said(d));
         self.launch(label, dispatch);
     }

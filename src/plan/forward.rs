@@ -465,7 +465,8 @@ impl Planner<'_> {
         let x = self.window(h, (self.batch - 1) * row + width);
         let unused = View::of(self.whole(self.params));
         let size = (self.batch, width);
-        let dispatch = projection_clip::dispatch(bound, size, None, (x, row), unused);
+        let dispatch =
+            projection_clip::dispatch(bound, size, None, (x, row), (self.padding(), t), unused);
         self.launch(format!("layer {l}{}, t = {t}, projection clip", said(d)), dispatch);
     }
 

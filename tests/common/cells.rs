@@ -186,7 +186,7 @@ pub fn peephole_gradient(device: &Device) {
 
 /// Bounds of projections, there and back.
 pub fn projection_clip(device: &Device) {
-    use super::kernels::{Launch, sizes};
+    use super::kernels::{Launch, lengths, sizes};
     use super::random::normal;
     use gatefold::kernels::projection_clip::dispatch;
 
@@ -198,7 +198,8 @@ pub fn projection_clip(device: &Device) {
             let h = launch.buffer(normal(2 + batch * (row + 1), 1.0, 1), 2);
             let x = launch.buffer(normal(5 + batch * row, 1.0, 2), 5);
             let states = back.then_some((h, row + 1));
-            let launched = dispatch(0.4, (batch, width), states, (x, row), h);
+            let padding = lengths(&mut launch, batch, i % 2 == 0 && batch > 1);
+            let launched = dispatch(0.4, (batch, width), states, (x, row), (padding, 3), h);
             // A single number may be within the bound.
             launch.check_unless(device, launched, format!("{batch} x {width}"), batch * width < 9);
         }
