@@ -5,6 +5,7 @@
 //! | [`what_an_lstm_is`] | what an LSTM is, from one cell with twelve numbers to the kernel, in pictures |
 //! | [`train`](crate::train) | losses, optimizers, schedules, and the loop that runs them |
 //! | [`pytorch`] | PyTorch's names here, and its files |
+//! | [`cells`] | peepholes, clips, coupled gates, other functions, zoneout and recurrent dropout |
 //! | [`devices`] | which device runs, variables, memory, waiting without blocking, lost devices |
 #![cfg_attr(
     feature = "gpu",
@@ -19,6 +20,10 @@
 #[doc = include_str!("../docs/rustdoc/lstm.md")]
 #[doc = include_str!("../docs/lstm.md")]
 pub mod what_an_lstm_is {}
+
+#[doc = include_str!("../docs/rustdoc/cells.md")]
+#[doc = include_str!("../docs/cells.md")]
+pub mod cells {}
 
 #[doc = include_str!("../docs/rustdoc/pytorch.md")]
 #[doc = include_str!("../docs/pytorch.md")]

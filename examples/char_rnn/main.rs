@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use common::number;
 use gatefold::train::{AdamW, Loss, Progress, Schedule, StopHandle, Trainer};
-use gatefold::{Dataset, Device, Error, Forecaster, LstmConfig, Result, checkpoint};
+use gatefold::{Cell, Dataset, Device, Error, Forecaster, LstmConfig, Result, checkpoint};
 use indicatif::{ProgressBar, ProgressStyle};
 use text::Text;
 use writer::Writer;
@@ -35,7 +35,11 @@ Options:
   --hidden N       Units of a layer [default: 128]
   --layers N       LSTM layers [default: 1]
   --batch N        Parts of the text that are read side by side [default: 32]
-  --seed N         The seed of weights and samples [default: 0]
+  --seed N         The seed of weights, masks and samples [default: 0]
+  --zoneout X      Training leaves a unit's cell state as it was with probability X, and its hidden state
+                   with X / 10 [default: 0]
+  --recurrent-dropout X
+                   Training drops a unit of the hidden state for a piece with probability X [default: 0]
   --temperature X  How daring samples are; 0 for the likeliest character always [default: 0.5]
   --prompt TEXT    What samples go on from [default: \"The \" where the text has its characters]
   --out DIR        Where model.safetensors and trainer.safetensors go [default: target/char_rnn]
@@ -71,11 +75,22 @@ struct Settings {
     layers: usize,
     batch: usize,
     seed: u64,
+    zoneout: f64,
+    recurrent_dropout: f64,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { text: ALICE.into(), epochs: 10, hidden: 128, layers: 1, batch: 32, seed: 0 }
+        Settings {
+            text: ALICE.into(),
+            epochs: 10,
+            hidden: 128,
+            layers: 1,
+            batch: 32,
+            seed: 0,
+            zoneout: 0.0,
+            recurrent_dropout: 0.0,
+        }
     }
 }
 
@@ -109,6 +124,11 @@ fn options() -> std::result::Result<Option<Options>, lexopt::Error> {
             Long("layers") => settings.layers = number(&mut parser, "--layers", 1..=1_000)?,
             Long("batch") => settings.batch = number(&mut parser, "--batch", 1..=usize::MAX)?,
             Long("seed") => settings.seed = number(&mut parser, "--seed", 0..=u64::MAX)?,
+            Long("zoneout") => settings.zoneout = number(&mut parser, "--zoneout", 0.0..=0.99)?,
+            Long("recurrent-dropout") => {
+                settings.recurrent_dropout =
+                    number(&mut parser, "--recurrent-dropout", 0.0..=0.99)?;
+            }
             Long("temperature") => {
                 options.temperature = number(&mut parser, "--temperature", 0.0..=1000.0)?;
             }
@@ -212,7 +232,13 @@ fn least_characters(streams: usize) -> usize {
 /// A fresh model with all that trains it, for so many optimizer steps.
 fn trainer(device: &Device, settings: &Settings, text: &Text, steps: u64) -> Result<Trainer> {
     let characters = text.vocabulary.len();
+    let mut cell = Cell::new().recurrent_dropout(settings.recurrent_dropout);
+    if settings.zoneout > 0.0 {
+        // The proportion of Krueger et al., who kept half of the cell states and a twentieth of the hidden ones.
+        cell = cell.zoneout(settings.zoneout / 10.0, settings.zoneout);
+    }
     let config = LstmConfig::new(EMBEDDING, settings.hidden)
+        .cell(cell)
         .embedding(characters)
         .layers(settings.layers)
         .forget_bias(1.0) // remember, until taught to forget
@@ -318,7 +344,8 @@ const CHARACTERS: &str = "char_rnn.characters";
 
 /// What a file of this example says besides the model.
 fn description(settings: &Settings, text: &Text) -> HashMap<String, String> {
-    let Settings { epochs, hidden, layers, batch, seed, text: _ } = settings;
+    let Settings { epochs, hidden, layers, batch, seed, zoneout, recurrent_dropout, text: _ } =
+        settings;
     HashMap::from([
         (CHARACTERS.to_owned(), text.vocabulary.iter().collect()),
         ("char_rnn.text".to_owned(), text.checksum().to_string()),
@@ -327,6 +354,8 @@ fn description(settings: &Settings, text: &Text) -> HashMap<String, String> {
         ("char_rnn.layers".to_owned(), layers.to_string()),
         ("char_rnn.batch".to_owned(), batch.to_string()),
         ("char_rnn.seed".to_owned(), seed.to_string()),
+        ("char_rnn.zoneout".to_owned(), zoneout.to_string()),
+        ("char_rnn.recurrent_dropout".to_owned(), recurrent_dropout.to_string()),
     ])
 }
 

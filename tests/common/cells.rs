@@ -501,3 +501,46 @@ pub fn of_keras(device: &Device) {
         }
     }
 }
+
+/// What is drawn comes as often as it should, and holds for a sequence where it should: seen in what a model gives.
+pub fn shares_are_those_that_are_asked_for(device: &Device) {
+    let (steps, batch, hidden) = (6, 50, 64);
+    let run = |cell: Cell| {
+        let lstm = Lstm::new(device, LstmConfig::new(3, hidden).cell(cell).seed(11)).unwrap();
+        let values = |len: usize, seed: u64| super::random::normal(len, 1.0, seed);
+        let tensor =
+            |values: &[f32], shape: &[usize]| Tensor::from_slice(device, values, shape).unwrap();
+        let x = values(steps * batch * 3, 1);
+        let [h, c] = [2, 3].map(|seed| values(batch * hidden, seed));
+        let state =
+            LstmState { h: tensor(&h, &[1, batch, hidden]), c: tensor(&c, &[1, batch, hidden]) };
+        let given = cell != cell.candidate_dropout(0.25);
+        let pass = lstm
+            .forward_training(&tensor(&x, &[steps, batch, 3]), None, given.then_some(&state), 5)
+            .unwrap();
+        let c_n = pass.state().c.to_vec().unwrap();
+        ((h, c), pass.output().to_vec().unwrap(), c_n)
+    };
+    let near = |what: &str, count: usize, of: usize, p: f64| {
+        let (share, deviation) = (count as f64 / of as f64, (p * (1.0 - p) / of as f64).sqrt());
+        assert!((share - p).abs() < 4.0 * deviation, "{what}: {share} instead of {p}");
+    };
+    let slot = batch * hidden;
+    // Hidden states that are those of before.
+    let ((h_0, _), y, _) = run(Cell::new().zoneout(0.3, 0.0));
+    let mut kept = 0;
+    for t in 0..steps {
+        let before = if t == 0 { &h_0 } else { &y[(t - 1) * slot..t * slot] };
+        kept += y[t * slot..].iter().zip(before).filter(|(a, b)| a == b).count();
+    }
+    near("zoneout of h", kept, steps * slot, 0.3);
+    // A cell state that nothing has changed in six timesteps.
+    let ((_, c_0), _, c_n) = run(Cell::new().zoneout(0.0, 0.8));
+    let same = c_n.iter().zip(&c_0).filter(|(a, b)| a == b).count();
+    near("zoneout of c", same, slot, 0.8f64.powi(steps as i32));
+    // A candidate that is dropped leaves a state of zero at zero, at every timestep.
+    let (_, y, _) = run(Cell::new().candidate_dropout(0.25));
+    let zeros = |t: usize| y[t * slot..][..slot].iter().map(|&v| v == 0.0).collect::<Vec<_>>();
+    near("candidate dropout", zeros(0).iter().filter(|&&is| is).count(), slot, 0.25);
+    (1..steps).for_each(|t| assert_eq!(zeros(t), zeros(0), "another mask at timestep {t}"));
+}

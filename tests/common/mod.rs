@@ -133,6 +133,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("cells::in_every_tier", cells::in_every_tier),
     ("cells::bad_cells_are_named", cells::bad_cells_are_named),
     ("cells::saved_and_loaded", cells::saved_and_loaded),
+    ("cells::shares_are_those_that_are_asked_for", cells::shares_are_those_that_are_asked_for),
     ("cells::of_onnx_runtime", cells::of_onnx_runtime),
     ("cells::of_tensorflow", cells::of_tensorflow),
     ("cells::of_keras", cells::of_keras),

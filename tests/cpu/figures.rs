@@ -127,6 +127,36 @@ const PAGES: &[(&str, &[Held])] = &[
         ],
     ),
     (
+        "docs/cells.md",
+        &[
+            (
+                "in ONNX, Keras 2 and TensorFlow.js",
+                "src/reference/cell_activation.rs",
+                "alpha: 0.2, beta: 0.5",
+            ),
+            (
+                "Gers, Schraudolph and Schmidhuber, 2002",
+                "src/reference/cell_options.rs",
+                "Schmidhuber, 2002",
+            ),
+            (
+                "Greff et al., 2017",
+                "src/reference/cell_options.rs",
+                "et al., 2017, *LSTM: a search space odyssey*",
+            ),
+            ("Krueger et al., 2017", "src/reference/cell_options.rs", "Krueger et al., 2017"),
+            (
+                "Gal and Ghahramani, 2016",
+                "src/reference/cell_options.rs",
+                "2016, *A theoretically grounded",
+            ),
+            ("Semeniuta, Severyn and Barth, 2016", "src/reference/cell_options.rs", "Barth, 2016"),
+            ("in Keras 3 and PyTorch", "src/reference/cell_activation.rs", "alpha: 1.0 / 6.0"),
+            ("ONNX Runtime takes 0 for", "tests/common/cells.rs", "or(alpha, 0.0)"),
+            ("Keras 3.15 draws one for each gate", "tests/golden/cells.py", "keras==3.15"),
+        ],
+    ),
+    (
         "docs/verification.md",
         &[
             ("PyTorch 2.15", "tests/golden/generate.py", "torch==2.15."),

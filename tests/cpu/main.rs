@@ -1,5 +1,6 @@
 //! The suite that needs no adapter: the CPU executor, plans, shaders as text, errors.
 
+mod cells;
 mod checkpoint;
 mod compare;
 mod data_sets;
@@ -142,6 +143,7 @@ on_the_cpu! {
     cells_in_every_tier: "cells::in_every_tier",
     cells_bad_ones_are_named: "cells::bad_cells_are_named",
     cells_saved_and_loaded: "cells::saved_and_loaded",
+    cells_shares: "cells::shares_are_those_that_are_asked_for",
     cells_of_onnx_runtime: "cells::of_onnx_runtime",
     cells_of_tensorflow: "cells::of_tensorflow",
     cells_of_keras: "cells::of_keras",
