@@ -90,13 +90,21 @@ fn probability(below: f64) -> f64 {
 
 /// The cell of a launch.
 pub(super) fn of(d: &Dispatch) -> Cell {
+    let plain = Cell::new();
+    // Most launches: nothing is looked for that isn't there.
+    let first = ["PEEPHOLES", "COUPLED", "CLIP", "CELL_CLIP", "ZONEOUT", "DRAWN"];
+    let any = |name: &str| {
+        first.contains(&name) || [GATE, CANDIDATE, OUTPUT].iter().any(|n| n[0] == name)
+    };
+    if !d.constants.iter().any(|(name, _)| any(name)) {
+        return plain;
+    }
     let given = |name: &str| d.constants.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
     let function = |[name, alpha, beta]: Names, usual: CellActivation| {
         let number = |name: &str| given(name).unwrap_or(0.0) as f32;
         let code = given(name).map(|code| (code as u8, number(alpha), number(beta)));
         code.and_then(CellActivation::of_code).unwrap_or(usual)
     };
-    let plain = Cell::new();
     Cell {
         peepholes: given("PEEPHOLES").is_some(),
         coupled: given("COUPLED").is_some(),

@@ -8,7 +8,9 @@ use crate::reference::{Cell, CellActivation, Draws, Dropout, OF_STEP, masks, rec
 /// Which cell, and what some units of some rows have beside their states.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Options<'a> {
-    pub(in crate::kernels) cell: Cell,
+    /// Whether it is PyTorch's cell, which has code of its own.
+    pub(in crate::kernels) plain: bool,
+    pub(in crate::kernels) cell: &'a Cell,
     /// `[units]` of (i, f, 0, o), where the cell has some.
     pub(in crate::kernels) peepholes: &'a [f32],
     /// What training draws, where it does.
@@ -61,11 +63,16 @@ impl SequenceMasks {
 
 impl<'a> Options<'a> {
     pub(in crate::kernels) fn new(
-        (cell, peepholes): (Cell, &'a [f32]),
+        (cell, peepholes): (&'a Cell, &'a [f32]),
         draws: Option<Draws>,
         masks: &'a SequenceMasks,
     ) -> Options<'a> {
-        Options { cell, peepholes, draws, masks, row: 0, unit: 0 }
+        Options { plain: cell.is_plain(), cell, peepholes, draws, masks, row: 0, unit: 0 }
+    }
+
+    /// The same at another timestep.
+    pub(in crate::kernels) fn at(self, draws: Option<Draws>) -> Options<'a> {
+        Options { draws, ..self }
     }
 
     /// The same for some units of a row.
@@ -125,23 +132,18 @@ pub(in crate::kernels) struct Cells<V> {
     pub(in crate::kernels) h: V,
 }
 
-/// As [`reference::cell_forward`](crate::reference::cell_forward), for the units from `unit` on.
+/// As [`reference::cell_forward`](crate::reference::cell_forward) of PyTorch's cell.
 #[inline(always)]
 pub(in crate::kernels) fn cell_forward<S: Simd>(
     simd: S,
-    options: Options<'_>,
-    unit: usize,
     sums: [S::f32s; 4],
-    (h_prev, c_prev): (S::f32s, S::f32s),
+    c_prev: S::f32s,
 ) -> Cells<S::f32s> {
-    if options.cell.is_plain() {
-        let [i, f, g, o] = sums;
-        let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
-        let (g, o) = (tanh(simd, g), sigmoid(simd, o));
-        let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
-        return Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, tanh(simd, c)) };
-    }
-    any_forward(simd, options, unit, sums, (h_prev, c_prev))
+    let [i, f, g, o] = sums;
+    let (i, f) = (sigmoid(simd, i), sigmoid(simd, f));
+    let (g, o) = (tanh(simd, g), sigmoid(simd, o));
+    let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, g));
+    Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, tanh(simd, c)) }
 }
 
 /// The new cell states.
@@ -168,9 +170,9 @@ fn mix<S: Simd>(simd: S, share: S::f32s, old: S::f32s, new: S::f32s) -> S::f32s 
     simd.select_f32s(simd.equal_f32s(share, zero), new, mixed)
 }
 
-/// The same of a cell that isn't PyTorch's. A function of its own, so that a plain one stays small.
+/// The same of any cell, for the units from `unit` on.
 #[inline(always)]
-fn any_forward<S: Simd>(
+pub(in crate::kernels) fn any_forward<S: Simd>(
     simd: S,
     options: Options<'_>,
     unit: usize,
@@ -209,32 +211,14 @@ pub(in crate::kernels) struct CellGradients<V> {
     pub(in crate::kernels) h_prev: V,
 }
 
-/// As [`reference::cell_backward`](crate::reference::cell_backward), for the units from `unit` on.
+/// As [`reference::cell_backward`](crate::reference::cell_backward) of PyTorch's cell.
 #[inline(always)]
 pub(in crate::kernels) fn cell_backward<S: Simd>(
     simd: S,
-    options: Options<'_>,
-    unit: usize,
     gates: [S::f32s; 4],
     (c_prev, c): (S::f32s, S::f32s),
     (dh, dc): (S::f32s, S::f32s),
 ) -> CellGradients<S::f32s> {
-    if !options.cell.is_plain() {
-        let Some([of_h, of_c]) = options.zones(simd, unit) else {
-            return any_backward(simd, options, unit, gates, (c_prev, c), (dh, dc));
-        };
-        let new = memory(simd, options, unit, [gates[0], gates[1], gates[2]], c_prev);
-        let rest = |share: S::f32s, d: S::f32s| {
-            simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), share), d)
-        };
-        let of_new = (rest(of_h, dh), rest(of_c, dc));
-        let gradients = any_backward(simd, options, unit, gates, (c_prev, new), of_new);
-        return CellGradients {
-            c_prev: simd.mul_add_f32s(of_c, dc, gradients.c_prev),
-            h_prev: simd.mul_f32s(of_h, dh),
-            ..gradients
-        };
-    }
     let ([i, f, g, o], one) = (gates, simd.splat_f32s(1.0));
     let tanh_c = tanh(simd, c);
     // The slope of tanh is 1 - x^2, that of sigmoid x - x^2.
@@ -252,9 +236,34 @@ pub(in crate::kernels) fn cell_backward<S: Simd>(
     CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: simd.mul_f32s(d_cell, f), h_prev: zero }
 }
 
-/// The same of a cell that isn't PyTorch's, of new states before a zoneout.
+/// The same of any cell, for the units from `unit` on.
 #[inline(always)]
-fn any_backward<S: Simd>(
+pub(in crate::kernels) fn any_backward<S: Simd>(
+    simd: S,
+    options: Options<'_>,
+    unit: usize,
+    gates: [S::f32s; 4],
+    (c_prev, c): (S::f32s, S::f32s),
+    (dh, dc): (S::f32s, S::f32s),
+) -> CellGradients<S::f32s> {
+    let Some([of_h, of_c]) = options.zones(simd, unit) else {
+        return new_backward(simd, options, unit, gates, (c_prev, c), (dh, dc));
+    };
+    let new = memory(simd, options, unit, [gates[0], gates[1], gates[2]], c_prev);
+    let rest =
+        |share: S::f32s, d: S::f32s| simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), share), d);
+    let of_new = (rest(of_h, dh), rest(of_c, dc));
+    let gradients = new_backward(simd, options, unit, gates, (c_prev, new), of_new);
+    CellGradients {
+        c_prev: simd.mul_add_f32s(of_c, dc, gradients.c_prev),
+        h_prev: simd.mul_f32s(of_h, dh),
+        ..gradients
+    }
+}
+
+/// Of new states, before a zoneout.
+#[inline(always)]
+fn new_backward<S: Simd>(
     simd: S,
     options: Options<'_>,
     unit: usize,

@@ -8,7 +8,7 @@ use crate::cpu::pack;
 use crate::cpu::panel::{From, Left, RowsTimesPanel, Tile, blocks};
 use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
-use crate::kernels::cell::vectors::{Options, SequenceMasks, cell_backward};
+use crate::kernels::cell::vectors::{Options, SequenceMasks, any_backward, cell_backward};
 use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
 use crate::reference::{Draws, Lengths, PANEL, Panels, SequenceBackward, panels};
 
@@ -96,6 +96,7 @@ impl WithSimd for Task<'_> {
         let Task { sequence: s, first, rows, w, c, dy, mut gates, dc, zoned, .. } = self;
         let draws = s.draws.map(|draws| Draws { row: draws.row + first as u32, ..draws });
         let masks = SequenceMasks::new(&s.cell, draws, (rows, s.hidden));
+        let options = Options::new((&s.cell, s.peepholes), None, &masks);
         let (hidden, slot, walk) = (s.hidden, s.batch * s.hidden, s.walk);
         let before = usize::from(s.incoming);
         let mut tile = Tile::new();
@@ -104,11 +105,7 @@ impl WithSimd for Task<'_> {
             let gates = &mut *rest[0];
             let own = first * hidden;
             let step = Step {
-                options: Options::new(
-                    (s.cell, s.peepholes),
-                    draws.map(|draws| walk.draws(draws, n)),
-                    &masks,
-                ),
+                options: options.at(draws.map(|draws| walk.draws(draws, n))),
                 hidden,
                 terms: 4 * hidden,
                 w,
@@ -213,42 +210,108 @@ impl Step<'_> {
         if self.lengths.is_some_and(|lengths| lengths.ended(r)) {
             return gates.fill(0.0);
         }
-        let (lanes, units) = (S::F32_LANES, dc.len());
+        let units = dc.len();
         let at = r * self.hidden + unit;
+        let cells = Cells {
+            tile,
+            gates,
+            c_prev: &self.c_prev[at..][..units],
+            c: &self.c[at..][..units],
+            dy: match self.dy {
+                Some((dy, row)) => &dy[r * row + unit..][..units],
+                None => &[],
+            },
+            dc,
+        };
+        if self.options.plain {
+            return cells.run(simd);
+        }
         let options = self.options.of_units(r, unit, units);
         let mask = options.masks.recurrent(r).map(|mask| &mask[unit..][..units]);
-        let (c_prev, c) = (&self.c_prev[at..][..units], &self.c[at..][..units]);
-        let dy = match self.dy {
-            Some((dy, row)) => &dy[r * row + unit..][..units],
-            None => &[],
-        };
+        simd.vectorize(AnyCells { options, mask, zoned, cells });
+    }
+}
+
+/// The pointwise part for some units of a row.
+struct Cells<'a> {
+    tile: &'a [f32],
+    gates: &'a mut [f32],
+    c_prev: &'a [f32],
+    c: &'a [f32],
+    dy: &'a [f32],
+    dc: &'a mut [f32],
+}
+
+impl Cells<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (lanes, units) = (S::F32_LANES, self.dc.len());
         let mut unit = 0;
         while unit < units {
-            let mut dh = load(simd, &tile[unit..]);
-            if let Some(mask) = mask {
-                dh = simd.mul_f32s(dh, load(simd, &mask[unit..]));
-            }
-            if !zoned.is_empty() {
-                dh = simd.add_f32s(dh, load(simd, &zoned[unit..]));
-            }
-            if !dy.is_empty() {
-                dh = simd.add_f32s(dh, load(simd, &dy[unit..]));
+            let mut dh = load(simd, &self.tile[unit..]);
+            if !self.dy.is_empty() {
+                dh = simd.add_f32s(dh, load(simd, &self.dy[unit..]));
             }
             let mut quads = [dh; 4];
             for (v, quads) in quads.iter_mut().enumerate() {
-                *quads = load(simd, &gates[(4 * unit + v * lanes).min(4 * units)..]);
+                *quads = load(simd, &self.gates[(4 * unit + v * lanes).min(4 * units)..]);
             }
-            let cells = (load(simd, &c_prev[unit..]), load(simd, &c[unit..]));
-            let above = (dh, load(simd, &dc[unit..]));
+            let cells = (load(simd, &self.c_prev[unit..]), load(simd, &self.c[unit..]));
+            let above = (dh, load(simd, &self.dc[unit..]));
+            let gradients = cell_backward(simd, by_field(simd, quads), cells, above);
+            store(simd, &mut self.dc[unit..], gradients.c_prev);
+            let quads = by_quad(simd, gradients.sums);
+            for (v, &quads) in quads.iter().enumerate() {
+                store(simd, &mut self.gates[(4 * unit + v * lanes).min(4 * units)..], quads);
+            }
+            unit += lanes;
+        }
+    }
+}
+
+/// The same of a cell that isn't PyTorch's: a function of its own, so that the code around it stays as it is.
+struct AnyCells<'a> {
+    options: Options<'a>,
+    /// What the hidden state that came in was multiplied with, where it was.
+    mask: Option<&'a [f32]>,
+    /// What a zoneout keeps of the hidden state's gradient, with one.
+    zoned: &'a mut [f32],
+    cells: Cells<'a>,
+}
+
+impl WithSimd for AnyCells<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let AnyCells { options, mask, zoned, cells } = self;
+        let (lanes, units) = (S::F32_LANES, cells.dc.len());
+        let mut unit = 0;
+        while unit < units {
+            let mut dh = load(simd, &cells.tile[unit..]);
+            if let Some(mask) = mask {
+                dh = simd.mul_f32s(dh, load(simd, &mask[unit..]));
+            }
+            for others in [&*zoned, cells.dy] {
+                if !others.is_empty() {
+                    dh = simd.add_f32s(dh, load(simd, &others[unit..]));
+                }
+            }
+            let mut quads = [dh; 4];
+            for (v, quads) in quads.iter_mut().enumerate() {
+                *quads = load(simd, &cells.gates[(4 * unit + v * lanes).min(4 * units)..]);
+            }
+            let states = (load(simd, &cells.c_prev[unit..]), load(simd, &cells.c[unit..]));
+            let above = (dh, load(simd, &cells.dc[unit..]));
             let quads = by_field(simd, quads);
-            let gradients = cell_backward(simd, options, unit, quads, cells, above);
-            store(simd, &mut dc[unit..], gradients.c_prev);
+            let gradients = any_backward(simd, options, unit, quads, states, above);
+            store(simd, &mut cells.dc[unit..], gradients.c_prev);
             if !zoned.is_empty() {
                 store(simd, &mut zoned[unit..], gradients.h_prev);
             }
             let quads = by_quad(simd, gradients.sums);
             for (v, &quads) in quads.iter().enumerate() {
-                store(simd, &mut gates[(4 * unit + v * lanes).min(4 * units)..], quads);
+                store(simd, &mut cells.gates[(4 * unit + v * lanes).min(4 * units)..], quads);
             }
             unit += lanes;
         }

@@ -13,7 +13,7 @@ use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{
     PARALLEL_FROM, for_all, for_all_from, give_scratch, take_scratch, with_scratch, worth,
 };
-use crate::kernels::cell::vectors::{Options, SequenceMasks, cell_forward};
+use crate::kernels::cell::vectors::{Options, SequenceMasks, any_forward, cell_forward};
 use crate::reference::{Draws, Lengths, PANEL, Panels, SequenceForward, panels};
 
 /// Units of a panel.
@@ -76,7 +76,7 @@ pub(super) fn lstm_sequence_forward(
             x,
             gates: Vec::with_capacity(steps),
             h: Vec::with_capacity(steps + 1),
-            masked: Vec::with_capacity(steps + 1),
+            masked: Vec::new(),
             c: Vec::with_capacity(steps + 1),
         })
         .collect();
@@ -147,6 +147,7 @@ impl WithSimd for Task<'_> {
             self;
         let draws = s.draws.map(|draws| Draws { row: draws.row + first as u32, ..draws });
         let masks = SequenceMasks::new(&s.cell, draws, (rows, s.hidden));
+        let options = Options::new((&s.cell, s.peepholes), None, &masks);
         let (hidden, h_row, walk) = (s.hidden, s.h_row, s.walk);
         let mut tile = Tile::new();
         // Hidden and cell states before a timestep and after it, apart from those of other rows: where a
@@ -176,11 +177,7 @@ impl WithSimd for Task<'_> {
             });
             let (h_prev, h_row_here) = if split { (taken, h_row) } else { (&*now.0, hidden) };
             let step = Step {
-                options: Options::new(
-                    (s.cell, s.peepholes),
-                    draws.map(|draws| walk.draws(draws, n)),
-                    &masks,
-                ),
+                options: options.at(draws.map(|draws| walk.draws(draws, n))),
                 zoned,
                 hidden,
                 terms: hidden,
@@ -274,6 +271,17 @@ impl Step<'_> {
         self.zoned.0.get(at..at + units).unwrap_or_default()
     }
 
+    /// The pointwise part for some units of row `r`, from `unit` on.
+    #[inline(always)]
+    fn cells<S: Simd>(&self, simd: S, r: usize, unit: usize, cells: Cells<'_>) {
+        if self.options.plain {
+            return cells.run(simd);
+        }
+        let units = cells.c.len();
+        let options = self.options.of_units(r, unit, units);
+        simd.vectorize(AnyCells { options, zoned: self.zoned(r, unit, units), cells });
+    }
+
     /// Some rows, from the first panel to the last or back: a core that comes from where it was finds what
     /// its cache still holds.
     #[inline(always)]
@@ -305,8 +313,6 @@ impl Step<'_> {
                     }
                     let at = r * hidden + unit;
                     let cells = Cells {
-                        options: self.options.of_units(r, unit, units),
-                        zoned: self.zoned(r, unit, units),
                         keep: self.keep,
                         tile,
                         gates: part_of(gates, 4 * at, 4 * units),
@@ -314,7 +320,7 @@ impl Step<'_> {
                         c: &mut c[at..][..units],
                         h: &mut h[r * self.h_row + unit..][..units],
                     };
-                    cells.run(simd);
+                    self.cells(simd, r, unit, cells);
                 }
             }
         }
@@ -358,8 +364,6 @@ impl Step<'_> {
 
 /// The pointwise part for some units of a row.
 struct Cells<'a> {
-    options: Options<'a>,
-    zoned: &'a [f32],
     keep: bool,
     tile: &'a [f32],
     gates: &'a mut [f32],
@@ -379,9 +383,7 @@ impl Cells<'_> {
                 *sum = load(simd, &self.tile[4 * unit + v * lanes..]);
             }
             let c_prev = load(simd, &self.c_prev[unit..]);
-            let h_prev = load(simd, self.zoned.get(unit..).unwrap_or_default());
-            let before = (h_prev, c_prev);
-            let cells = cell_forward(simd, self.options, unit, by_field(simd, sums), before);
+            let cells = cell_forward(simd, by_field(simd, sums), c_prev);
             store(simd, &mut self.c[unit..], cells.c);
             store(simd, &mut self.h[unit..], cells.h);
             if self.keep {
@@ -389,6 +391,44 @@ impl Cells<'_> {
                 for (v, &quads) in quads.iter().enumerate() {
                     let at = (4 * unit + v * lanes).min(4 * units);
                     store(simd, &mut self.gates[at..], quads);
+                }
+            }
+            unit += lanes;
+        }
+    }
+}
+
+/// The same of a cell that isn't PyTorch's: a function of its own, so that the code around it stays as it is.
+struct AnyCells<'a> {
+    options: Options<'a>,
+    /// The hidden states that a zoneout keeps, with one.
+    zoned: &'a [f32],
+    cells: Cells<'a>,
+}
+
+impl WithSimd for AnyCells<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let AnyCells { options, zoned, cells } = self;
+        let (lanes, units) = (S::F32_LANES, cells.c.len());
+        let mut unit = 0;
+        while unit < units {
+            let mut sums = [simd.splat_f32s(0.0); 4];
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = load(simd, &cells.tile[4 * unit + v * lanes..]);
+            }
+            let h_prev = load(simd, zoned.get(unit..).unwrap_or_default());
+            let before = (h_prev, load(simd, &cells.c_prev[unit..]));
+            let after = any_forward(simd, options, unit, by_field(simd, sums), before);
+            store(simd, &mut cells.c[unit..], after.c);
+            store(simd, &mut cells.h[unit..], after.h);
+            if cells.keep {
+                let quads = by_quad(simd, after.gates);
+                for (v, &quads) in quads.iter().enumerate() {
+                    let at = (4 * unit + v * lanes).min(4 * units);
+                    store(simd, &mut cells.gates[at..], quads);
                 }
             }
             unit += lanes;
@@ -478,8 +518,6 @@ impl WithSimd for Units<'_, '_> {
                     continue;
                 }
                 let cells = Cells {
-                    options: step.options.of_units(r, unit + first, units),
-                    zoned: step.zoned(r, unit + first, units),
                     keep: step.keep,
                     tile,
                     gates: part_of(rows.gates[r], 4 * first, 4 * units),
@@ -487,7 +525,7 @@ impl WithSimd for Units<'_, '_> {
                     c: &mut rows.c[r][first..][..units],
                     h: &mut rows.h[r][first..][..units],
                 };
-                cells.run(simd);
+                step.cells(simd, r, unit + first, cells);
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn lstm_step_backward(one: OneStep<'_, f32>) {
             .map(|(i, (gates, dc))| {
                 let first = i * rows;
                 let step = Step {
-                    options: Options::new((step.cell, step.peepholes), draws(first), &masks[i]),
+                    options: Options::new((&step.cell, step.peepholes), draws(first), &masks[i]),
                     hidden,
                     terms,
                     w: packed,

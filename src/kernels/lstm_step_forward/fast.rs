@@ -39,7 +39,7 @@ pub(super) fn lstm_step_forward(
             .map(|(i, ((gates, c_prev), (c, h)))| Task {
                 rows: gates.len() / (4 * hidden),
                 step: Step {
-                    options: Options::new((step.cell, step.peepholes), draws(i * rows), &masks[i]),
+                    options: Options::new((&step.cell, step.peepholes), draws(i * rows), &masks[i]),
                     zoned: (
                         step.zoned.get(i * rows * step.h_prev_row..).unwrap_or_default(),
                         step.h_prev_row,
