@@ -32,6 +32,14 @@ pub(crate) fn name() -> &'static str {
     }
 }
 
+/// `then` where a mask is set, else `other`. The method of that name isn't always inlined, and a call of it costs as
+/// much as a function of a cell.
+#[inline(always)]
+pub(crate) fn select<S: Simd>(simd: S, mask: S::m32s, then: S::f32s, other: S::f32s) -> S::f32s {
+    let (then, other): (S::u32s, S::u32s) = (bytemuck::cast(then), bytemuck::cast(other));
+    bytemuck::cast(simd.select_u32s(mask, then, other))
+}
+
 /// `exp(x) - 1`, within 2e-7 of its value also where that is small. Beyond -87 and 88 it no longer
 /// changes; NaN stays NaN.
 ///
@@ -41,8 +49,8 @@ pub(crate) fn name() -> &'static str {
 pub(crate) fn exp_minus_1<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Comparisons with NaN are false; minima and maxima would lose it on some processors.
     let (low, high) = (simd.splat_f32s(-87.0), simd.splat_f32s(88.0));
-    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
-    let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
+    let x = select(simd, simd.less_than_f32s(x, low), low, x);
+    let x = select(simd, simd.greater_than_f32s(x, high), high, x);
     // The sum's last bits are those of the nearest whole number.
     let rounder = simd.splat_f32s(1.5 * (1 << 23) as f32);
     let rounded = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), rounder);
@@ -80,11 +88,11 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 #[inline(always)]
 pub(crate) fn philox<S: Simd>(simd: S, counter: [S::u32s; 4], key: [u32; 2]) -> [S::u32s; 4] {
     let ([mut a, mut b, mut c, mut d], mut key) = (counter, key);
-    let multipliers = [0xD251_1F53, 0xCD9E_8D57].map(|m| simd.splat_u32s(m));
+    let multipliers = [simd.splat_u32s(0xD251_1F53), simd.splat_u32s(0xCD9E_8D57)];
     for _ in 0..10 {
         let (low_0, high_0) = simd.widening_mul_u32s(multipliers[0], a);
         let (low_1, high_1) = simd.widening_mul_u32s(multipliers[1], c);
-        let [one, other] = key.map(|word| simd.splat_u32s(word));
+        let (one, other) = (simd.splat_u32s(key[0]), simd.splat_u32s(key[1]));
         a = simd.xor_u32s(simd.xor_u32s(high_1, b), one);
         c = simd.xor_u32s(simd.xor_u32s(high_0, d), other);
         (b, d) = (low_1, low_0);
@@ -98,7 +106,9 @@ pub(crate) fn philox<S: Simd>(simd: S, counter: [S::u32s; 4], key: [u32; 2]) -> 
 pub(crate) fn counting<S: Simd>(simd: S, first: u32) -> S::u32s {
     let mut lanes = simd.splat_u32s(first);
     let each = bytemuck::cast_slice_mut::<S::u32s, u32>(std::slice::from_mut(&mut lanes));
-    each.iter_mut().zip(0..).for_each(|(lane, n): (&mut u32, u32)| *lane = first.wrapping_add(n));
+    for (n, lane) in (0u32..).zip(each) {
+        *lane = first.wrapping_add(n);
+    }
     lanes
 }
 

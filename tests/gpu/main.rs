@@ -121,15 +121,19 @@ fn main() -> ExitCode {
 /// What `GATEFOLD_SUITE=quick` leaves out and `rest` runs: the limits that every device has, the checks that
 /// wgpu compiles in, and what is tested of the means to test, for which every variant of every kernel is
 /// compiled. On a software driver also the kernels with most variants, each of which takes it a second or
-/// more to compile; models run those that its plans have.
+/// more to compile, and cells that aren't PyTorch's, each of which is compiled for itself; models run those that its
+/// plans have.
 fn is_of_the_routine(name: &str, software: bool) -> bool {
     let always = ["::verify::", "in_the_report", "lockstep_finds", "::defaults::", "::checked::"];
-    let in_software = if software { &["kernel::matmul", "kernel::lstm_"][..] } else { &[] };
+    let compiled_for_long = &["kernel::matmul", "kernel::lstm_", "::cells::"];
+    let in_software = if software { &compiled_for_long[..] } else { &[] };
     always.iter().chain(in_software).any(|part| name.contains(part))
 }
 
 /// Tests that take long where a software driver has compiled no shader yet, and about how many seconds.
-const SECONDS: [(&str, u32); 14] = [
+const SECONDS: [(&str, u32); 16] = [
+    ("kernel::lstm_of_every_cell", 60),
+    ("::cells::", 12),
     ("kernel::matmul", 150),
     ("kernel::lstm_sequence_forward", 100),
     ("kernel::lstm_sequence_backward", 56),

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use crate::cpu::simd::{by_field, counting, exp_minus_1, load, philox, sigmoid, tanh};
+use crate::cpu::simd::{by_field, counting, exp_minus_1, load, philox, select, sigmoid, tanh};
 use crate::reference::{Cell, CellActivation, Draws, Dropout, OF_STEP, masks, recurrent_mask};
 
 /// Which cell, and what some units of some rows have beside their states.
@@ -17,6 +17,8 @@ pub(in crate::kernels) struct Options<'a> {
     pub(in crate::kernels) draws: Option<Draws>,
     /// What is drawn once a sequence.
     pub(in crate::kernels) masks: &'a SequenceMasks,
+    /// Between which values of gates and of candidates sums weren't clipped, in a cell that clips them.
+    unclipped: Option<[(f32, f32); 2]>,
     /// The first row and the first unit.
     row: usize,
     unit: usize,
@@ -67,7 +69,16 @@ impl<'a> Options<'a> {
         draws: Option<Draws>,
         masks: &'a SequenceMasks,
     ) -> Options<'a> {
-        Options { plain: cell.is_plain(), cell, peepholes, draws, masks, row: 0, unit: 0 }
+        let plain = cell.is_plain();
+        let bounds = |bound: f32| [cell.gate, cell.candidate].map(|f| f.unclipped(bound));
+        let unclipped = cell.clip.map(bounds);
+        Options { plain, cell, peepholes, draws, masks, unclipped, row: 0, unit: 0 }
+    }
+
+    /// Whether its functions are PyTorch's, whatever else it has.
+    pub(in crate::kernels) fn has_usual_functions(&self) -> bool {
+        let (own, usual) = (self.cell, Cell::new());
+        own.gate == usual.gate && own.candidate == usual.candidate && own.output == usual.output
     }
 
     /// The same at another timestep.
@@ -86,43 +97,49 @@ impl<'a> Options<'a> {
         Options { peepholes: own.unwrap_or_default(), row, unit: first, ..self }
     }
 
+    /// The peepholes from `unit` on, by gate.
+    #[inline(always)]
+    fn by_gate<S: Simd>(self, simd: S, unit: usize) -> [S::f32s; 4] {
+        let own = self.peepholes;
+        let mut quads = [simd.splat_f32s(0.0); 4];
+        for (v, quads) in quads.iter_mut().enumerate() {
+            *quads = load(simd, &own[(4 * unit + v * S::F32_LANES).min(own.len())..]);
+        }
+        by_field(simd, quads)
+    }
+
     /// What candidates from `unit` on are multiplied with, where they are.
     #[inline(always)]
     fn candidate<S: Simd>(self, simd: S, unit: usize) -> Option<S::f32s> {
-        let (from, end) = (self.unit + unit, self.masks.hidden);
-        let start = self.row * end;
-        let own = self.masks.candidate.get(start + from..start + end);
-        own.filter(|own| !own.is_empty()).map(|own| load(simd, own))
+        if self.masks.candidate.is_empty() {
+            return None;
+        }
+        let start = self.row * self.masks.hidden;
+        let own = &self.masks.candidate[start + self.unit + unit..start + self.masks.hidden];
+        Some(load(simd, own))
     }
 
     /// The shares of the old hidden and the old cell states in the new ones, from `unit` on.
     #[inline(always)]
     fn zones<S: Simd>(self, simd: S, unit: usize) -> Option<[S::f32s; 2]> {
         let zoneout = self.cell.zoneout?;
-        let rates = [zoneout.h, zoneout.c];
         let Some(draws) = self.draws else {
-            return Some(rates.map(|rate| simd.splat_f32s(rate as f32)));
+            let (h, c) = (zoneout.h as f32, zoneout.c as f32);
+            return Some([simd.splat_f32s(h), simd.splat_f32s(c)]);
         };
-        let splat = |word: u32| simd.splat_u32s(word);
-        let row = draws.row + self.row as u32;
+        let row = simd.splat_u32s(draws.row + self.row as u32);
         let units = counting(simd, (self.unit + unit) as u32);
-        let counter = [units, splat(row), splat(draws.t), splat(OF_STEP + draws.place)];
-        let [of_h, of_c, ..] = philox(simd, counter, draws.key);
-        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
-        let zone = |words: S::u32s, rate: f64| {
-            let below = simd.less_than_u32s(words, splat(Dropout::new(rate).threshold));
-            simd.select_f32s(below, one, zero)
-        };
-        Some([zone(of_h, rates[0]), zone(of_c, rates[1])])
+        let (t, place) = (simd.splat_u32s(draws.t), simd.splat_u32s(OF_STEP + draws.place));
+        let [of_h, of_c, ..] = philox(simd, [units, row, t, place], draws.key);
+        Some([zone(simd, of_h, zoneout.h), zone(simd, of_c, zoneout.c)])
     }
+}
 
-    /// The peepholes from `unit` on, by gate.
-    #[inline(always)]
-    fn by_gate<S: Simd>(self, simd: S, unit: usize) -> [S::f32s; 4] {
-        let own = self.peepholes;
-        let at = |v: usize| (4 * unit + v * S::F32_LANES).min(own.len());
-        by_field(simd, [0, 1, 2, 3].map(|v| load(simd, &own[at(v)..])))
-    }
+/// 1 where a word is below a probability, and 0 elsewhere.
+#[inline(always)]
+fn zone<S: Simd>(simd: S, words: S::u32s, rate: f64) -> S::f32s {
+    let below = simd.less_than_u32s(words, simd.splat_u32s(Dropout::new(rate).threshold));
+    select(simd, below, simd.splat_f32s(1.0), simd.splat_f32s(0.0))
 }
 
 /// What some units have after a timestep: the activated gates (i, f, g, o), the cell and the hidden states.
@@ -146,6 +163,15 @@ pub(in crate::kernels) fn cell_forward<S: Simd>(
     Cells { gates: [i, f, g, o], c, h: simd.mul_f32s(o, tanh(simd, c)) }
 }
 
+/// `x` times a mask, where there is one.
+#[inline(always)]
+fn masked<S: Simd>(simd: S, mask: Option<S::f32s>, x: S::f32s) -> S::f32s {
+    match mask {
+        Some(mask) => simd.mul_f32s(x, mask),
+        None => x,
+    }
+}
+
 /// The new cell states.
 #[inline(always)]
 fn memory<S: Simd>(
@@ -155,7 +181,7 @@ fn memory<S: Simd>(
     [i, f, g]: [S::f32s; 3],
     c_prev: S::f32s,
 ) -> S::f32s {
-    let kept = options.candidate(simd, unit).map_or(g, |mask| simd.mul_f32s(g, mask));
+    let kept = masked(simd, options.candidate(simd, unit), g);
     let c = simd.mul_add_f32s(f, c_prev, simd.mul_f32s(i, kept));
     bounded(simd, c, options.cell.cell_clip)
 }
@@ -166,13 +192,24 @@ fn mix<S: Simd>(simd: S, share: S::f32s, old: S::f32s, new: S::f32s) -> S::f32s 
     let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
     let rest = simd.mul_f32s(simd.sub_f32s(one, share), new);
     let mixed = simd.mul_add_f32s(share, old, rest);
-    let mixed = simd.select_f32s(simd.equal_f32s(share, one), old, mixed);
-    simd.select_f32s(simd.equal_f32s(share, zero), new, mixed)
+    let mixed = select(simd, simd.equal_f32s(share, one), old, mixed);
+    select(simd, simd.equal_f32s(share, zero), new, mixed)
 }
 
-/// The same of any cell, for the units from `unit` on.
+/// Functions of gates, of the candidate and of the output, which are known when this is compiled where they are
+/// PyTorch's.
 #[inline(always)]
-pub(in crate::kernels) fn any_forward<S: Simd>(
+fn functions<const USUAL: bool>(cell: &Cell) -> [CellActivation; 3] {
+    match USUAL {
+        true => [CellActivation::Sigmoid, CellActivation::Tanh, CellActivation::Tanh],
+        false => [cell.gate, cell.candidate, cell.output],
+    }
+}
+
+/// The same of any cell, for the units from `unit` on. No closures: those would be functions of their own, compiled
+/// without the vectors' instructions.
+#[inline(always)]
+pub(in crate::kernels) fn any_forward<S: Simd, const USUAL: bool>(
     simd: S,
     options: Options<'_>,
     unit: usize,
@@ -180,21 +217,24 @@ pub(in crate::kernels) fn any_forward<S: Simd>(
     (h_prev, c_prev): (S::f32s, S::f32s),
 ) -> Cells<S::f32s> {
     let cell = options.cell;
-    let gate = |sum: S::f32s| activated(simd, cell.gate, bounded(simd, sum, cell.clip));
+    let [gate, candidate, output] = functions::<USUAL>(cell);
     let p = if cell.peepholes { options.by_gate(simd, unit) } else { [c_prev; 4] };
     if cell.peepholes {
         i = simd.mul_add_f32s(p[0], c_prev, i);
         f = simd.mul_add_f32s(p[1], c_prev, f);
     }
-    let i = gate(i);
-    let f = if cell.coupled { simd.sub_f32s(simd.splat_f32s(1.0), i) } else { gate(f) };
-    let g = activated(simd, cell.candidate, bounded(simd, g, cell.clip));
+    let i = activated(simd, gate, bounded(simd, i, cell.clip));
+    let f = match cell.coupled {
+        true => simd.sub_f32s(simd.splat_f32s(1.0), i),
+        false => activated(simd, gate, bounded(simd, f, cell.clip)),
+    };
+    let g = activated(simd, candidate, bounded(simd, g, cell.clip));
     let c = memory(simd, options, unit, [i, f, g], c_prev);
     if cell.peepholes {
         o = simd.mul_add_f32s(p[3], c, o);
     }
-    let o = gate(o);
-    let (h, gates) = (simd.mul_f32s(o, activated(simd, cell.output, c)), [i, f, g, o]);
+    let o = activated(simd, gate, bounded(simd, o, cell.clip));
+    let (h, gates) = (simd.mul_f32s(o, activated(simd, output, c)), [i, f, g, o]);
     match options.zones(simd, unit) {
         None => Cells { gates, c, h },
         Some([of_h, of_c]) => {
@@ -238,7 +278,7 @@ pub(in crate::kernels) fn cell_backward<S: Simd>(
 
 /// The same of any cell, for the units from `unit` on.
 #[inline(always)]
-pub(in crate::kernels) fn any_backward<S: Simd>(
+pub(in crate::kernels) fn any_backward<S: Simd, const USUAL: bool>(
     simd: S,
     options: Options<'_>,
     unit: usize,
@@ -247,13 +287,14 @@ pub(in crate::kernels) fn any_backward<S: Simd>(
     (dh, dc): (S::f32s, S::f32s),
 ) -> CellGradients<S::f32s> {
     let Some([of_h, of_c]) = options.zones(simd, unit) else {
-        return new_backward(simd, options, unit, gates, (c_prev, c), (dh, dc));
+        return new_backward::<S, USUAL>(simd, options, unit, gates, (c_prev, c), (dh, dc));
     };
     let new = memory(simd, options, unit, [gates[0], gates[1], gates[2]], c_prev);
-    let rest =
-        |share: S::f32s, d: S::f32s| simd.mul_f32s(simd.sub_f32s(simd.splat_f32s(1.0), share), d);
-    let of_new = (rest(of_h, dh), rest(of_c, dc));
-    let gradients = new_backward(simd, options, unit, gates, (c_prev, new), of_new);
+    let one = simd.splat_f32s(1.0);
+    let dh_new = simd.mul_f32s(simd.sub_f32s(one, of_h), dh);
+    let dc_new = simd.mul_f32s(simd.sub_f32s(one, of_c), dc);
+    let of_new = (dh_new, dc_new);
+    let gradients = new_backward::<S, USUAL>(simd, options, unit, gates, (c_prev, new), of_new);
     CellGradients {
         c_prev: simd.mul_add_f32s(of_c, dc, gradients.c_prev),
         h_prev: simd.mul_f32s(of_h, dh),
@@ -263,7 +304,7 @@ pub(in crate::kernels) fn any_backward<S: Simd>(
 
 /// Of new states, before a zoneout.
 #[inline(always)]
-fn new_backward<S: Simd>(
+fn new_backward<S: Simd, const USUAL: bool>(
     simd: S,
     options: Options<'_>,
     unit: usize,
@@ -272,22 +313,14 @@ fn new_backward<S: Simd>(
     (dh, dc): (S::f32s, S::f32s),
 ) -> CellGradients<S::f32s> {
     let (cell, zero) = (options.cell, simd.splat_f32s(0.0));
-    let back = |f: CellActivation, d: S::f32s, y: S::f32s| {
-        let gradient = back_through(simd, f, d, y);
-        match cell.clip.map(|bound| f.unclipped(bound)) {
-            None => gradient,
-            Some((low, high)) => {
-                // Comparisons with NaN are false, and its gradient stays.
-                let below = simd.less_than_or_equal_f32s(y, simd.splat_f32s(low));
-                let above = simd.greater_than_or_equal_f32s(y, simd.splat_f32s(high));
-                let gradient = simd.select_f32s(below, zero, gradient);
-                simd.select_f32s(above, zero, gradient)
-            }
-        }
+    let [gate, candidate, output] = functions::<USUAL>(cell);
+    let (of_gates, of_candidates) = match options.unclipped {
+        Some([of_gates, of_candidates]) => (Some(of_gates), Some(of_candidates)),
+        None => (None, None),
     };
-    let out = activated(simd, cell.output, c);
-    let d_o = back(cell.gate, simd.mul_f32s(dh, out), o);
-    let d_out = back_through(simd, cell.output, simd.mul_f32s(dh, o), out);
+    let out = activated(simd, output, c);
+    let d_o = back_through_clip(simd, (gate, of_gates), simd.mul_f32s(dh, out), o);
+    let d_out = back_through(simd, output, simd.mul_f32s(dh, o), out);
     let mut d_cell = simd.add_f32s(dc, d_out);
     let p = if cell.peepholes { options.by_gate(simd, unit) } else { [zero; 4] };
     if cell.peepholes {
@@ -295,17 +328,20 @@ fn new_backward<S: Simd>(
     }
     if let Some(bound) = cell.cell_clip {
         let at = simd.greater_than_or_equal_f32s(simd.abs_f32s(c), simd.splat_f32s(bound));
-        d_cell = simd.select_f32s(at, zero, d_cell);
+        d_cell = select(simd, at, zero, d_cell);
     }
     let mask = options.candidate(simd, unit);
-    let masked = |x: S::f32s| mask.map_or(x, |mask| simd.mul_f32s(x, mask));
-    let of_i = if cell.coupled { simd.sub_f32s(masked(g), c_prev) } else { masked(g) };
-    let d_i = back(cell.gate, simd.mul_f32s(d_cell, of_i), i);
+    let mut of_i = masked(simd, mask, g);
+    if cell.coupled {
+        of_i = simd.sub_f32s(of_i, c_prev);
+    }
+    let d_i = back_through_clip(simd, (gate, of_gates), simd.mul_f32s(d_cell, of_i), i);
     let d_f = match cell.coupled {
         true => zero,
-        false => back(cell.gate, simd.mul_f32s(d_cell, c_prev), f),
+        false => back_through_clip(simd, (gate, of_gates), simd.mul_f32s(d_cell, c_prev), f),
     };
-    let d_g = back(cell.candidate, masked(simd.mul_f32s(d_cell, i)), g);
+    let of_g = masked(simd, mask, simd.mul_f32s(d_cell, i));
+    let d_g = back_through_clip(simd, (candidate, of_candidates), of_g, g);
     let mut d_prev = simd.mul_f32s(d_cell, f);
     if cell.peepholes {
         d_prev = simd.mul_add_f32s(d_i, p[0], d_prev);
@@ -314,41 +350,71 @@ fn new_backward<S: Simd>(
     CellGradients { sums: [d_i, d_f, d_g, d_o], c_prev: d_prev, h_prev: zero }
 }
 
+/// As [`back_through`]; zero where the argument was clipped, which is outside of two values.
+#[inline(always)]
+fn back_through_clip<S: Simd>(
+    simd: S,
+    (f, unclipped): (CellActivation, Option<(f32, f32)>),
+    d: S::f32s,
+    y: S::f32s,
+) -> S::f32s {
+    let (gradient, zero) = (back_through(simd, f, d, y), simd.splat_f32s(0.0));
+    let Some((low, high)) = unclipped else { return gradient };
+    // Comparisons with NaN are false, and its gradient stays.
+    let below = simd.less_than_or_equal_f32s(y, simd.splat_f32s(low));
+    let above = simd.greater_than_or_equal_f32s(y, simd.splat_f32s(high));
+    let gradient = select(simd, below, zero, gradient);
+    select(simd, above, zero, gradient)
+}
+
 /// Numbers within `+-bound`, where there is one; NaN stays.
 #[inline(always)]
 fn bounded<S: Simd>(simd: S, x: S::f32s, bound: Option<f32>) -> S::f32s {
     let Some(bound) = bound else { return x };
     let (low, high) = (simd.splat_f32s(-bound), simd.splat_f32s(bound));
-    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
-    simd.select_f32s(simd.greater_than_f32s(x, high), high, x)
+    let x = select(simd, simd.less_than_f32s(x, low), low, x);
+    select(simd, simd.greater_than_f32s(x, high), high, x)
+}
+
+/// `then` where `x` is below a bound, else another.
+#[inline(always)]
+fn below<S: Simd>(simd: S, x: S::f32s, bound: f32, then: S::f32s, other: S::f32s) -> S::f32s {
+    select(simd, simd.less_than_f32s(x, simd.splat_f32s(bound)), then, other)
+}
+
+/// `then` where `x` is at most a bound, else another.
+#[inline(always)]
+fn at_most<S: Simd>(simd: S, x: S::f32s, bound: f32, then: S::f32s, other: S::f32s) -> S::f32s {
+    select(simd, simd.less_than_or_equal_f32s(x, simd.splat_f32s(bound)), then, other)
 }
 
 /// As [`CellActivation::value`].
 #[inline(always)]
 fn activated<S: Simd>(simd: S, f: CellActivation, x: S::f32s) -> S::f32s {
-    let splat = |value: f32| simd.splat_f32s(value);
-    let (zero, one) = (splat(0.0), splat(1.0));
-    let below = |bound: S::f32s, then: S::f32s, x: S::f32s| {
-        simd.select_f32s(simd.less_than_f32s(x, bound), then, x)
-    };
+    let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
     match f {
         CellActivation::Sigmoid => sigmoid(simd, x),
         CellActivation::Tanh => tanh(simd, x),
-        CellActivation::Relu => below(zero, zero, x),
-        CellActivation::Affine { alpha, beta } => simd.mul_add_f32s(splat(alpha), x, splat(beta)),
-        CellActivation::LeakyRelu { alpha } => below(zero, simd.mul_f32s(splat(alpha), x), x),
-        CellActivation::ThresholdedRelu { alpha } => {
-            simd.select_f32s(simd.less_than_or_equal_f32s(x, splat(alpha)), zero, x)
+        CellActivation::Relu => below(simd, x, 0.0, zero, x),
+        CellActivation::Affine { alpha, beta } => {
+            simd.mul_add_f32s(simd.splat_f32s(alpha), x, simd.splat_f32s(beta))
         }
+        CellActivation::LeakyRelu { alpha } => {
+            below(simd, x, 0.0, simd.mul_f32s(simd.splat_f32s(alpha), x), x)
+        }
+        CellActivation::ThresholdedRelu { alpha } => at_most(simd, x, alpha, zero, x),
         CellActivation::ScaledTanh { alpha, beta } => {
-            simd.mul_f32s(splat(alpha), tanh(simd, simd.mul_f32s(splat(beta), x)))
+            let inner = simd.mul_f32s(simd.splat_f32s(beta), x);
+            simd.mul_f32s(simd.splat_f32s(alpha), tanh(simd, inner))
         }
         CellActivation::HardSigmoid { alpha, beta } => {
-            let y = below(zero, zero, simd.mul_add_f32s(splat(alpha), x, splat(beta)));
-            simd.select_f32s(simd.greater_than_f32s(y, one), one, y)
+            let y = simd.mul_add_f32s(simd.splat_f32s(alpha), x, simd.splat_f32s(beta));
+            let y = below(simd, y, 0.0, zero, y);
+            select(simd, simd.greater_than_f32s(y, one), one, y)
         }
         CellActivation::Elu { alpha } => {
-            below(zero, simd.mul_f32s(splat(alpha), exp_minus_1(simd, x)), x)
+            let low = simd.mul_f32s(simd.splat_f32s(alpha), exp_minus_1(simd, x));
+            below(simd, x, 0.0, low, x)
         }
         CellActivation::Softsign => simd.div_f32s(x, simd.add_f32s(one, simd.abs_f32s(x))),
         // Its logarithm isn't one of those that vectors have here.
@@ -359,39 +425,38 @@ fn activated<S: Simd>(simd: S, f: CellActivation, x: S::f32s) -> S::f32s {
 /// As [`CellActivation::back`].
 #[inline(always)]
 fn back_through<S: Simd>(simd: S, f: CellActivation, d: S::f32s, y: S::f32s) -> S::f32s {
-    let splat = |value: f32| simd.splat_f32s(value);
-    let (zero, one) = (splat(0.0), splat(1.0));
-    let times = |slope: S::f32s| simd.mul_f32s(d, slope);
-    let at_most = |bound: S::f32s, then: S::f32s, otherwise: S::f32s| {
-        simd.select_f32s(simd.less_than_or_equal_f32s(y, bound), then, otherwise)
-    };
+    let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
     match f {
-        CellActivation::Sigmoid => times(simd.negate_mul_add_f32s(y, y, y)),
-        CellActivation::Tanh => times(simd.negate_mul_add_f32s(y, y, one)),
-        CellActivation::Relu => at_most(zero, zero, d),
-        CellActivation::Affine { alpha, .. } => times(splat(alpha)),
-        CellActivation::LeakyRelu { alpha } => at_most(zero, times(splat(alpha)), d),
-        CellActivation::ThresholdedRelu { .. } => {
-            simd.select_f32s(simd.equal_f32s(y, zero), zero, d)
+        CellActivation::Sigmoid => simd.mul_f32s(d, simd.negate_mul_add_f32s(y, y, y)),
+        CellActivation::Tanh => simd.mul_f32s(d, simd.negate_mul_add_f32s(y, y, one)),
+        CellActivation::Relu => at_most(simd, y, 0.0, zero, d),
+        CellActivation::Affine { alpha, .. } => simd.mul_f32s(d, simd.splat_f32s(alpha)),
+        CellActivation::LeakyRelu { alpha } => {
+            at_most(simd, y, 0.0, simd.mul_f32s(d, simd.splat_f32s(alpha)), d)
         }
+        CellActivation::ThresholdedRelu { .. } => select(simd, simd.equal_f32s(y, zero), zero, d),
         CellActivation::ScaledTanh { alpha: 0.0, .. } => zero,
         CellActivation::ScaledTanh { alpha, beta } => {
-            let share = simd.mul_f32s(simd.mul_f32s(y, y), splat(1.0 / alpha));
-            times(simd.mul_f32s(splat(beta), simd.sub_f32s(splat(alpha), share)))
+            let share = simd.mul_f32s(simd.mul_f32s(y, y), simd.splat_f32s(1.0 / alpha));
+            let slope = simd.sub_f32s(simd.splat_f32s(alpha), share);
+            simd.mul_f32s(d, simd.mul_f32s(simd.splat_f32s(beta), slope))
         }
         CellActivation::HardSigmoid { alpha, .. } => {
-            let inside = at_most(zero, zero, times(splat(alpha)));
-            simd.select_f32s(simd.greater_than_or_equal_f32s(y, one), zero, inside)
+            let sloped = simd.mul_f32s(d, simd.splat_f32s(alpha));
+            let inside = at_most(simd, y, 0.0, zero, sloped);
+            select(simd, simd.greater_than_or_equal_f32s(y, one), zero, inside)
         }
         CellActivation::Elu { alpha } => {
-            let sloped = times(simd.add_f32s(y, splat(alpha)));
-            simd.select_f32s(simd.less_than_f32s(y, zero), sloped, d)
+            let sloped = simd.mul_f32s(d, simd.add_f32s(y, simd.splat_f32s(alpha)));
+            below(simd, y, 0.0, sloped, d)
         }
         CellActivation::Softsign => {
             let share = simd.sub_f32s(one, simd.abs_f32s(y));
-            times(simd.mul_f32s(share, share))
+            simd.mul_f32s(d, simd.mul_f32s(share, share))
         }
-        CellActivation::Softplus => times(simd.neg_f32s(exp_minus_1(simd, simd.neg_f32s(y)))),
+        CellActivation::Softplus => {
+            simd.mul_f32s(d, simd.neg_f32s(exp_minus_1(simd, simd.neg_f32s(y))))
+        }
     }
 }
 

@@ -228,7 +228,10 @@ impl Step<'_> {
         }
         let options = self.options.of_units(r, unit, units);
         let mask = options.masks.recurrent(r).map(|mask| &mask[unit..][..units]);
-        simd.vectorize(AnyCells { options, mask, zoned, cells });
+        match options.has_usual_functions() {
+            true => simd.vectorize(AnyCells::<true> { options, mask, zoned, cells }),
+            false => simd.vectorize(AnyCells::<false> { options, mask, zoned, cells }),
+        }
     }
 }
 
@@ -270,7 +273,7 @@ impl Cells<'_> {
 }
 
 /// The same of a cell that isn't PyTorch's: a function of its own, so that the code around it stays as it is.
-struct AnyCells<'a> {
+struct AnyCells<'a, const USUAL: bool> {
     options: Options<'a>,
     /// What the hidden state that came in was multiplied with, where it was.
     mask: Option<&'a [f32]>,
@@ -279,7 +282,7 @@ struct AnyCells<'a> {
     cells: Cells<'a>,
 }
 
-impl WithSimd for AnyCells<'_> {
+impl<const USUAL: bool> WithSimd for AnyCells<'_, USUAL> {
     type Output = ();
 
     #[inline(always)]
@@ -304,7 +307,7 @@ impl WithSimd for AnyCells<'_> {
             let states = (load(simd, &cells.c_prev[unit..]), load(simd, &cells.c[unit..]));
             let above = (dh, load(simd, &cells.dc[unit..]));
             let quads = by_field(simd, quads);
-            let gradients = any_backward(simd, options, unit, quads, states, above);
+            let gradients = any_backward::<S, USUAL>(simd, options, unit, quads, states, above);
             store(simd, &mut cells.dc[unit..], gradients.c_prev);
             if !zoned.is_empty() {
                 store(simd, &mut zoned[unit..], gradients.h_prev);

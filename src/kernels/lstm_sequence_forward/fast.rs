@@ -279,7 +279,11 @@ impl Step<'_> {
         }
         let units = cells.c.len();
         let options = self.options.of_units(r, unit, units);
-        simd.vectorize(AnyCells { options, zoned: self.zoned(r, unit, units), cells });
+        let zoned = self.zoned(r, unit, units);
+        match options.has_usual_functions() {
+            true => simd.vectorize(AnyCells::<true> { options, zoned, cells }),
+            false => simd.vectorize(AnyCells::<false> { options, zoned, cells }),
+        }
     }
 
     /// Some rows, from the first panel to the last or back: a core that comes from where it was finds what
@@ -399,14 +403,14 @@ impl Cells<'_> {
 }
 
 /// The same of a cell that isn't PyTorch's: a function of its own, so that the code around it stays as it is.
-struct AnyCells<'a> {
+struct AnyCells<'a, const USUAL: bool> {
     options: Options<'a>,
     /// The hidden states that a zoneout keeps, with one.
     zoned: &'a [f32],
     cells: Cells<'a>,
 }
 
-impl WithSimd for AnyCells<'_> {
+impl<const USUAL: bool> WithSimd for AnyCells<'_, USUAL> {
     type Output = ();
 
     #[inline(always)]
@@ -421,7 +425,7 @@ impl WithSimd for AnyCells<'_> {
             }
             let h_prev = load(simd, zoned.get(unit..).unwrap_or_default());
             let before = (h_prev, load(simd, &cells.c_prev[unit..]));
-            let after = any_forward(simd, options, unit, by_field(simd, sums), before);
+            let after = any_forward::<S, USUAL>(simd, options, unit, by_field(simd, sums), before);
             store(simd, &mut cells.c[unit..], after.c);
             store(simd, &mut cells.h[unit..], after.h);
             if cells.keep {
