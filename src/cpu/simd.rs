@@ -33,7 +33,7 @@ pub(crate) fn name() -> &'static str {
 }
 
 /// `then` where a mask is set, else `other`. The method of that name isn't always inlined, and a call of it costs as
-/// much as a function of a cell.
+/// much as an exponential.
 #[inline(always)]
 pub(crate) fn select<S: Simd>(simd: S, mask: S::m32s, then: S::f32s, other: S::f32s) -> S::f32s {
     let (then, other): (S::u32s, S::u32s) = (bytemuck::cast(then), bytemuck::cast(other));

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
 use crate::reference::{
-    self, Cell, Draws, Lengths, Projection, Real, SequenceBackward, Tolerance, Walk,
+    self, Cell, Draws, Lengths, Projection, Real, SequenceBackward, SequenceGradients, Tolerance,
+    Walk,
 };
 
 params! {
@@ -296,11 +297,7 @@ struct OneDirection<'s, R> {
     w: &'s [R],
     c: &'s [R],
     dy: &'s [R],
-    gates: &'s mut [R],
-    dc: &'s mut [R],
-    /// What a zoneout keeps of the hidden state's gradient, with one.
-    zoned: &'s mut [R],
-    dp: &'s mut [R],
+    written: SequenceGradients<'s, R>,
 }
 
 /// Calls `each` with the operands of every direction.
@@ -346,17 +343,19 @@ fn with<R: Real>(call: Call<'_, '_, R>, mut each: impl FnMut(OneDirection<'_, R>
             w: &input(w, 0)[at.w..],
             c: input(c, 0),
             dy: input(dy, 0),
-            gates: output(gates, 0),
-            dc: own_dc,
-            zoned,
-            dp: output(dp, 0),
+            written: SequenceGradients {
+                gates: output(gates, 0),
+                dc: own_dc,
+                zoned,
+                dp: output(dp, 0),
+            },
         });
     }
 }
 
 fn twin<R: Real>(call: Call<'_, '_, R>) {
     with(call, |o| {
-        let written = (o.gates, (o.dc, o.zoned), o.dp);
+        let written = o.written;
         reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
     });
 }
@@ -367,8 +366,9 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
     let mut largest = 0.0f64;
     with(call, |o| {
         // One step after the other, on copies; after each, what it leaves to the one before it.
-        let (mut gates, mut dc, mut dp) = (o.gates.to_vec(), o.dc.to_vec(), o.dp.to_vec());
-        let mut zoned = o.zoned.to_vec();
+        let before = &o.written;
+        let (mut gates, mut dc) = (before.gates.to_vec(), before.dc.to_vec());
+        let (mut zoned, mut dp) = (before.zoned.to_vec(), before.dp.to_vec());
         let s = &o.sequence;
         let largest_of = |weights: &[f64]| weights.iter().fold(0.0f64, |m, w| m.max(w.abs()));
         let features = s.projection.map_or(s.hidden, |projection| projection.features);
@@ -400,7 +400,12 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
                     largest = largest.max(weight * row.iter().map(|d| d.abs()).sum::<f64>());
                 }
             }
-            let written = (&mut gates[..], (&mut dc[..], &mut zoned[..]), &mut dp[..]);
+            let written = SequenceGradients {
+                gates: &mut gates,
+                dc: &mut dc,
+                zoned: &mut zoned,
+                dp: &mut dp,
+            };
             reference::lstm_sequence_backward(&one, o.w, o.c, o.dy, written);
             if let Some(projection) = one.projection {
                 let weight = largest_of(&projection.weight[..s.hidden * projection.row()]);
@@ -419,11 +424,10 @@ fn incoming(call: Call<'_, '_, f64>) -> f64 {
 fn fast(call: Call<'_, '_, f32>) {
     with(call, |o| match o.sequence.projection {
         None => {
-            let written = (o.gates, o.dc, o.zoned);
-            fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
+            fast::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, o.written);
         }
         Some(_) => {
-            let written = (o.gates, (o.dc, o.zoned), o.dp);
+            let written = o.written;
             reference::lstm_sequence_backward(&o.sequence, o.w, o.c, o.dy, written);
         }
     });

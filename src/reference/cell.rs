@@ -49,15 +49,15 @@ pub fn cell_forward<R: Real>(
     let gate = |sum: R| cell.gate.value(within(sum, cell.clip));
     let [mut i, mut f, g, mut o] = sums;
     if cell.peepholes {
-        i = i + p[0] * c_prev;
-        f = f + p[1] * c_prev;
+        i += p[0] * c_prev;
+        f += p[1] * c_prev;
     }
     let i = gate(i);
     let f = if cell.coupled { R::one() - i } else { gate(f) };
     let g = cell.candidate.value(within(g, cell.clip));
     let c = within(memory(masks, [i, f, g], c_prev), cell.cell_clip);
     if cell.peepholes {
-        o = o + p[3] * c;
+        o += p[3] * c;
     }
     let o = gate(o);
     let h = o * cell.output.value(c);
@@ -158,7 +158,7 @@ fn new_backward<R: Real>(
     let d_o = back(cell.gate, dh * out, o);
     let mut dc = dc + cell.output.back(dh * o, out);
     if cell.peepholes {
-        dc = dc + d_o * p[3];
+        dc += d_o * p[3];
     }
     if cell.cell_clip.is_some_and(|bound| c.abs() >= R::of(bound)) {
         dc = zero;

@@ -37,6 +37,19 @@ pub struct SequenceBackward<'a, R> {
     pub dy: Option<(usize, usize)>,
 }
 
+/// What a walk back writes.
+#[derive(Debug)]
+pub struct SequenceGradients<'a, R> {
+    /// The gates, afterwards the gradients of their sums.
+    pub gates: &'a mut [R],
+    /// The cell state's gradient.
+    pub dc: &'a mut [R],
+    /// What a zoneout keeps of the hidden state's gradient; empty without one.
+    pub zoned: &'a mut [R],
+    /// The gradients of projected states; empty without a projection.
+    pub dp: &'a mut [R],
+}
+
 /// [`lstm_step_backward`] at several timesteps, one after the other. Each finds its operands a slot
 /// further than the one before it did: gates and cell states are `[.., B, H]`, `dy` is
 /// `[.., B, dy_row]`.
@@ -52,9 +65,9 @@ pub fn lstm_sequence_backward<R: Real>(
     w: &[R],
     c: &[R],
     dy: &[R],
-    (gates, (dc, zoned), dp): (&mut [R], (&mut [R], &mut [R]), &mut [R]),
+    written: SequenceGradients<'_, R>,
 ) {
-    let s = sequence;
+    let (s, SequenceGradients { gates, dc, zoned, dp }) = (sequence, written);
     let (slot, hidden) = (s.batch * s.hidden, s.hidden);
     let turned = s.packed.then(|| unpacked_transpose((4 * hidden, hidden), w));
     let w = turned.as_deref().unwrap_or(w);

@@ -58,6 +58,7 @@ pub use argmax::argmax;
 pub use binary_accuracy::binary_accuracy;
 pub use cell::{Unit, UnitGradient, cell_backward, cell_forward, peepholes_of};
 pub use cell_activation::CellActivation;
+#[cfg(feature = "cpu")]
 pub(crate) use cell_masks::OF_STEP;
 pub use cell_masks::{Draws, MaskedRows, Masks, masks, recurrent_mask};
 use cell_masks::{input_mask, of_sequence};
@@ -74,7 +75,7 @@ pub use dropout::{Dropout, dropout, philox};
 pub use embedding::embedding;
 pub use embedding_backward::{Segments, embedding_backward, sort_tokens};
 pub use gradient_norm::gradient_norm;
-pub use lstm_sequence_backward::{SequenceBackward, lstm_sequence_backward};
+pub use lstm_sequence_backward::{SequenceBackward, SequenceGradients, lstm_sequence_backward};
 pub use lstm_sequence_forward::{Projection, SequenceForward, lstm_sequence_forward};
 pub use lstm_step_backward::{StepBackward, lstm_step_backward};
 pub use lstm_step_forward::{StepForward, lstm_step_forward};

@@ -2,8 +2,8 @@
 
 use super::{
     Cell, Groups, OptimizerStep, Pointwise, Product, Real, SETTINGS, SequenceBackward,
-    SequenceForward, Strides, Walk, adam, clip_scale, column_sums, gradient_norm,
-    lstm_sequence_backward, lstm_sequence_forward, matmul, pointwise_loss, scalars,
+    SequenceForward, SequenceGradients, Strides, Walk, adam, clip_scale, column_sums,
+    gradient_norm, lstm_sequence_backward, lstm_sequence_forward, matmul, pointwise_loss, scalars,
 };
 
 /// A training step of a model of one layer, and where its parts lie in flat buffers and in what is fed,
@@ -209,13 +209,9 @@ pub fn training_step<R: Real>(
             dy: Some((t * slot, hidden)),
         };
         let u = &params[w(step.u, hidden)];
-        lstm_sequence_backward(
-            &backward,
-            u,
-            &c,
-            &dh,
-            (&mut gates, (&mut d_cell, &mut []), &mut []),
-        );
+        let written =
+            SequenceGradients { gates: &mut gates, dc: &mut d_cell, zoned: &mut [], dp: &mut [] };
+        lstm_sequence_backward(&backward, u, &c, &dh, written);
         dc[t * slot..][..slot].copy_from_slice(&d_cell);
     }
     for (start, terms, a) in [(step.w, input, &x), (step.u, hidden, &h)] {

@@ -352,7 +352,7 @@ pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usi
     let bound = kernels::lstm_step_forward::Bindings { u, gates, h, c, z, p };
     let at: Vec<_> = (0..directions).map(at).collect();
     // Every other one leaves the gates as they are.
-    let keep = (batch + hidden + flags / 2) % 2 == 0;
+    let keep = (batch + hidden + flags / 2).is_multiple_of(2);
     let dispatch = kernels::lstm_step_forward::dispatch(&shape, &bound, &at, keep, padding);
     let what = format!("B = {batch}, H = {hidden}, flags {flags}, {cell}");
     check_tiles(device, launch, dispatch, kernels::lstm_step_forward::with_tile, what);
@@ -733,7 +733,7 @@ pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: us
         },
         c_prev: c_at[d],
         c: c_at[d] + slot,
-        dy: (!projected && flags % 3 > 0).then_some(d * hidden),
+        dy: (!projected && !flags.is_multiple_of(3)).then_some(d * hidden),
         dc: dc_at[d],
         above: None,
     };

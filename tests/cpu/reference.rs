@@ -87,7 +87,7 @@ fn gradients_are_the_differences(flags: usize, cell: Cell) {
         rows: BATCH,
         lengths: padded.then_some(&[2, 0, 4]),
         masks: if masked { &masks } else { &[] },
-        drawn: if flags % 2 == 0 || flags % 3 == 0 { &drawn } else { &[] },
+        drawn: if flags.is_multiple_of(2) || flags.is_multiple_of(3) { &drawn } else { &[] },
     };
     let trace = forward(&inputs.stack, &batch, &inputs.x, &inputs.h_0, &inputs.c_0);
     let grads = backward(&inputs.stack, &batch, &trace, &w.dy, &w.dh_n, &w.dc_n);
@@ -140,7 +140,7 @@ fn gradients_are_the_differences_in_every_configuration() {
 /// Every option alone, and all of them together in random ways.
 #[test]
 fn gradients_of_every_cell_are_the_differences() {
-    let some = |i: u64| together(&mut Random::new(500 + i), i % 2 == 0);
+    let some = |i: u64| together(&mut Random::new(500 + i), i.is_multiple_of(2));
     let cells = alone().into_iter().chain((0..40).map(some));
     for (i, cell) in cells.enumerate() {
         // Not where an argument is as near to an edge as the differences are far.

@@ -10,7 +10,9 @@ use crate::cpu::simd::{arch, by_field, by_quad, load, store};
 use crate::cpu::threads::{for_all, for_all_from, with_scratch, worth};
 use crate::kernels::cell::vectors::{Options, SequenceMasks, any_backward, cell_backward};
 use crate::kernels::lstm_sequence_forward::fast::{FEW_ROWS, splits, task_rows};
-use crate::reference::{Draws, Lengths, PANEL, Panels, SequenceBackward, panels};
+use crate::reference::{
+    Draws, Lengths, PANEL, Panels, SequenceBackward, SequenceGradients, panels,
+};
 
 /// As [`reference::lstm_sequence_backward`](crate::reference::lstm_sequence_backward). Every sum is one
 /// chain of multiply-adds, so that results don't depend on the split.
@@ -19,7 +21,7 @@ pub(super) fn lstm_sequence_backward(
     w: &[f32],
     c: &[f32],
     dy: &[f32],
-    (gates, dc, zoned): (&mut [f32], &mut [f32], &mut [f32]),
+    written: SequenceGradients<'_, f32>,
 ) {
     let hidden = sequence.hidden;
     if !sequence.packed {
@@ -27,9 +29,10 @@ pub(super) fn lstm_sequence_backward(
         return with_scratch(shape.len(), |packed| {
             pack(&shape, w, packed);
             let sequence = SequenceBackward { packed: true, ..*sequence };
-            lstm_sequence_backward(&sequence, packed, c, dy, (gates, dc, zoned));
+            lstm_sequence_backward(&sequence, packed, c, dy, written);
         });
     }
+    let SequenceGradients { gates, dc, zoned, .. } = written;
     let w = &w[..panels(4 * hidden, hidden)];
     let (batch, walk) = (sequence.batch, sequence.walk);
     let slot = batch * hidden;
