@@ -368,6 +368,10 @@ fn cases(limits: &Limits) -> Vec<Case> {
         c_start: rows * hidden,
         out: b.buffer(rows / 256 * 4 * hidden),
     };
+    let launch = kernels::peephole_gradient::dispatch((rows, hidden), 256, &operands, false);
+    let bytes = Throughput::Bytes(24 * (rows * hidden) as u64);
+    cases.push(b.case("peephole_gradient", format!("{rows} x {hidden}"), bytes, launch));
+
     let (steps, batch, width) = (64, 32, 256);
     let mut masked = new();
     let key = masked.buffer(4);
@@ -392,10 +396,6 @@ fn cases(limits: &Limits) -> Vec<Case> {
     );
     let bytes = Throughput::Bytes(8 * (batch * width) as u64);
     cases.push(clipped.case("projection_clip", format!("{batch} x {width}"), bytes, launch));
-
-    let launch = kernels::peephole_gradient::dispatch((rows, hidden), 256, &operands, false);
-    let bytes = Throughput::Bytes(24 * (rows * hidden) as u64);
-    cases.push(b.case("peephole_gradient", format!("{rows} x {hidden}"), bytes, launch));
 
     let len = 1 << 20;
     let mut b = new();

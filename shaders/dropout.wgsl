@@ -33,9 +33,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> key: array<f32>;      // [4]
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;  // [T, B, K]
 
-fn key_word(first: u32) -> u32 {
-    let at = params.key_start + first;
-    return u32(key[at]) | (u32(key[at + 1u]) << 16u);
+fn key_words() -> vec2<u32> {
+    let at = params.key_start;
+    return key_of(vec4(key[at], key[at + 1u], key[at + 2u], key[at + 3u]));
 }
 
 @compute @workgroup_size(256)
@@ -50,7 +50,7 @@ fn main(
     }
     let word = params.block + block.first / 4u;
     let counter = vec4(word, params.row + block.row, params.t + block.t, params.layer);
-    let words = philox(counter, vec2(key_word(0u), key_word(2u)));
+    let words = philox(counter, key_words());
     let first = params.x_start + (block.t * params.batch + block.row) * params.width + block.first;
     for (var i = 0u; i < block.count; i++) {
         let kept = x[first + i] * params.scale;

@@ -33,9 +33,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> key: array<f32>;      // [4]
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;  // [T, B, K]
 
-fn key_word(first: u32) -> u32 {
-    let at = params.key_start + first;
-    return u32(key[at]) | (u32(key[at + 1u]) << 16u);
+fn key_words() -> vec2<u32> {
+    let at = params.key_start;
+    return key_of(vec4(key[at], key[at + 1u], key[at + 2u], key[at + 3u]));
 }
 
 @compute @workgroup_size(256)
@@ -50,7 +50,7 @@ fn main(
     }
     let row = n / params.width;
     let k = n % params.width;
-    let words = philox(vec4(k, row, 0u, 0xC0000000u + params.place), vec2(key_word(0u), key_word(2u)));
+    let words = philox(vec4(k, row, 0u, OF_SEQUENCE + params.place), key_words());
     let dropped = words[params.word] < params.threshold;
     var at = row * params.row + k;
     for (var t = 0u; t < params.steps; t++) {

@@ -199,8 +199,8 @@ fn new_backward(
     }
     let kept = gates.z * masks.candidate;
     let of_i = select(kept, kept - c_prev, COUPLED);
-    let of_f = select(c_prev, 0.0, COUPLED);
-    let d = back_through_gates(vec4(d_cell * of_i, d_cell * of_f, 0.0, 0.0), gates);
+    let through = back_through_gates(vec4(d_cell * of_i, d_cell * c_prev, 0.0, 0.0), gates);
+    let d = vec2(through.x, select(through.y, 0.0, COUPLED));
     let d_candidate = vec4(d_cell * gates.x * masks.candidate);
     let d_g = back_through_clip(CANDIDATE, CANDIDATE_ALPHA, CANDIDATE_BETA, d_candidate, gates).z;
     var d_prev = d_cell * gates.y;

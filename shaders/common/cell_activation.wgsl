@@ -81,7 +81,7 @@ fn back_through(kind: u32, alpha: f32, beta: f32, d: vec4<f32>, y: vec4<f32>) ->
             return select(d * alpha, vec4(0.0), (y <= vec4(0.0)) | (y >= vec4(1.0)));
         }
         case ELU: {
-            return select(d, d * (y + alpha), y < vec4(0.0));
+            return select(d, d * (y + alpha), y <= vec4(0.0));
         }
         case SOFTSIGN: {
             return d * (1.0 - abs(y)) * (1.0 - abs(y));

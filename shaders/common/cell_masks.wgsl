@@ -2,7 +2,8 @@
 // and cell.wgsl.
 //
 //   words = philox((k, b, t, 2^31 + place), key):           0 and 1 for h and c of a zoneout
-//   words = philox((k, b, 0, 2^31 + 2^30 + place), key):    0 for the hidden state, 1 for the candidate
+//   words = philox((k, b, 0, 2^31 + 2^30 + place), key):    0 for the hidden state, 1 for the candidate,
+//                                                           2 for the input, in sequence_dropout.wgsl
 //
 // `place` is twice the layer, and 1 more in the reverse direction. Twin: reference/cell_masks.rs.
 
@@ -17,9 +18,6 @@ override RECURRENT_BELOW: u32 = 0u;
 override RECURRENT_SCALE: f32 = 1.0;
 override CANDIDATE_BELOW: u32 = 0u;
 override CANDIDATE_SCALE: f32 = 1.0;
-
-const OF_STEP: u32 = 0x80000000u;
-const OF_SEQUENCE: u32 = 0xC0000000u;
 
 // Where something is drawn, but for the row and the unit.
 struct Draws {

@@ -23,3 +23,14 @@ fn philox(start: vec4<u32>, start_key: vec2<u32>) -> vec4<u32> {
     }
     return counter;
 }
+
+// A key from its two words as 16-bit halves, low ones first, each a whole number.
+fn key_of(halves: vec4<f32>) -> vec2<u32> {
+    let words = vec4<u32>(halves);
+    return vec2(words.x | (words.y << 16u), words.z | (words.w << 16u));
+}
+
+// What is added to the place of a layer's direction in the counter, of what a cell draws at every timestep and of
+// what it draws once a sequence: far from the places of other dropout.
+const OF_STEP: u32 = 0x80000000u;
+const OF_SEQUENCE: u32 = 0xC0000000u;

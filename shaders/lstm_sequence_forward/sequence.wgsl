@@ -155,17 +155,14 @@ fn draws_of(at_step: Slots) -> Draws {
     var key = vec2(0u);
     if DRAWN {
         let at = params.key_start;
-        key = vec2(
-            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
-            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
-        );
+        key = key_of(vec4(lengths[at], lengths[at + 1u], lengths[at + 2u], lengths[at + 3u]));
     }
     return Draws(key, at_step.place, at_step.t);
 }
 
-// The states of a unit after a step, h as the next one's product takes it, from the sum of the recurrent product and the cell state before
-// it; where PROJECTION, what is projected in the hidden state's place. A row that has ended keeps
-// what stands in the step's slots.
+// The states of a unit after a step, h as the next one's product takes it, from the sum of the recurrent product and
+// the cell state before it; where PROJECTION, what is projected in the hidden state's place. A row that has ended
+// keeps what stands in the step's slots.
 fn finish(
     at_step: Slots,
     row: u32,

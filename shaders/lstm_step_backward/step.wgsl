@@ -28,9 +28,10 @@
 // | 8       | p       | [H] of (i, f, 0, o), where PEEPHOLES      | read       | other reads |
 //
 // K is H without a projection, else P / 4, rounded up. After those before `incoming_from` nothing ran, and their
-// product has no terms; those before `above_until` have a layer above. Starts are in elements; gates, w, W, dh and p count vec4. An
-// operand of the n-th starts at `start` + n `next`, which may wrap around; w and p of the first at `w_first` and `p_first`. A row that
-// has ended has no gradient, and its dc stays. A range that isn't used may be any readable one.
+// product has no terms; those before `above_until` have a layer above. Starts are in elements; gates, w, W, dh and
+// p count vec4. An operand of the n-th starts at `start` + n `next`, which may wrap around; w and p of the first at
+// `w_first` and `p_first`. A row that has ended has no gradient, and its dc stays. A range that isn't used may be
+// any readable one.
 // Twin: reference::lstm_step_backward, and matmul where HIGHER. This file has what its variants share.
 
 override LENGTHS: bool = false;
@@ -129,10 +130,7 @@ fn draws_of(n: u32) -> Draws {
     var key = vec2(0u);
     if DRAWN {
         let at = params.key_start;
-        key = vec2(
-            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
-            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
-        );
+        key = key_of(vec4(lengths[at], lengths[at + 1u], lengths[at + 2u], lengths[at + 3u]));
     }
     return Draws(key, params.place + n * params.place_next, params.t + n * params.t_next);
 }

@@ -130,10 +130,7 @@ fn draws_of(n: u32) -> Draws {
     var key = vec2(0u);
     if DRAWN {
         let at = params.key_start;
-        key = vec2(
-            u32(lengths[at]) | (u32(lengths[at + 1u]) << 16u),
-            u32(lengths[at + 2u]) | (u32(lengths[at + 3u]) << 16u),
-        );
+        key = key_of(vec4(lengths[at], lengths[at + 1u], lengths[at + 2u], lengths[at + 3u]));
     }
     return Draws(key, params.place + n * params.place_next, params.t + n * params.t_next);
 }

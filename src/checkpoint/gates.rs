@@ -220,6 +220,7 @@ pub fn to_gates(
     let layout = names.layout;
     let mut lookup = Lookup::new(tensors);
     let layer = Layer::find(&mut lookup, suffix, layout.one_unit().then_some((1, 1)));
+    let layer = layer.and_then(|layer| layer.without_peepholes(&mut lookup));
     let layer = lookup.finish(layer)?;
     let hidden = layer.hidden;
     let mut gates = Vec::new();

@@ -20,8 +20,9 @@ pub struct KerasLstm {
 /// [Keras LSTM](https://keras.io/api/layers/recurrent_layers/lstm/), under the names that end in
 /// `suffix`, such as `l0`.
 ///
-/// It computes the same where `activation` is tanh and `recurrent_activation` is sigmoid: the
-/// defaults of Keras 3 and TensorFlow 2, not those of Keras before 2.3 (`hard_sigmoid`). A
+/// It computes the same where `activation` is tanh and `recurrent_activation` is sigmoid, the
+/// defaults of Keras 3 and TensorFlow 2, and in a model whose [`Cell`](crate::Cell) has others: `activation` is the
+/// candidate's and the output's, and the `hard_sigmoid` of Keras before 3 isn't that of Keras 3. A
 /// `Bidirectional` layer is two: convert the second with `l0_reverse`.
 ///
 /// # Shapes
@@ -78,6 +79,7 @@ pub fn from_keras(
 pub fn to_keras(tensors: &[(String, Array)], suffix: &str) -> Result<KerasLstm> {
     let mut lookup = Lookup::new(tensors);
     let layer = Layer::find(&mut lookup, suffix, None);
+    let layer = layer.and_then(|layer| layer.without_peepholes(&mut lookup));
     let layer = lookup.finish(layer)?;
     let (hidden, input, rows) = (layer.hidden, layer.input, 4 * layer.hidden);
     let bias = layer.bias().map(|bias| Array::new(bias, &[rows])).transpose()?;

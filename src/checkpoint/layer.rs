@@ -86,6 +86,8 @@ pub(super) struct Layer<'a> {
     pub(super) bias_ih: Option<&'a [f32]>,
     /// `[4H]`.
     pub(super) bias_hh: Option<&'a [f32]>,
+    /// `[3H]` of i, f and o.
+    pub(super) peepholes: Option<&'a [f32]>,
 }
 
 impl<'a> Layer<'a> {
@@ -124,9 +126,23 @@ impl<'a> Layer<'a> {
             lookup.expect(name, &[rows], |a| has_sizes(a, &[rows])).map(Array::data)
         };
         let (bias_ih, bias_hh) = (bias(&bias_ih), bias(&bias_hh));
+        let peepholes = format!("weight_peephole_{suffix}");
+        let peepholes = lookup.get(&peepholes).and_then(|_| {
+            let wanted = [("3H", hidden.map(|hidden| 3 * hidden))];
+            lookup.expect(&peepholes, &wanted, |a| has_sizes(a, &wanted)).map(Array::data)
+        });
         let (hidden, input) = hidden.zip(input)?;
         let (weight_ih, weight_hh) = (weight_ih?.data(), weight_hh?.data());
-        Some(Layer { hidden, input, weight_ih, weight_hh, bias_ih, bias_hh })
+        Some(Layer { hidden, input, weight_ih, weight_hh, bias_ih, bias_hh, peepholes })
+    }
+
+    /// The layer, where the format that it is converted to has no peepholes.
+    pub(super) fn without_peepholes(self, lookup: &mut Lookup<'a>) -> Option<Layer<'a>> {
+        if self.peepholes.is_some() {
+            lookup.problem("peepholes, weight_peephole, can't be converted".to_owned());
+            return None;
+        }
+        Some(self)
     }
 
     /// One bias a gate, `[4H]`: the sum where there are two.

@@ -20,6 +20,8 @@ pub struct OnnxLstm {
     pub r: Array,
     /// `B [D, 8H]`, the input's bias and then the hidden state's.
     pub b: Option<Array>,
+    /// `P [D, 3H]`, peepholes in the order i, o, f.
+    pub p: Option<Array>,
 }
 
 /// A layer from the inputs W, R and B of an
@@ -87,13 +89,14 @@ pub fn from_onnx(w: &Array, r: &Array, b: Option<&Array>, suffix: &str) -> Resul
     Ok(tensors)
 }
 
-/// The inputs W, R and B of an ONNX LSTM, of the layer whose names end in `suffix`, and in
-/// `suffix` and `_reverse` where there are such: the reverse of [`from_onnx`]. A bias that only
-/// one of the two, or one direction, has is zero in the other.
+/// The inputs W, R, B and P of an ONNX LSTM, of the layer whose names end in `suffix`, and in
+/// `suffix` and `_reverse` where there are such: the reverse of [`from_onnx`] and [`peepholes_from_onnx`]. A bias
+/// that only one of the two, or one direction, has is zero in the other, and so are peepholes. What else a
+/// [`Cell`](crate::Cell) has are attributes of the operator.
 ///
 /// # Shapes
-/// `weight_ih [4H, I]`, `weight_hh [4H, H]` and up to two biases `[4H]` for each direction; gives
-/// those of [`OnnxLstm`].
+/// `weight_ih [4H, I]`, `weight_hh [4H, H]`, up to two biases `[4H]`, and `weight_peephole [3H]` or none for each
+/// direction; gives those of [`OnnxLstm`].
 ///
 /// # Errors
 /// [`Error::StateDict`] with every missing, repeated and misshapen tensor.
@@ -120,7 +123,15 @@ pub fn to_onnx(tensors: &[(String, Array)], suffix: &str) -> Result<OnnxLstm> {
         };
         [part(layer.bias_ih), part(layer.bias_hh)].concat()
     });
+    let seen = layers.iter().any(|layer| layer.peepholes.is_some());
+    let p = all(|layer| {
+        let zeros = vec![0.0; 3 * layer.hidden];
+        let own = layer.peepholes.unwrap_or(&zeros);
+        let third = |n: usize| &own[n * layer.hidden..][..layer.hidden];
+        [third(0), third(2), third(1)].concat()
+    });
     Ok(OnnxLstm {
+        p: seen.then(|| Array::new(p, &[directions, 3 * hidden])).transpose()?,
         w: Array::new(w, &[directions, rows, input])?,
         r: Array::new(r, &[directions, rows, hidden])?,
         b: biased.then(|| Array::new(b, &[directions, 2 * rows])).transpose()?,

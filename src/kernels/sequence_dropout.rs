@@ -49,6 +49,12 @@ pub struct Operands {
     pub strides: Strides,
 }
 
+/// The most timesteps of a launch for which an invocation stays within `budget` loop iterations: beside them there
+/// are the ten rounds of the generator, and the tests that end both loops.
+pub fn steps_within(budget: usize) -> usize {
+    budget.saturating_sub(12).max(1)
+}
+
 /// Drops features of `[T, B, K]`, the same ones at all timesteps of a row: by the word of that number of what a
 /// sequence draws at a place, see [`reference::sequence_dropout`].
 pub fn dispatch(

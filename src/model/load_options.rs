@@ -8,7 +8,7 @@ use super::names::{Names, lstms_in, numbered};
 use super::state_dict::Given;
 use crate::checkpoint::{Checkpoint, dotted};
 use crate::error::{Error, Result};
-use crate::plan::{Activation, Head, Readout};
+use crate::plan::{Activation, Cell, Head, Readout};
 
 /// How [`Forecaster::load_as`](crate::Forecaster::load_as) and
 /// [`Forecaster::from_checkpoint`](crate::Forecaster::from_checkpoint) take a model out of what a file holds,
@@ -80,6 +80,11 @@ impl LoadOptions {
     /// [`LstmConfig::output_activation`](crate::LstmConfig::output_activation).
     pub fn output_activation(self, activation: Activation) -> Self {
         LoadOptions { said: Said { output: Some(activation), ..self.said }, ..self }
+    }
+
+    /// Which cell the layers have, of which tensors tell the peepholes alone.
+    pub fn cell(self, cell: Cell) -> Self {
+        LoadOptions { said: Said { cell: Some(cell), ..self.said }, ..self }
     }
 
     /// What the head reads of a sequence. A file that says nothing has to be told it where its LSTM has two

@@ -5,7 +5,7 @@ use super::workspace::{Mask, Place, Planner, said};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{View, embedding, lstm_step_forward, one_hot, projection_clip};
+use crate::kernels::{embedding, lstm_step_forward, one_hot, projection_clip};
 use crate::reference::{Product, Strides};
 
 /// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
@@ -463,7 +463,8 @@ impl Planner<'_> {
         let row = self.shape.layer_output(l);
         let h = Place { buffer: self.layer("h", l), start: self.h_around(l, d, t).1 };
         let x = self.window(h, (self.batch - 1) * row + width);
-        let unused = View::of(self.whole(self.params));
+        // Nothing is read of it there, but a launch binds a buffer.
+        let unused = self.window(Place { buffer: self.params, start: 0 }, 1);
         let size = (self.batch, width);
         let dispatch =
             projection_clip::dispatch(bound, size, None, (x, row), (self.padding(), t), unused);

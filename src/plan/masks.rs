@@ -4,11 +4,7 @@ use super::workspace::{Place, Planner, said};
 use crate::command::{Operation, Range};
 use crate::error::{Error, Result};
 use crate::kernels::{Padding, View, sequence_dropout};
-use crate::reference::Strides;
-
-/// The words of what is drawn once a sequence.
-const RECURRENT: usize = 0;
-const INPUT: usize = 2;
+use crate::reference::{INPUT, RECURRENT, Strides};
 
 /// Where a key lies in `rows`, and where lengths do behind it.
 const KEY: usize = 4;
@@ -53,18 +49,26 @@ impl Planner<'_> {
 
     /// Checks that what stands in two halves can be bound whole.
     pub(super) fn check_halves(&self, operation: &'static str) -> Result<()> {
-        let rows = (self.steps + self.shape.directions()) * self.batch;
-        let needed = self.halves_of_h() * rows * self.shape.widest_output();
-        match self.halves_of_h() == 1 || needed <= self.limits.max_binding {
-            true => Ok(()),
-            false => Err(Error::Limit {
-                operation,
-                what: "a layer's hidden states and their masked ones".to_owned(),
-                needed: needed as u64,
-                limit: "largest binding (f32 elements)",
-                available: self.limits.max_binding as u64,
-            }),
+        let slots = self.steps + self.shape.directions();
+        let (of_h, of_dc) =
+            (self.shape.widest_output(), self.shape.directions() * self.shape.hidden);
+        let needs = [
+            ("a layer's hidden states and their masked ones", self.halves_of_h(), slots * of_h),
+            ("gradients of cell states and of what a zoneout keeps", self.halves_of_dc(), of_dc),
+        ];
+        for (what, halves, each) in needs {
+            let needed = halves.saturating_mul(self.batch).saturating_mul(each);
+            if halves > 1 && needed > self.limits.max_binding {
+                return Err(Error::Limit {
+                    operation,
+                    what: what.to_owned(),
+                    needed: needed as u64,
+                    limit: "largest binding (f32 elements)",
+                    available: self.limits.max_binding as u64,
+                });
+            }
         }
+        Ok(())
     }
 
     /// Puts the key and the lengths in one buffer, which launches of timesteps bind.
@@ -104,13 +108,18 @@ impl Planner<'_> {
             (_, true) => (0, self.steps + 2),
         };
         let row = self.shape.layer_output(l);
-        let from = Place { buffer: self.layer("h", l), start: self.h_at(l, d, slot) };
+        let start = self.h_at(l, d, slot);
         let label = format!("layer {l}{}, masked initial state", said(d));
-        let (size, place) = ((slots, self.batch, self.shape.state(l)), self.place_of_masks(l, d));
         let strides = Strides { step: self.batch * row, row };
-        let to = from.start + self.masked(l);
-        let p = self.shape.cell.recurrent_dropout;
-        self.sequence_dropout(&label, (p, place, RECURRENT), size, strides, (from, to));
+        let drawn = (self.shape.cell.recurrent_dropout, self.place_of_masks(l, d), RECURRENT);
+        let some = slots.min(self.masks_in_a_loop());
+        for first in (0..slots).step_by(some) {
+            let size = (some.min(slots - first), self.batch, self.shape.state(l));
+            let start = start + first * strides.step;
+            let from = Place { buffer: self.layer("h", l), start };
+            let to = start + self.masked(l);
+            self.sequence_dropout(&label, drawn, size, strides, (from, to));
+        }
     }
 
     /// The same for the gradient of an initial state, which products gave.
@@ -153,12 +162,19 @@ impl Planner<'_> {
             true => steps,
             false => self.rows_in_binding(batch * width),
         };
+        let some = some.min(self.masks_in_a_loop());
         for t in (0..steps).step_by(some) {
             let count = some.min(steps - t);
             let x = Place { start: x.start + t * strides.step, ..x };
             let size = (count, batch, width);
             self.sequence_dropout(label, (p, place, INPUT), size, strides, (x, x.start));
         }
+    }
+
+    /// The most timesteps that one launch masks: some drivers stop a loop that runs longer.
+    fn masks_in_a_loop(&self) -> usize {
+        let budget = self.limits.loop_budget.map_or(usize::MAX, |budget| budget as usize);
+        sequence_dropout::steps_within(budget)
     }
 
     fn sequence_dropout(

@@ -163,11 +163,10 @@ fn new_backward<R: Real>(
     if cell.cell_clip.is_some_and(|bound| c.abs() >= R::of(bound)) {
         dc = zero;
     }
-    let of_f = if cell.coupled { zero } else { c_prev };
     let kept = g * masks.candidate;
     let of_i = if cell.coupled { kept - c_prev } else { kept };
     let d_i = back(cell.gate, dc * of_i, i);
-    let d_f = back(cell.gate, dc * of_f, f);
+    let d_f = if cell.coupled { zero } else { back(cell.gate, dc * c_prev, f) };
     let d_g = back(cell.candidate, dc * i * masks.candidate, g);
     let mut d_prev = dc * f;
     if cell.peepholes {

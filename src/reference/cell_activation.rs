@@ -181,7 +181,8 @@ impl CellActivation {
             CellActivation::HardSigmoid { alpha, .. } => {
                 unless(y <= zero || y >= one) * R::of(alpha)
             }
-            CellActivation::Elu { alpha } if y < zero => d * (y + R::of(alpha)),
+            // What is rounded to 0 is below it, but for 0 itself.
+            CellActivation::Elu { alpha } if y <= zero => d * (y + R::of(alpha)),
             CellActivation::Elu { .. } => d,
             CellActivation::Softsign => d * (one - y.abs()) * (one - y.abs()),
             CellActivation::Softplus => d * -(-y).exp_m1(),

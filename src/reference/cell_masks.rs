@@ -7,6 +7,11 @@ use super::{Cell, Dropout, Lengths, Real, philox};
 pub(crate) const OF_STEP: u32 = 0x8000_0000;
 const OF_SEQUENCE: u32 = 0xC000_0000;
 
+/// Which word of what is drawn once a sequence is for what.
+pub(crate) const RECURRENT: usize = 0;
+const CANDIDATE: usize = 1;
+pub(crate) const INPUT: usize = 2;
+
 /// Where something is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draws {
@@ -59,7 +64,7 @@ pub fn masks<R: Real>(cell: &Cell, draws: Option<Draws>, (b, k): (usize, usize))
         };
     }
     if let Some(draws) = draws.filter(|_| cell.candidate_dropout > 0.0) {
-        let word = of_sequence(draws, (b, k))[1];
+        let word = of_sequence(draws, (b, k))[CANDIDATE];
         masks.candidate = kept_or_dropped(word, cell.candidate_dropout);
     }
     masks
@@ -68,7 +73,7 @@ pub fn masks<R: Real>(cell: &Cell, draws: Option<Draws>, (b, k): (usize, usize))
 /// What feature `k` of the hidden state of row `b` is multiplied with on its way to the next timestep.
 #[inline(always)]
 pub fn recurrent_mask<R: Real>(p: f64, draws: Draws, (b, k): (usize, usize)) -> R {
-    kept_or_dropped(of_sequence(draws, (b, k))[0], p)
+    kept_or_dropped(of_sequence(draws, (b, k))[RECURRENT], p)
 }
 
 /// What the next timestep's products take of hidden states, of rows that haven't ended.
@@ -110,7 +115,7 @@ pub(super) fn of_sequence(draws: Draws, (b, k): (usize, usize)) -> [u32; 4] {
 
 /// What feature `k` of the input of row `b` is multiplied with; of a layer, whichever the direction.
 pub(super) fn input_mask<R: Real>(p: f64, draws: Draws, (b, k): (usize, usize)) -> R {
-    kept_or_dropped(of_sequence(draws, (b, k))[2], p)
+    kept_or_dropped(of_sequence(draws, (b, k))[INPUT], p)
 }
 
 fn kept_or_dropped<R: Real>(word: u32, p: f64) -> R {

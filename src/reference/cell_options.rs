@@ -120,7 +120,8 @@ impl Cell {
     /// preserving hidden activations*). Inference takes what is expected, `h` of the old state and the rest of
     /// the new one. The hidden state is made from the new cell state, whether or not that is kept. Default 0.
     pub const fn zoneout(self, h: f64, c: f64) -> Cell {
-        Cell { zoneout: Some(Zoneout { h, c, drawn: true }), ..self }
+        let none = h == 0.0 && c == 0.0;
+        Cell { zoneout: if none { None } else { Some(Zoneout { h, c, drawn: true }) }, ..self }
     }
 
     /// The probability with which training drops a feature of the hidden state on its way to the next timestep,
@@ -146,13 +147,13 @@ impl Cell {
     }
 
     /// Whether training draws anything in timesteps.
-    pub fn draws(&self) -> bool {
+    pub(crate) fn draws(&self) -> bool {
         let zoned = self.zoneout.is_some_and(|zoneout| zoneout.drawn);
         zoned || self.recurrent_dropout > 0.0 || self.candidate_dropout > 0.0
     }
 
-    /// Whether training draws anything, of the input as well.
-    pub(crate) fn is_random(&self) -> bool {
+    /// Whether training draws anything.
+    pub fn is_random(&self) -> bool {
         self.draws() || self.input_dropout > 0.0
     }
 
@@ -217,7 +218,12 @@ impl Cell {
             return Some(("zoneout of c", expected, self.to_string()));
         }
         let (name, function) = functions.into_iter().find(|(name, f)| !told(name, *f))?;
-        let expected = "alpha of at least 0, in training: below, two arguments have one value";
+        let expected = match function {
+            CellActivation::ThresholdedRelu { .. } => {
+                "alpha of at least 0, in training with a clip, which its value doesn't tell below"
+            }
+            _ => "alpha of at least 0, in training: below, two arguments have one value",
+        };
         Some((name, expected, function.to_string()))
     }
 }

@@ -61,6 +61,7 @@ pub use cell_activation::CellActivation;
 #[cfg(feature = "cpu")]
 pub(crate) use cell_masks::OF_STEP;
 pub use cell_masks::{Draws, MaskedRows, Masks, masks, recurrent_mask};
+pub(crate) use cell_masks::{INPUT, RECURRENT};
 use cell_masks::{input_mask, of_sequence};
 pub use cell_options::Cell;
 pub(crate) use cell_options::Zoneout;

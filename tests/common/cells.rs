@@ -2,17 +2,18 @@
 //! TensorFlow and Keras made of the same weights (tests/golden/cells.py).
 
 use gatefold::checkpoint::{from_keras, from_onnx};
-use gatefold::command::{Executor, Limits};
+use gatefold::command::{Dispatch, Executor, Limits};
 use gatefold::plan::{Plan, Sequences, StackShape, Tier};
 use gatefold::reference::Tolerance;
 use gatefold::{
-    Array, Bias, Cell, CellActivation, Device, Error, Lstm, LstmConfig, LstmState, Tensor,
+    Array, Bias, Cell, CellActivation, Device, Error, Forecaster, LoadOptions, Lstm, LstmConfig,
+    LstmState, Readout, Tensor,
 };
 
 use super::assert_close;
 use super::golden::Golden;
 use super::kernels;
-use super::lstm::{Case, equals_the_reference};
+use super::lstm::{Case, equal_in_pieces, equals_the_reference, run_planned};
 use super::random::Random;
 
 /// Every function, with numbers that aren't defaults; of each only such as can be trained.
@@ -43,6 +44,10 @@ pub fn alone() -> Vec<Cell> {
         plain.gate_activation(CellActivation::HARD_SIGMOID),
     ];
     cells.extend(random());
+    // Both are Relu.
+    cells.push(plain.candidate_activation(CellActivation::Elu { alpha: 0.0 }));
+    cells.push(plain.candidate_activation(CellActivation::LeakyRelu { alpha: 0.0 }));
+    cells.push(plain.coupled(true).gate_activation(CellActivation::Softplus));
     for function in FUNCTIONS {
         cells.push(plain.gate_activation(function));
         cells.push(plain.candidate_activation(function));
@@ -142,7 +147,7 @@ pub fn kernels(device: &Device) {
         let flags = (1 + i % 2, i % 3 == 0, false, true);
         kernels::walk_forward(device, (9, 14, 3), flags, (None, None), cell);
         kernels::walk_backward(device, i, (9, 14, 3), flags, None, cell);
-        let projection = (!cell.draws()).then_some(5);
+        let projection = (!kernels::draws(cell)).then_some(5);
         kernels::walk_forward(device, (2, 14, 3), flags, (None, projection), cell);
         kernels::walk_backward(device, i, (2, 14, 3), flags, projection, cell);
         // In panels, with their share of the input.
@@ -249,10 +254,63 @@ pub fn equal_the_reference(device: &Device) {
         for (i, cell) in (0..).zip(alone()) {
             let case = Case::random(800 + i);
             let clipped = cell.to_string().contains("projection");
-            let proj_size = if cell.draws() { 0 } else { case.proj_size.max(clipped.into()) };
+            let proj_size =
+                if kernels::draws(cell) { 0 } else { case.proj_size.max(clipped.into()) };
             equals_the_reference(device, Case { cell, proj_size, ..case });
         }
     }
+}
+
+/// Plans of cells cut by limits so small that masks are drawn in pieces and directions have launches of their own.
+pub fn small_limits_change_nothing(device: &Device) {
+    let plain = Cell::new();
+    let cells = [
+        (plain.input_dropout(0.3).candidate_dropout(0.2).peepholes(true), 0, (1300, 8)),
+        // What is masked stands behind the hidden states, and is bound with them.
+        (plain.recurrent_dropout(0.3).zoneout(0.1, 0.2), 0, (40_000, 100)),
+        (plain.projection_clip(0.2).coupled(true).input_dropout(0.3), 6, (1300, 8)),
+    ];
+    for (flags, (cell, proj_size, (max_binding, max_workgroups))) in (0..).zip(cells) {
+        let case = Case {
+            layers: 2,
+            input: 5,
+            hidden: 12,
+            proj_size,
+            cell,
+            bias: Bias::Double,
+            bidirectional: flags != 1,
+            batch_first: flags == 1,
+            learned_state: false,
+            dropout: 0.0,
+            steps: 37,
+            batch: 11,
+            lengths: Some(vec![37, 1, 20, 0, 36, 37, 2, 19, 30, 5, 8]),
+            state: true,
+            seed: 5,
+        };
+        let small =
+            Limits { max_binding, max_workgroups, loop_budget: Some(200), ..device.limits() };
+        let small = Limits { alignment: small.alignment.max(64), ..small };
+        let (cut, got) = run_planned(device, &case, &small);
+        let (whole, want) =
+            run_planned(device, &case, &Limits { tier: Some(cut.tier), ..device.limits() });
+        let [cut, whole] = [cut, whole].map(|plan| {
+            let table = gatefold::kernels::table();
+            let named = |d: &Dispatch| table[d.kernel].name == "sequence_dropout";
+            let masks = plan.program.dispatches().filter(|(_, d)| named(d)).count();
+            (masks, plan.program.commands.len())
+        });
+        assert!(cut.1 > whole.1, "{case:?}: {} commands and {}", cut.1, whole.1);
+        let inputs = cell.to_string().contains("input_dropout");
+        assert!(!inputs || cut.0 > whole.0, "{case:?}: {} masks and {}", cut.0, whole.0);
+        equal_in_pieces(&case, &got, &want);
+    }
+    // What can't be bound whole is said.
+    let shape = StackShape { cell: plain.recurrent_dropout(0.3), ..StackShape::lstm(5, 12) };
+    let small = Limits { max_binding: 1300, ..device.limits() };
+    let error =
+        Plan::gradient(&shape, &Sequences::new(37, 11), None, &small).map(drop).unwrap_err();
+    assert!(error.to_string().contains("masked"), "{error}");
 }
 
 /// Every tier runs every option, but for the step in one launch, which says why.
@@ -320,6 +378,19 @@ pub fn saved_and_loaded(device: &Device) {
         let run = |lstm: &Lstm| lstm.forward(&x, None).unwrap().0.to_vec().unwrap();
         assert_eq!(run(&loaded), run(&lstm));
     }
+    // A file that doesn't say its cell is told it.
+    let cell = Cell::new().peepholes(true).gate_activation(CellActivation::HARD_SIGMOID);
+    let model = Forecaster::new(device, LstmConfig::new(3, 4).cell(cell), 2).unwrap();
+    model.save(&path).unwrap();
+    let file = gatefold::checkpoint::read(&path).unwrap();
+    gatefold::checkpoint::write(&path, &file.tensors, &Default::default()).unwrap();
+    let x = Array::new(vec![0.5; 24], &[2, 4, 3]).unwrap();
+    let options = LoadOptions::new().readout(Readout::FinalStates);
+    let predict = |options: &LoadOptions| {
+        Forecaster::load_as(device, &path, options).unwrap().predict(&x).unwrap()
+    };
+    assert_eq!(predict(&options.clone().cell(cell)), model.predict(&x).unwrap());
+    assert_ne!(predict(&options), model.predict(&x).unwrap());
 }
 
 /// ONNX's functions by the codes of the goldens; of numbers that weren't given, what ONNX Runtime takes.

@@ -254,7 +254,7 @@ pub fn lengths(launch: &mut Launch, batch: usize, padded: bool) -> Padding {
 
 /// The same, and the key of what a cell draws in front of them, in one buffer.
 fn rows(launch: &mut Launch, batch: usize, padded: bool, cell: Cell) -> (Padding, Option<View>) {
-    if !cell.draws() {
+    if !draws(cell) {
         return (lengths(launch, batch, padded), None);
     }
     let key = Dropout::halves(Dropout::key(7, 1)).to_vec();
@@ -279,6 +279,11 @@ fn with_zoned(dc: Vec<f32>, cell: Cell, size: f32) -> (Vec<f32>, usize) {
     }
     let (len, zoned) = (dc.len(), normal(dc.len(), size, 151));
     ([dc, zoned].concat(), len)
+}
+
+/// Whether timesteps of a cell draw anything.
+pub fn draws(cell: Cell) -> bool {
+    cell.input_dropout(0.0).is_random()
 }
 
 /// Whether a cell has a zoneout.
@@ -313,7 +318,7 @@ pub fn lstm_step_forward(device: &Device) {
 
 pub fn step_forward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
     let (directions, padded, projected) =
-        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !cell.draws());
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !draws(cell));
     let terms = if projected { hidden.div_ceil(2) } else { hidden };
     let (slot, h_row) = (batch * hidden, directions * terms);
     let h_slot = batch * h_row;
@@ -697,7 +702,7 @@ pub fn lstm_step_backward(device: &Device) {
 
 pub fn step_backward(device: &Device, (batch, hidden): (usize, usize), flags: usize, cell: Cell) {
     let (directions, padded, projected) =
-        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !cell.draws());
+        (1 + flags % 2, flags & 2 == 2, flags & 4 == 4 && hidden > 1 && !draws(cell));
     let (last, small) = (flags & 8 == 8, flags & 16 == 16);
     // Gradients of real batches are small.
     let size = if small { 1e-5 } else { 1.0 };

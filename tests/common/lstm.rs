@@ -680,7 +680,7 @@ pub fn planned(case: &Case, limits: &Limits) -> (Plan, Vec<(&'static str, Vec<f3
     if let Some(lengths) = &case.lengths {
         all.push(("lengths", lengths.iter().map(|&l| l as f32).collect()));
     }
-    if drop.is_some() || shape.cell.draws() {
+    if drop.is_some() || shape.cell.is_random() {
         all.push(("key", Dropout::halves(Dropout::key(case.seed, 1)).to_vec()));
     }
     (plan, all)
@@ -708,20 +708,7 @@ pub fn small_limits_change_nothing(device: &Device) {
             state: flags % 5 != 0,
             seed: 5,
         };
-        let names = ["dx_0", "dh_0", "dc_0", "h_n", "c_n", "grads"];
-        let run = |limits: &Limits| {
-            let (plan, inputs) = planned(&case, limits);
-            let session = device.session(&plan.program).unwrap();
-            for (name, values) in &inputs {
-                session.write(name, values).unwrap();
-            }
-            session.run().unwrap();
-            let mut all: Vec<Vec<f32>> = names.map(|name| session.read(name).unwrap()).into();
-            let output = plan.output;
-            let buffer = &plan.program.spec(output.buffer).name;
-            all.push(session.read(buffer).unwrap()[output.start..][..output.len].to_vec());
-            (plan, all)
-        };
+        let run = |limits: &Limits| run_planned(device, &case, limits);
         let (plan, _) = run(&device.limits());
         let small = Limits {
             max_binding: 1300,
@@ -750,17 +737,39 @@ pub fn small_limits_change_nothing(device: &Device) {
         // Where the directions had shared launches, they no longer do, and walks are single timesteps.
         assert!(launches(&cut) > passes * 37 * case.directions() * 9 / 10, "{case:?}");
         assert!(cut.program.commands.len() > plan.program.commands.len() + 20, "{case:?}");
-        for ((got, want), name) in got.iter().zip(&want).zip(names.iter().chain(&["y"])) {
-            let want = wide(want);
-            // The pieces are summed in another order.
-            let tolerance = match Tolerance::gradient(&want) {
-                Tolerance::Mixed { absolute, relative } => {
-                    Tolerance::Mixed { absolute: absolute / 10.0, relative }
-                }
-                other => other,
-            };
-            assert_close(&format!("{name} of {case:?}"), got, &want, tolerance);
-        }
+        equal_in_pieces(&case, &got, &want);
+    }
+}
+
+/// What [`run_planned`] reads.
+const READ: [&str; 7] = ["dx_0", "dh_0", "dc_0", "h_n", "c_n", "grads", "y"];
+
+/// Runs the plan of a training step, and reads what it gave.
+pub fn run_planned(device: &Device, case: &Case, limits: &Limits) -> (Plan, Vec<Vec<f32>>) {
+    let (plan, inputs) = planned(case, limits);
+    let session = device.session(&plan.program).unwrap();
+    for (name, values) in &inputs {
+        session.write(name, values).unwrap();
+    }
+    session.run().unwrap();
+    let mut all: Vec<Vec<f32>> = READ[..6].iter().map(|name| session.read(name).unwrap()).collect();
+    let output = plan.output;
+    let buffer = &plan.program.spec(output.buffer).name;
+    all.push(session.read(buffer).unwrap()[output.start..][..output.len].to_vec());
+    (plan, all)
+}
+
+/// Checks what a plan in pieces gave beside the whole one's, whose sums have another order.
+pub fn equal_in_pieces(case: &Case, got: &[Vec<f32>], want: &[Vec<f32>]) {
+    for ((got, want), name) in got.iter().zip(want).zip(READ) {
+        let want = wide(want);
+        let tolerance = match Tolerance::gradient(&want) {
+            Tolerance::Mixed { absolute, relative } => {
+                Tolerance::Mixed { absolute: absolute / 10.0, relative }
+            }
+            other => other,
+        };
+        assert_close(&format!("{name} of {case:?}"), got, &want, tolerance);
     }
 }
 

@@ -130,6 +130,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("kernel::projection_clip", cells::projection_clip),
     ("kernel::lstm_of_every_cell", cells::kernels),
     ("cells::equal_the_reference", cells::equal_the_reference),
+    ("cells::small_limits_change_nothing", cells::small_limits_change_nothing),
     ("cells::in_every_tier", cells::in_every_tier),
     ("cells::bad_cells_are_named", cells::bad_cells_are_named),
     ("cells::saved_and_loaded", cells::saved_and_loaded),

@@ -111,6 +111,39 @@ fn masks_go_by_a_units_place() {
     }
 }
 
+/// Peepholes go to ONNX and come back; what has none says that it can't take them.
+#[test]
+fn peepholes_in_other_formats() {
+    use gatefold::checkpoint::{
+        GateNames, from_onnx, peepholes_from_onnx, to_gates, to_keras, to_onnx,
+    };
+    use gatefold::{Device, Lstm, LstmConfig};
+    let config = LstmConfig::new(2, 3).bidirectional(true).cell(Cell::new().peepholes(true));
+    let lstm = Lstm::new(&Device::cpu(), config).unwrap();
+    let dict = lstm.state_dict().unwrap();
+    let onnx = to_onnx(&dict, "l0").unwrap();
+    let mut back = from_onnx(&onnx.w, &onnx.r, onnx.b.as_ref(), "l0").unwrap();
+    back.extend(peepholes_from_onnx(onnx.p.as_ref().unwrap(), "l0").unwrap());
+    for (name, array) in &dict {
+        let found = back.iter().find(|(other, _)| other == name);
+        assert_eq!(found.map(|(_, array)| array), Some(array), "{name}");
+    }
+    for error in [
+        to_keras(&dict, "l0").map(drop).unwrap_err(),
+        to_gates(&dict, &GateNames::MATRICES_G, "l0").map(drop).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("peepholes"), "{error}");
+    }
+    // Of a wrong size.
+    let mut wrong = dict;
+    let at = wrong.iter().position(|(name, _)| name == "weight_peephole_l0").unwrap();
+    wrong[at].1 = gatefold::Array::new(vec![0.0; 4], &[4]).unwrap();
+    let error = to_onnx(&wrong, "l0").map(drop).unwrap_err().to_string();
+    assert!(error.contains("weight_peephole_l0 has shape [4] instead of [9]"), "{error}");
+    let error = Lstm::from_state_dict(&Device::cpu(), &wrong).map(drop).unwrap_err().to_string();
+    assert!(error.contains("weight_peephole_l0 has shape [4] instead of [9]"), "{error}");
+}
+
 /// A cell in words is that cell, and anything else is none.
 #[test]
 fn cells_are_said_and_read() {

@@ -140,6 +140,7 @@ on_the_cpu! {
     kernel_projection_clip: "kernel::projection_clip",
     kernel_lstm_of_every_cell: "kernel::lstm_of_every_cell",
     cells_equal_the_reference: "cells::equal_the_reference",
+    cells_small_limits_change_nothing: "cells::small_limits_change_nothing",
     cells_in_every_tier: "cells::in_every_tier",
     cells_bad_ones_are_named: "cells::bad_cells_are_named",
     cells_saved_and_loaded: "cells::saved_and_loaded",

@@ -121,8 +121,8 @@ fn main() -> ExitCode {
 /// What `GATEFOLD_SUITE=quick` leaves out and `rest` runs: the limits that every device has, the checks that
 /// wgpu compiles in, and what is tested of the means to test, for which every variant of every kernel is
 /// compiled. On a software driver also the kernels with most variants, each of which takes it a second or
-/// more to compile, and cells that aren't PyTorch's, each of which is compiled for itself; models run those that its
-/// plans have.
+/// more to compile, and cells that aren't PyTorch's, each of which is compiled for itself; models run those
+/// that its plans have.
 fn is_of_the_routine(name: &str, software: bool) -> bool {
     let always = ["::verify::", "in_the_report", "lockstep_finds", "::defaults::", "::checked::"];
     let compiled_for_long = &["kernel::matmul", "kernel::lstm_", "::cells::"];

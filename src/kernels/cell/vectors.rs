@@ -448,7 +448,7 @@ fn back_through<S: Simd>(simd: S, f: CellActivation, d: S::f32s, y: S::f32s) -> 
         }
         CellActivation::Elu { alpha } => {
             let sloped = simd.mul_f32s(d, simd.add_f32s(y, simd.splat_f32s(alpha)));
-            below(simd, y, 0.0, sloped, d)
+            at_most(simd, y, 0.0, sloped, d)
         }
         CellActivation::Softsign => {
             let share = simd.sub_f32s(one, simd.abs_f32s(y));

@@ -67,6 +67,7 @@ fn onnx(directions: usize, hidden: usize, input: usize, biased: bool) -> OnnxLst
         w: counted(0, &[directions, 4 * hidden, input]),
         r: counted(10_000, &[directions, 4 * hidden, hidden]),
         b: biased.then(|| counted(20_000, &[directions, 8 * hidden])),
+        p: None,
     }
 }
 
