@@ -3,12 +3,12 @@
 #[cfg(feature = "cpu")]
 pub(super) mod fast;
 
-use super::cell::{self, step_shaders};
 use super::{
     Directions, LSTM_SEQUENCE_FORWARD, Padding, View, Walker, flag, groups, input, output, read,
-    walkers, write,
+    write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
+use super::{cell, cut};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{
     self, Cell, Draws, Lengths, Projection, Real, SequenceForward, Tolerance, Walk,
 };
@@ -257,23 +257,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: Directions<At>, padding: Pa
 /// Where the walker isn't one of [`WALKERS`].
 pub fn with_walker(dispatch: Dispatch, walker: Walker) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
-    super::with_walker(dispatch, &WALKERS, walker, p.batch)
-}
-
-/// A variant for each of [`WALKERS`].
-fn variants() -> Vec<Variant> {
-    let common = concat!(
-        step_shaders!(),
-        include_str!("../../shaders/common/lengths.wgsl"),
-        include_str!("../../shaders/lstm_sequence_forward/sequence.wgsl")
-    );
-    let rows = concat!(
-        include_str!("../../shaders/common/panels.wgsl"),
-        include_str!("../../shaders/lstm_sequence_forward/rows.wgsl")
-    );
-    let resident = include_str!("../../shaders/lstm_sequence_forward/resident.wgsl");
-    let broadcast = include_str!("../../shaders/lstm_sequence_forward/broadcast.wgsl");
-    walkers(&WALKERS, common, rows, resident, broadcast)
+    cut::with_walker(dispatch, &WALKERS, walker, p.batch)
 }
 
 impl Params {
@@ -369,7 +353,7 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: variants(),
+        variants: cut::walkers!("lstm_sequence_forward", &WALKERS),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let rows = u64::from(d.grid[2]) * u64::from(p.batch) * u64::from(p.steps);

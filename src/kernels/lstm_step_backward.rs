@@ -3,12 +3,12 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
-use super::cell::{self, step_shaders};
 use super::{
     LSTM_STEP_BACKWARD, Padding, Tile, View, apart, flag, groups, input, nth, output, progression,
-    read, step_variants, with_step_tile, write,
+    read, write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
+use super::{cell, cut};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{self, Cell, Draws, Lengths, Product, Real, StepBackward, Tolerance};
 
 params! {
@@ -275,7 +275,7 @@ pub fn dispatch(shape: &Shape, bound: &Bindings, at: &[At], padding: Padding) ->
 /// The same launch cut in another way.
 pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
-    with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
+    cut::with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
 }
 
 impl Params {
@@ -423,21 +423,6 @@ fn fast(call: Call<'_, '_, f32>) {
     with(call, |v| v, fast::lstm_step_backward);
 }
 
-/// A variant for each tile.
-fn variants() -> Vec<Variant> {
-    let common = concat!(
-        step_shaders!(),
-        include_str!("../../shaders/common/lengths.wgsl"),
-        include_str!("../../shaders/lstm_step_backward/step.wgsl")
-    );
-    let own = [
-        include_str!("../../shaders/lstm_step_backward/tiled.wgsl"),
-        include_str!("../../shaders/lstm_step_backward/broadcast.wgsl"),
-        include_str!("../../shaders/lstm_step_backward/split.wgsl"),
-    ];
-    step_variants(common, own, [32, 8, 1])
-}
-
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -456,7 +441,7 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: variants(),
+        variants: cut::step_variants!("lstm_step_backward", [32, 8, 1]),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let products =

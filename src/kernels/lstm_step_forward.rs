@@ -3,12 +3,12 @@
 #[cfg(feature = "cpu")]
 mod fast;
 
-use super::cell::{self, step_shaders};
 use super::{
     LSTM_STEP_FORWARD, Padding, Tile, View, apart, flag, groups, input, nth, output, progression,
-    read, step_variants, with_step_tile, write,
+    read, write,
 };
-use crate::command::{Call, Dispatch, Kernel, Range, Variant, params};
+use super::{cell, cut};
+use crate::command::{Call, Dispatch, Kernel, Range, params};
 use crate::reference::{
     self, Cell, Draws, Lengths, MaskedRows, Product, Real, StepForward, Tolerance,
 };
@@ -297,7 +297,7 @@ pub fn dispatch(
 /// The same launch cut in another way.
 pub fn with_tile(dispatch: Dispatch, tile: Tile) -> Dispatch {
     let p: Params = bytemuck::pod_read_unaligned(&dispatch.params);
-    with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
+    cut::with_step_tile(dispatch, tile, (p.hidden, BROADCAST_UNITS), p.batch)
 }
 
 impl Params {
@@ -408,21 +408,6 @@ fn fast(call: Call<'_, '_, f32>) {
     with(call, fast::lstm_step_forward);
 }
 
-/// A variant for each tile.
-fn variants() -> Vec<Variant> {
-    let common = concat!(
-        step_shaders!(),
-        include_str!("../../shaders/common/lengths.wgsl"),
-        include_str!("../../shaders/lstm_step_forward/step.wgsl")
-    );
-    let own = [
-        include_str!("../../shaders/lstm_step_forward/tiled.wgsl"),
-        include_str!("../../shaders/lstm_step_forward/broadcast.wgsl"),
-        include_str!("../../shaders/lstm_step_forward/split.wgsl"),
-    ];
-    step_variants(common, own, [8, 32, 1])
-}
-
 /// The row of the table.
 pub fn row() -> Kernel {
     Kernel {
@@ -440,7 +425,7 @@ pub fn row() -> Kernel {
         },
         fields: Params::FIELDS,
         params_size: size_of::<Params>(),
-        variants: variants(),
+        variants: cut::step_variants!("lstm_step_forward", [8, 32, 1]),
         work: Some(|d| {
             let p: Params = bytemuck::pod_read_unaligned(&d.params);
             let products =

@@ -1,9 +1,7 @@
 //! Host side of `matmul`.
 
-use super::{
-    MATMUL, PART, SUBGROUP, Tile, View, flag, groups, in_subgroups, input, output, parts, read,
-    variant, write,
-};
+use super::cut::{PART, SUBGROUP, in_subgroups, parts};
+use super::{MATMUL, Tile, View, flag, groups, input, output, read, variant, write};
 use crate::command::{Call, Dispatch, Kernel, Variant, params};
 use crate::reference::{self, Product, Real, Tolerance};
 

@@ -5,7 +5,7 @@ use super::workspace::{Mask, Place, Planner, said};
 use super::{Encoding, Head, Role};
 use crate::command::{BufferId, Dispatch, Executor, Operation, Range};
 use crate::kernels::copy_at_length::Way;
-use crate::kernels::{embedding, lstm_step_forward, one_hot, projection_clip};
+use crate::kernels::{embedding, one_hot};
 use crate::reference::{Product, Strides};
 
 /// The most gates (f32) that a plan without a backward pass keeps at a time, 16 MiB.
@@ -417,104 +417,6 @@ impl Planner<'_> {
         let strides = |row: usize| Strides { step: 0, row };
         let (from, to) = ((strides(from_row), from), (strides(to_row), to));
         self.copy_sequence(label, (1, width), from, to, None, false);
-    }
-
-    /// The `s`th step of every direction: one launch, or, where the operands of both can't be
-    /// bound together, one a direction; and, with a projection, its product.
-    fn step_forward(&mut self, l: usize, s: usize) {
-        let label = match self.shape.bidirectional {
-            false => format!("layer {l}, t = {s}"),
-            true => format!("layer {l}, t = {s} and {}", self.visit(1, s)),
-        };
-        self.launch_directions(
-            &label,
-            |d, planner| format!("layer {l}{}, t = {}", said(d), planner.visit(d, s)),
-            |directions, planner| planner.step_forward_dispatch(l, s, directions),
-        );
-        let Some(projection) = self.shape.projection else { return };
-        let (h, z) = (self.layer("h", l), self.layer("z", l));
-        let operands: Vec<(Place, Place, Place)> = (0..self.shape.directions())
-            .map(|d| {
-                let t = self.visit(d, s);
-                let a = Place { buffer: z, start: self.z_at(l, d, t) };
-                let b = self.required(self.params, Role::WeightHr(l, d));
-                (a, b, Place { buffer: h, start: self.h_around(l, d, t).1 })
-            })
-            .collect();
-        let shape = Product {
-            ldb: super::parameters::quads(projection),
-            ldc: self.shape.layer_output(l),
-            // Rows that have ended add zeros, and what stands in their slot stays.
-            accumulate: self.sequences.lengths,
-            ..Product::dense(self.batch, projection, self.shape.units(l), false, false)
-        };
-        self.products(&format!("{label}, projection"), shape, &operands);
-        for d in 0..self.shape.directions() {
-            self.clip_projection(l, d, self.visit(d, s));
-        }
-    }
-
-    /// Bounds the projected hidden states of a timestep, where they are bounded.
-    fn clip_projection(&mut self, l: usize, d: usize, t: usize) {
-        let Some((bound, width)) = self.shape.cell.projection_clip.zip(self.shape.projection)
-        else {
-            return;
-        };
-        let row = self.shape.layer_output(l);
-        let h = Place { buffer: self.layer("h", l), start: self.h_around(l, d, t).1 };
-        let x = self.window(h, (self.batch - 1) * row + width);
-        // Nothing is read of it there, but a launch binds a buffer.
-        let unused = self.window(Place { buffer: self.params, start: 0 }, 1);
-        let size = (self.batch, width);
-        let dispatch =
-            projection_clip::dispatch(bound, size, None, (x, row), (self.padding(), t), unused);
-        self.launch(format!("layer {l}{}, t = {t}, projection clip", said(d)), dispatch);
-    }
-
-    fn step_forward_dispatch(&self, l: usize, s: usize, directions: &[usize]) -> Dispatch {
-        let (batch, hidden, terms) = (self.batch, self.shape.units(l), self.shape.state(l));
-        let (slot, features) = (self.slot(l), self.shape.layer_output(l));
-        let windows = |buffer, len: usize, each: &dyn Fn(usize) -> Vec<usize>| {
-            self.windows_of(directions, buffer, len, each)
-        };
-        let t = |d: usize| self.visit(d, s);
-        let weight = |d: usize| self.required(self.params, Role::WeightHh(l, d)).start;
-        let (u, u_at) = windows(self.params, 4 * terms * hidden, &|d| vec![weight(d)]);
-        let (gates, gates_at) =
-            windows(self.gates(l), 4 * slot, &|d| vec![self.gates_at(l, d, t(d))]);
-        let pair = |(before, after): (usize, usize)| vec![before, after];
-        let row = (batch - 1) * features + terms;
-        let (h, h_at) = windows(self.layer("h", l), row, &|d| pair(self.h_around(l, d, t(d))));
-        let (c, c_at) = windows(self.layer("c", l), slot, &|d| pair(self.c_around(l, d, t(d))));
-        let projected = self.shape.projection.is_some();
-        // Without a projection nothing is written there, but a launch binds a buffer.
-        let z_buffer = if projected { self.layer("z", l) } else { self.named("unused") };
-        let (z, z_at) = match projected {
-            true => windows(z_buffer, slot, &|d| vec![self.z_at(l, d, t(d))]),
-            false => (self.whole(z_buffer), Vec::new()),
-        };
-        let (p, p_at) = self.peepholes(l, directions);
-        let at = |i: usize| lstm_step_forward::At {
-            p: p_at.get(i).copied().unwrap_or(0),
-            place: self.place_of_masks(l, directions[i]),
-            t: t(directions[i]),
-            u: u_at[i],
-            gates: gates_at[i],
-            h_prev: h_at[2 * i],
-            h: h_at[2 * i + 1],
-            c_prev: c_at[2 * i],
-            c: c_at[2 * i + 1],
-            z: z_at.get(i).copied(),
-            input: None,
-        };
-        let at: Vec<_> = (0..directions.len()).map(at).collect();
-        let cell = self.shape.cell;
-        let ((padding, key), masked) = (self.rows(), self.masked(l));
-        let h_row = features;
-        let shape = lstm_step_forward::Shape { cell, key, batch, hidden, terms, h_row, masked };
-        let bound = lstm_step_forward::Bindings { u, gates, h, c, z, p };
-        let dispatch = lstm_step_forward::dispatch(&shape, &bound, &at, true, padding);
-        lstm_step_forward::with_tile(dispatch, self.step_tile())
     }
 
     /// Makes what the layer above runs over, where it isn't `h` itself.

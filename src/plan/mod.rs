@@ -33,6 +33,7 @@ mod peepholes;
 mod products;
 mod readout;
 mod shape;
+mod steps;
 mod tiers;
 mod update;
 mod walks;
