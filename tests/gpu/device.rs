@@ -387,7 +387,8 @@ fn forgotten_zeros_are_in_the_report(device: &Device) {
         }
         let report = report(variable);
         assert!(report.refused.is_empty(), "{report}");
-        let walks = report.rows.iter().filter(|row| row.name != "pass");
+        // A whole pass is wrong as well where it runs one of them.
+        let walks = report.rows.iter().filter(|row| !["pass", "cell"].contains(&row.name));
         let mut found = 0;
         for row in walks {
             let wrong = names.contains(&row.name) && adds(row) && is_smallest(&row.variant);
