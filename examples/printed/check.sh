@@ -67,6 +67,13 @@ printed() {
         for options in "--epochs 6" "--epochs 10" "--epochs 12" "--hidden 96 --epochs 12"; do
             loss $options
         done
+        for epochs in 10 30; do
+            for dropped in "" "--zoneout 0.1 " "--recurrent-dropout 0.1 "; do
+                for seed in 0 1 2; do
+                    loss --epochs $epochs $dropped--seed $seed
+                done
+            done
+        done
         ;;
     *)
         echo "check.sh: there is no $1" >&2

@@ -184,6 +184,11 @@ const PAGES: &[(&str, &[Held])] = &[
             ),
             ("the next 32 characters", "examples/char_rnn/main.rs", "const PIECE: usize = 32;"),
             (
+                "a rate of 0.1 costs a little after 10 epochs and gains after 30",
+                "tests/cpu/printed.rs",
+                "fn zoneout_and_dropout_pay_late",
+            ),
+            (
                 "| every character alike | 4.2047 | 67 |",
                 "tests/programs/char_rnn.rs",
                 "fn baselines_of_the_page",

@@ -166,3 +166,25 @@ fn marks_are_found_and_mistakes_seen() {
         assert!(stand(other, title, &found[0].2).is_err(), "{other}");
     }
 }
+
+/// What char_rnn's page says of zoneout and of dropout in the cell, for the mean of three seeds.
+#[test]
+fn zoneout_and_dropout_pay_late() {
+    let rows = printed("char_rnn_choice");
+    let mean = |options: &str| {
+        let losses: Vec<f64> = (0..3)
+            .map(|seed| {
+                let start = format!("{options} --seed {seed} ");
+                let row = rows.lines().find_map(|row| row.strip_prefix(&start)).expect(&start);
+                row.split_whitespace().next().unwrap().parse().unwrap()
+            })
+            .collect();
+        losses.iter().sum::<f64>() / 3.0
+    };
+    for option in ["--zoneout 0.1", "--recurrent-dropout 0.1"] {
+        let costs = mean(&format!("--epochs 10 {option}")) - mean("--epochs 10");
+        let gains = mean("--epochs 30") - mean(&format!("--epochs 30 {option}"));
+        assert!((0.005..0.025).contains(&costs), "{option} costs {costs}");
+        assert!((0.015..0.04).contains(&gains), "{option} gains {gains}");
+    }
+}
