@@ -47,7 +47,9 @@ fn accepted<T>(result: Result<T>, path: &Path) -> Option<T> {
         Err(error) => error,
     };
     let problem = match &error {
-        Error::Checkpoint { problem, .. } | Error::Data { problem, .. } => problem,
+        Error::Checkpoint { problem, .. }
+        | Error::Data { problem, .. }
+        | Error::Import { problem, .. } => problem,
         other => panic!("an error of another kind: {other}"),
     };
     let said = error.to_string();
@@ -107,6 +109,30 @@ pub fn checkpoint(bytes: &[u8]) -> bool {
         run(forecaster, lstm, cell, linear).expect("a model that was loaded runs");
     }
     any
+}
+
+/// A file of another library: opened, each of its LSTMs built, and all of it as one model.
+pub fn import(bytes: &[u8]) -> bool {
+    let path = file("model", bytes);
+    let Some(model) = accepted(gatefold::import::open(&path), &path) else { return false };
+    let said = model.to_string();
+    assert!(!said.is_empty() && !model.all().is_empty());
+    for lstm in model.all() {
+        let elements = lstm.tensors().iter().map(|(_, array)| array.data().len()).sum::<usize>();
+        let found = model.lstm(lstm.name()).expect("it is one of all");
+        assert_eq!(found.name(), lstm.name());
+        // Numbers that aren't finite are refused.
+        if let Ok(built) = lstm.build(&DEVICE)
+            && elements < RUN
+        {
+            run(None, Some(built), None, None).expect("a model that was loaded runs");
+        }
+    }
+    let forecaster = model.forecaster(&DEVICE).ok();
+    if model.checkpoint().tensors.iter().map(|(_, a)| a.data().len()).sum::<usize>() < RUN {
+        run(forecaster, None, None, None).expect("a model that was loaded runs");
+    }
+    true
 }
 
 /// Two timesteps of one row; what a weight of 1e38 comes to doesn't matter.

@@ -181,6 +181,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// A file of another library that can't be brought in.
+    #[error("{path} can't be imported: {problem}")]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or isn't known here.
+        problem: String,
+    },
+
     /// A file is not the checkpoint that was expected.
     #[error("{path} is not a checkpoint of this model: {problem}")]
     Checkpoint {

@@ -5,6 +5,7 @@
 //! | [`what_an_lstm_is`] | what an LSTM is, from one cell with twelve numbers to the kernel, in pictures |
 //! | [`train`](crate::train) | losses, optimizers, schedules, and the loop that runs them |
 //! | [`pytorch`] | PyTorch's names here, and its files |
+//! | [`files_of_other_libraries`] | files of PyTorch and others, and what is done about what they keep otherwise |
 //! | [`cells`] | peepholes, clips, coupled gates, other functions, zoneout and recurrent dropout |
 //! | [`devices`] | which device runs, variables, memory, waiting without blocking, lost devices |
 #![cfg_attr(
@@ -20,6 +21,10 @@
 #[doc = include_str!("../docs/rustdoc/lstm.md")]
 #[doc = include_str!("../docs/lstm.md")]
 pub mod what_an_lstm_is {}
+
+#[doc = include_str!("../docs/rustdoc/import.md")]
+#[doc = include_str!("../docs/import.md")]
+pub mod files_of_other_libraries {}
 
 #[doc = include_str!("../docs/rustdoc/cells.md")]
 #[doc = include_str!("../docs/cells.md")]

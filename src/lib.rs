@@ -32,6 +32,7 @@
 //! | files | |
 //! |---|---|
 //! | [`checkpoint`] | weights in safetensors files, and weights of other frameworks |
+//! | [`import`] | files of other libraries |
 //! | [`LoadOptions`], [`ModuleNames`] | what a file of PyTorch's doesn't say, and how its modules are called |
 //!
 //! | underneath | |
@@ -65,6 +66,7 @@ mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod guide;
+pub mod import;
 pub mod kernels;
 pub mod lockstep;
 pub mod model;

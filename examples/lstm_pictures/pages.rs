@@ -14,12 +14,13 @@ use std::{fs, io};
 use super::{pictures, speed, svg};
 
 /// The pages that rustdoc has, and where; README.md is the front page.
-pub const GUIDE: [(&str, &str); 10] = [
+pub const GUIDE: [(&str, &str); 11] = [
     ("README.md", "crate"),
     ("docs/lstm.md", "crate::guide::what_an_lstm_is"),
     ("docs/training.md", "crate::train"),
     ("docs/pytorch.md", "crate::guide::pytorch"),
     ("docs/cells.md", "crate::guide::cells"),
+    ("docs/import.md", "crate::guide::files_of_other_libraries"),
     ("docs/devices.md", "crate::guide::devices"),
     ("docs/embedding.md", "crate::guide::in_your_program"),
     ("docs/speed.md", "crate::guide::speed"),

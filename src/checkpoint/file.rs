@@ -324,6 +324,28 @@ fn room<T>(len: usize, what: impl Fn() -> String) -> io::Result<Vec<T>> {
     Ok(values)
 }
 
+/// The elements that bytes of this machine's order are, of a tensor of F32, F16, BF16 or F64; or why they can't
+/// be f32.
+#[cfg(feature = "import-pytorch")]
+pub(crate) fn floats(
+    name: &str,
+    dtype: &str,
+    mut bytes: Vec<u8>,
+) -> std::result::Result<Vec<f32>, Reason> {
+    let (dtype, width) = match dtype {
+        "F16" => (Known::F16, 2),
+        "BF16" => (Known::BF16, 2),
+        "F64" => (Known::F64, 8),
+        _ => (Known::F32, 4),
+    };
+    if cfg!(target_endian = "big") {
+        bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+    }
+    let count = bytes.len() / width;
+    // Bytes that are there can be read.
+    values(&mut &*bytes, name, &Dtype::Known(dtype), width, count).unwrap_or(Err(Reason::Type))
+}
+
 /// The next elements of a file, those of a tensor, `width` bytes each; or why they can't be read as f32.
 fn values(
     reader: &mut impl Read,

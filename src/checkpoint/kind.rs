@@ -8,91 +8,142 @@ const START: u64 = 2048 + 8;
 /// Bytes that are looked at from its end, where a zip archive lists what it holds.
 const END: u64 = 1 << 16;
 
-/// Says what a file of `len` bytes is, by its content, and how its tensors get into a safetensors file;
-/// `None` where that can't be told. `name` is the file's.
-pub(super) fn of(mut file: impl Read + Seek, len: u64, name: &str) -> Result<Option<String>> {
+/// The kinds of files that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Empty,
+    /// What torch.jit.save writes.
+    TorchScript,
+    /// What torch.save writes.
+    Pytorch,
+    /// What torch.save wrote until 2020, and with `_use_new_zipfile_serialization=False`.
+    PytorchLegacy,
+    /// `.keras`.
+    Keras,
+    Npz,
+    Zip,
+    Npy,
+    Hdf5,
+    Gguf,
+    Tflite,
+    Parquet,
+    Compressed,
+    Tar,
+    Pickle,
+    Onnx,
+    /// A text: what it is, and what to do.
+    Text(&'static str, &'static str),
+}
+
+/// The first and the last bytes of a file of `len` bytes, by which its kind is told.
+pub(crate) fn ends(mut file: impl Read + Seek, len: u64) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut part = |from: u64, most: u64| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(from))?;
         file.by_ref().take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let start = part(0, START)?;
-    let end = part(len.saturating_sub(END), END)?;
-    Ok(told(&start, &end, name))
+    Ok((part(0, START)?, part(len.saturating_sub(END), END)?))
 }
 
-fn told(start: &[u8], end: &[u8], name: &str) -> Option<String> {
-    let (what, how) = match () {
-        () if start.is_empty() => {
-            ("empty, 0 bytes", "a download or a save was cut short".to_owned())
-        }
-        () if start.starts_with(b"PK\x03\x04") => archive(start, end, name),
-        // What torch.save wrote until 2020, and with `_use_new_zipfile_serialization=False`.
-        () if start.starts_with(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20") => {
-            ("a PyTorch checkpoint of the old kind, a pickle", of_pytorch(name))
-        }
-        () if start.starts_with(b"\x93NUMPY") => (
-            "a NumPy array (.npy)",
-            saved("numpy", &format!("{{\"NAME\": numpy.load(\"{name}\")}}")),
-        ),
-        () if hdf5(start) => ("an HDF5 file, as Keras writes (.h5)", of_keras(name)),
-        () if start.starts_with(b"GGUF") => (
-            "a GGUF file",
-            "the Python package gguf reads its tensors; save them with safetensors.numpy.save_file"
-                .to_owned(),
-        ),
-        () if start.get(4..8) == Some(b"TFL3") => {
-            ("a TFLite model", "save the weights of the model that it was made from".to_owned())
-        }
-        () if start.starts_with(b"PAR1") => ("a Parquet table", "it holds no model".to_owned()),
-        () if compressed(start) => ("a compressed file", "unpack it first".to_owned()),
-        () if start.get(257..262) == Some(b"ustar") => {
-            ("a tar archive", "unpack it first".to_owned())
-        }
-        () if pickle(start, end) => (
-            "a Python pickle",
-            format!(
-                "a pickle runs code: only if you trust it, load it in Python (where PyTorch has written \
-                 it, with torch.load(\"{name}\", weights_only=True)) and save its tensors with safetensors"
-            ),
-        ),
-        () if onnx(start) => (
-            "an ONNX model",
-            format!(
-                "in Python, {}, and make layers of them with checkpoint::from_onnx",
-                save(
-                    "numpy",
-                    &format!(
-                        "{{t.name: onnx.numpy_helper.to_array(t) for t in \
-                         onnx.load(\"{name}\").graph.initializer}}"
-                    )
-                )
-            ),
-        ),
-        () => return text(start),
-    };
-    Some(format!("it is {what}, not a safetensors file; {how}"))
+/// Says what a file of `len` bytes is, by its content, and how its tensors get into a safetensors file;
+/// `None` where that can't be told. `name` is the file's.
+pub(super) fn of(file: impl Read + Seek, len: u64, name: &str) -> Result<Option<String>> {
+    let (start, end) = ends(file, len)?;
+    Ok(Kind::of(&start, &end).map(|kind| {
+        let (what, how) = kind.said(name);
+        format!("it is {what}, not a safetensors file; {how}")
+    }))
 }
 
-/// A zip archive, by the names of what it holds.
-fn archive(start: &[u8], end: &[u8], name: &str) -> (&'static str, String) {
-    let holds = |name: &[u8]| has(start, name) || has(end, name);
-    match () {
-        () if holds(b"constants.pkl") => (
-            "a TorchScript archive",
-            saved(
-                "torch",
-                &format!("torch.jit.load(\"{name}\", map_location=\"cpu\").state_dict()"),
+impl Kind {
+    /// By a file's first and last bytes.
+    pub(crate) fn of(start: &[u8], end: &[u8]) -> Option<Kind> {
+        Some(match () {
+            () if start.is_empty() => Kind::Empty,
+            () if start.starts_with(b"PK\x03\x04") => Kind::of_archive(start, end),
+            () if start.starts_with(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20") => {
+                Kind::PytorchLegacy
+            }
+            () if start.starts_with(b"\x93NUMPY") => Kind::Npy,
+            () if hdf5(start) => Kind::Hdf5,
+            () if start.starts_with(b"GGUF") => Kind::Gguf,
+            () if start.get(4..8) == Some(b"TFL3") => Kind::Tflite,
+            () if start.starts_with(b"PAR1") => Kind::Parquet,
+            () if compressed(start) => Kind::Compressed,
+            () if start.get(257..262) == Some(b"ustar") => Kind::Tar,
+            () if pickle(start, end) => Kind::Pickle,
+            () if onnx(start) => Kind::Onnx,
+            () => return text(start),
+        })
+    }
+
+    /// A zip archive, by the names of what it holds.
+    fn of_archive(start: &[u8], end: &[u8]) -> Kind {
+        let holds = |name: &[u8]| has(start, name) || has(end, name);
+        match () {
+            () if holds(b"constants.pkl") => Kind::TorchScript,
+            () if holds(b"data.pkl") => Kind::Pytorch,
+            () if holds(b".weights.h5") => Kind::Keras,
+            () if holds(b".npy") => Kind::Npz,
+            () => Kind::Zip,
+        }
+    }
+
+    /// What it is, and how its tensors get into a safetensors file. `name` is the file's.
+    pub(crate) fn said(self, name: &str) -> (&'static str, String) {
+        let script = format!("torch.jit.load(\"{name}\", map_location=\"cpu\").state_dict()");
+        let initializers = format!(
+            "{{t.name: onnx.numpy_helper.to_array(t) for t in \
+             onnx.load(\"{name}\").graph.initializer}}"
+        );
+        match self {
+            Kind::Empty => ("empty, 0 bytes", "a download or a save was cut short".to_owned()),
+            Kind::TorchScript => ("a TorchScript archive", saved("torch", &script)),
+            Kind::Pytorch => ("a PyTorch checkpoint (.pt, .pth)", of_pytorch(name)),
+            Kind::PytorchLegacy => {
+                ("a PyTorch checkpoint of the old kind, a pickle", of_pytorch(name))
+            }
+            Kind::Keras => ("a Keras model (.keras)", of_keras(name)),
+            Kind::Npz => (
+                "an archive of NumPy arrays (.npz)",
+                saved("numpy", &format!("dict(numpy.load(\"{name}\"))")),
             ),
-        ),
-        () if holds(b"data.pkl") => ("a PyTorch checkpoint (.pt, .pth)", of_pytorch(name)),
-        () if holds(b".weights.h5") => ("a Keras model (.keras)", of_keras(name)),
-        () if holds(b".npy") => (
-            "an archive of NumPy arrays (.npz)",
-            saved("numpy", &format!("dict(numpy.load(\"{name}\"))")),
-        ),
-        () => ("a zip archive", "unpack it first".to_owned()),
+            Kind::Zip => ("a zip archive", "unpack it first".to_owned()),
+            Kind::Npy => (
+                "a NumPy array (.npy)",
+                saved("numpy", &format!("{{\"NAME\": numpy.load(\"{name}\")}}")),
+            ),
+            Kind::Hdf5 => ("an HDF5 file, as Keras writes (.h5)", of_keras(name)),
+            Kind::Gguf => (
+                "a GGUF file",
+                "the Python package gguf reads its tensors; save them with \
+                 safetensors.numpy.save_file"
+                    .to_owned(),
+            ),
+            Kind::Tflite => {
+                ("a TFLite model", "save the weights of the model that it was made from".to_owned())
+            }
+            Kind::Parquet => ("a Parquet table", "it holds no model".to_owned()),
+            Kind::Compressed => ("a compressed file", "unpack it first".to_owned()),
+            Kind::Tar => ("a tar archive", "unpack it first".to_owned()),
+            Kind::Pickle => (
+                "a Python pickle",
+                format!(
+                    "a pickle runs code: only if you trust it, load it in Python (where PyTorch has \
+                     written it, with torch.load(\"{name}\", weights_only=True)) and save its tensors \
+                     with safetensors"
+                ),
+            ),
+            Kind::Onnx => (
+                "an ONNX model",
+                format!(
+                    "in Python, {}, and make layers of them with checkpoint::from_onnx",
+                    save("numpy", &initializers)
+                ),
+            ),
+            Kind::Text(what, how) => (what, how.to_owned()),
+        }
     }
 }
 
@@ -144,7 +195,7 @@ fn onnx(start: &[u8]) -> bool {
 }
 
 /// A text of some kind.
-fn text(start: &[u8]) -> Option<String> {
+fn text(start: &[u8]) -> Option<Kind> {
     let lower = start.to_ascii_lowercase();
     let begun = lower.trim_ascii_start();
     let (what, how) = if begun.starts_with(b"version https://git-lfs") {
@@ -166,7 +217,7 @@ fn text(start: &[u8]) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("it is {what}, not a safetensors file; {how}"))
+    Some(Kind::Text(what, how))
 }
 
 fn has(bytes: &[u8], part: &[u8]) -> bool {

@@ -42,9 +42,12 @@ use std::borrow::Cow;
 
 use crate::tensor::Array;
 
+#[cfg(feature = "import-pytorch")]
+pub(crate) use file::floats;
 pub use file::{Checkpoint, LeftOut, Reason, parse, read, read_part, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
+pub(crate) use kind::{Kind, ends};
 pub use onnx::{OnnxLstm, from_onnx, peepholes_from_onnx, to_onnx};
 
 /// Tensors under PyTorch's names, in PyTorch's layouts: `weight_ih_l0 [4H, I]`,

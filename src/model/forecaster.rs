@@ -145,6 +145,24 @@ impl Forecaster {
         Ok(Forecaster { network })
     }
 
+    /// From a file of whatever library: where nothing says how the modules are called, the only LSTM in it and
+    /// the only linear layer.
+    pub(crate) fn from_any(
+        device: &Device,
+        file: &Checkpoint,
+        options: &LoadOptions,
+    ) -> Result<Forecaster> {
+        match options.says_names() || !file.metadata.is_empty() {
+            true => Forecaster::from_checkpoint(device, file, options),
+            false => {
+                let naming = super::found::naming(file)?;
+                let (wanted, said) = (Wanted::Forecaster, &options.said);
+                let network = Network::of_file(device, file, naming, wanted, said)?;
+                Ok(Forecaster { network })
+            }
+        }
+    }
+
     /// From the tensors of a PyTorch module, whose shapes say how large it is: an LSTM named
     /// `lstm` and a linear layer named `head`, such as `rnn.` and `linear.`; without tensors of the
     /// latter, what is read of the LSTM is the prediction. That is the final state: what a file's metadata

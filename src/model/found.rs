@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::Network;
 use super::config::Said;
 use super::description::{Named, described, named};
 use super::names::{Names, lstms};
-use super::network::of_path;
+use super::network::{model_of, of_path};
 use super::state_dict::{Given, Wanted};
+use super::{LoadOptions, LstmConfig, Network};
 use crate::checkpoint::{self, Checkpoint, dotted};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::tensor::Array;
 
 impl Network {
     /// Reads the LSTM that a file holds, the linear layer on it and its embedding: those whose names
@@ -64,6 +65,23 @@ impl Network {
         let network = Network::of_file(device, &own, naming, Wanted::Any, &Said::default())?;
         Ok((network, ignored))
     }
+}
+
+/// What stands before the names of the LSTMs of a file, and whether each is a cell.
+pub(crate) fn lstms_of(file: &Checkpoint) -> Vec<(String, bool)> {
+    lstms_of_names(Given::from(file).names())
+}
+
+/// The same of names.
+pub(crate) fn lstms_of_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, bool)> {
+    lstms(names).into_iter().map(|(prefix, cell)| (prefix.to_owned(), cell)).collect()
+}
+
+/// The settings of the LSTM whose parameters these are.
+pub(crate) fn config_of(tensors: &[(String, Array)], options: &LoadOptions) -> Result<LstmConfig> {
+    let said = Said { head: None, ..options.said.clone() };
+    let names = Names::new("", "");
+    Ok(model_of(tensors.into(), &names, None, Wanted::Lstm, &said)?.0)
 }
 
 /// How the tensors of one LSTM and of the linear layer on it are called.

@@ -99,6 +99,29 @@ impl LoadOptions {
         LoadOptions { leave_others: true, ..self }
     }
 
+    /// These, and where they say nothing what others do.
+    pub(crate) fn over(&self, others: &LoadOptions) -> LoadOptions {
+        let (own, other) = (self.said.clone(), others.said.clone());
+        LoadOptions {
+            names: self.names.clone().or(&others.names),
+            leave_others: self.leave_others || others.leave_others,
+            said: Said {
+                readout: own.readout.or(other.readout),
+                head: own.head.or(other.head),
+                tied: own.tied || other.tied,
+                padding_idx: own.padding_idx.or(other.padding_idx),
+                reverse: own.reverse || other.reverse,
+                output: own.output.or(other.output),
+                cell: own.cell.or(other.cell),
+            },
+        }
+    }
+
+    /// Whether they say how modules are called.
+    pub(super) fn says_names(&self) -> bool {
+        self.names != ModuleNames::default()
+    }
+
     /// How the tensors of a file are called.
     pub(super) fn naming(&self, file: &Checkpoint) -> Result<Names> {
         let refused = |problem: String| Error::StateDict { problem };

@@ -77,6 +77,15 @@ fn with_dot(prefix: &str) -> String {
 }
 
 impl ModuleNames {
+    /// These, and where they say nothing others.
+    pub(super) fn or(self, others: &ModuleNames) -> ModuleNames {
+        ModuleNames {
+            lstm: self.lstm.or_else(|| others.lstm.clone()),
+            head: self.head.or_else(|| others.head.clone()),
+            embedding: self.embedding.or_else(|| others.embedding.clone()),
+        }
+    }
+
     /// The names of a new model, whose usual ones are given. Of several modules each is a layer.
     pub(super) fn over(&self, usual: Names) -> Names {
         let each = |prefixes: &Prefixes| -> Vec<String> {

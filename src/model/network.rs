@@ -445,41 +445,53 @@ impl Network {
         wanted: Wanted,
         said: &Said,
     ) -> Result<Network> {
-        let mut sorted = Sorted::new(given, &naming, wanted);
-        if said.tied {
-            sorted.tie(naming.head.len() - 1);
-        }
-        let is_described = described.is_some();
-        let (config, head, unknown) = match described {
-            Some((config, head)) => (config, said.head.clone().unwrap_or(head), String::new()),
-            None => {
-                let (shape, unknown) = sorted.implied(wanted, said.head.as_ref())?;
-                (LstmConfig::of(&shape), shape.head, unknown)
-            }
-        };
-        let config = config.with_said(said);
-        let shape = config.shape(head.clone());
-        config.check("load")?;
-        wanted.expect(&shape)?;
-        // Before anything of the size is made, the tensors have to say the same as the description.
-        if unknown.is_empty() {
-            shape.check("load", 1, 1)?;
-        }
-        let found = sorted.found(&shape, &unknown, ParameterTable::roles(&shape))?;
-        if !unknown.is_empty() {
-            return Err(Error::StateDict { problem: format!("nothing tells the sizes {unknown}") });
-        }
-        let predicts = wanted == Wanted::Forecaster;
-        if predicts && shape.bidirectional && !is_described && said.readout.is_none() {
-            let problem = "nothing says what is read of two directions: `Readout::FinalStates`, \
-                           torch.cat([h_n[-2], h_n[-1]], 1), or `Readout::LastOutput`, out[:, -1]? Say it \
-                           with `LoadOptions::readout`";
-            return Err(Error::StateDict { problem: problem.to_owned() });
-        }
+        let (config, head, found) = model_of(given, &naming, described, wanted, said)?;
         let network = Network::zeros(device, &config, head, naming.clone())?;
         network.write_tensors(found)?;
         Ok(network)
     }
+}
+
+/// The settings of the model that tensors are of, and what each of them is to it.
+pub(super) fn model_of<'a>(
+    given: Given<'a>,
+    naming: &'a Names,
+    described: Option<(LstmConfig, Head)>,
+    wanted: Wanted,
+    said: &Said,
+) -> Result<(LstmConfig, Head, Vec<Found<'a>>)> {
+    let mut sorted = Sorted::new(given, naming, wanted);
+    if said.tied {
+        sorted.tie(naming.head.len() - 1);
+    }
+    let is_described = described.is_some();
+    let (config, head, unknown) = match described {
+        Some((config, head)) => (config, said.head.clone().unwrap_or(head), String::new()),
+        None => {
+            let (shape, unknown) = sorted.implied(wanted, said.head.as_ref())?;
+            (LstmConfig::of(&shape), shape.head, unknown)
+        }
+    };
+    let config = config.with_said(said);
+    let shape = config.shape(head.clone());
+    config.check("load")?;
+    wanted.expect(&shape)?;
+    // Before anything of the size is made, the tensors have to say the same as the description.
+    if unknown.is_empty() {
+        shape.check("load", 1, 1)?;
+    }
+    let found = sorted.found(&shape, &unknown, ParameterTable::roles(&shape))?;
+    if !unknown.is_empty() {
+        return Err(Error::StateDict { problem: format!("nothing tells the sizes {unknown}") });
+    }
+    let predicts = wanted == Wanted::Forecaster;
+    if predicts && shape.bidirectional && !is_described && said.readout.is_none() {
+        let problem = "nothing says what is read of two directions: `Readout::FinalStates`, \
+                       torch.cat([h_n[-2], h_n[-1]], 1), or `Readout::LastOutput`, out[:, -1]? Say it \
+                       with `LoadOptions::readout`";
+        return Err(Error::StateDict { problem: problem.to_owned() });
+    }
+    Ok((config, head, found))
 }
 
 /// What was made of the file `path`; what is wrong with it is the file's, its sizes too.

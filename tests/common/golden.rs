@@ -16,12 +16,16 @@ use safetensors::SafeTensors;
 
 use super::{assert_close, wide};
 
-/// A golden's file. `GATEFOLD_GOLDEN` says where they lie for tests that run on another machine than
-/// the one that built them.
+/// Where goldens lie: `GATEFOLD_GOLDEN` says it for tests that run on another machine than the one that built
+/// them.
+pub fn folder() -> PathBuf {
+    std::env::var_os("GATEFOLD_GOLDEN")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"), PathBuf::from)
+}
+
+/// A golden's file.
 pub fn file(name: &str) -> PathBuf {
-    let folder = std::env::var_os("GATEFOLD_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden"), PathBuf::from);
-    folder.join(format!("{name}.safetensors"))
+    folder().join(format!("{name}.safetensors"))
 }
 
 /// The tensors of a golden.

@@ -85,6 +85,15 @@ const PAGES: &[(&str, &[Held])] = &[
         ],
     ),
     (
+        "docs/import.md",
+        &[
+            ("seen with PyTorch 2.15", "tests/golden/import/pytorch.py", "install torch==2.15.0"),
+            // When PyTorch 1.6 came out.
+            ("files of the time before 2020, whole", "", ""),
+            ("whole modules in files of the time before 2020", "", ""),
+        ],
+    ),
+    (
         "docs/limits.md",
         &[
             ("up to 64 units", "tests/cpu/docs.rs", "fn small_layers_are_one_launch"),

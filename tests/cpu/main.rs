@@ -7,6 +7,7 @@ mod data_sets;
 mod docs;
 mod errors;
 mod figures;
+mod import;
 mod init;
 mod long;
 mod messages;

@@ -109,6 +109,38 @@ pub fn tables() -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
+/// Files of other libraries.
+pub fn imports() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/import/pytorch");
+    let names = ["legacy", "legacy_lightning", "legacy_weight_norm", "legacy_two", "pruned"];
+    names.map(|name| std::fs::read(folder.join(format!("{name}.pth"))).unwrap()).to_vec()
+}
+
+/// Some bytes changed, taken out, said again or put in.
+pub fn mutated_bytes(random: &mut Random, file: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for _ in 0..1 + random.below(4) {
+        let at = random.below(bytes.len().max(1)).min(bytes.len());
+        let len = (1 + random.below(16)).min(bytes.len() - at);
+        match random.below(6) {
+            0 => drop(bytes.drain(at..at + len)),
+            1 => {
+                let part = bytes[at..at + len].to_vec();
+                bytes.splice(at..at, part);
+            }
+            2 if len > 0 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+            3 if len > 0 => bytes[at] ^= 1 << random.below(8),
+            4 if len > 0 => {
+                // Another byte of the file, as those of instructions are.
+                let from = random.below(bytes.len());
+                bytes[at] = bytes[from];
+            }
+            _ => bytes.truncate(bytes.len() - random.below(bytes.len() / 64 + 1)),
+        }
+    }
+    bytes
+}
+
 const NUMBERS: [&str; 22] = [
     "0",
     "1",

@@ -69,6 +69,13 @@ fn mutated_tables() {
     driven(3, &files, 40_000, files::mutated_table, bodies::csv);
 }
 
+#[test]
+fn mutated_imports() {
+    let files = files::imports();
+    assert!(files.iter().all(|file| bodies::import(file)));
+    driven(4, &files, 10_000, files::mutated_bytes, bodies::import);
+}
+
 /// What bodies write is in memory: it mustn't stay there.
 #[test]
 fn folders_go_with_their_threads() {
@@ -88,6 +95,7 @@ fn write_corpus() {
         ("checkpoint", files::checkpoints()),
         ("trainer_state", files::states()),
         ("csv", files::tables()),
+        ("import", files::imports()),
     ];
     for (name, files) in folders {
         let folder =

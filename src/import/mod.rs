@@ -1,0 +1,291 @@
+//! Models of other libraries, out of the files that people have.
+//!
+//! [`open`] tells what a file is by its content, finds every LSTM in it, and brings what other libraries
+//! keep otherwise into PyTorch's names and layouts. What it found, what it converted and what it left out
+//! is printed with the result.
+//!
+//! ```no_run
+//! use gatefold::{Device, import};
+//! let device = Device::cpu();
+//! let model = import::open("model.safetensors")?;
+//! println!("{model}");
+//! let net = model.forecaster(&device)?; // the LSTM, with its head and its embedding
+//! let lstm = model.lstm("encoder.lstm")?.build(&device)?; // one of several
+//! # Ok::<(), gatefold::Error>(())
+//! ```
+//!
+//! | files | feature |
+//! |---|---|
+//! | safetensors of PyTorch | |
+//! | `torch.save`: `.pt`, `.pth`, `.ckpt` | `import-pytorch` |
+//!
+//! Files may come from anybody: what they claim is checked before memory is taken for it, and nothing in
+//! them is run.
+
+mod parametrizations;
+#[cfg(feature = "import-pytorch")]
+mod pytorch;
+mod wrappers;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::checkpoint::{self, Checkpoint, Kind, StateDict};
+use crate::device::Device;
+use crate::error::{Error, Result, open as open_file};
+use crate::model::{Forecaster, LoadOptions, Lstm, LstmConfig, config_of, lstms_of};
+use crate::tensor::Array;
+
+/// What a file of another library holds.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    kind: &'static str,
+    lstms: Vec<ImportedLstm>,
+    file: Checkpoint,
+    options: LoadOptions,
+    converted: Vec<String>,
+    left_out: Vec<String>,
+}
+
+/// One of the LSTMs of a file: a stack of layers, as `nn.LSTM` has one.
+#[derive(Clone, Debug)]
+pub struct ImportedLstm {
+    name: String,
+    config: LstmConfig,
+    tensors: StateDict,
+}
+
+/// Opens a file, whatever it is called.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Import`] for what isn't a model's file, for one whose reader isn't among the
+/// features that this program was built with, and for what a file says and this crate has not, by its name.
+pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
+    let path = path.as_ref();
+    let (file, len) = open_file(path)?;
+    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let (start, end) = checkpoint::ends(file, len).map_err(failed)?;
+    let kind = Kind::of(&start, &end);
+    match kind {
+        Some(Kind::Pytorch | Kind::PytorchLegacy | Kind::Tar | Kind::Pickle) => {
+            of_pytorch(path, len)
+        }
+        Some(kind) => {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let (what, how) = kind.said(&name);
+            let problem = format!("it is {what}, which isn't read here; {how}");
+            Err(Error::Import { path: path.to_owned(), problem })
+        }
+        None => {
+            let found = Read { kind: "safetensors", ..Read::of(checkpoint::read(path)?) };
+            found.imported(path)
+        }
+    }
+}
+
+#[cfg(feature = "import-pytorch")]
+fn of_pytorch(path: &Path, len: u64) -> Result<Imported> {
+    pytorch::read(path, len)?.imported(path)
+}
+
+#[cfg(not(feature = "import-pytorch"))]
+fn of_pytorch(path: &Path, _: u64) -> Result<Imported> {
+    Err(without(path, "a PyTorch checkpoint", "import-pytorch"))
+}
+
+/// The error of a file whose reader isn't there.
+#[allow(dead_code)]
+fn without(path: &Path, what: &str, feature: &str) -> Error {
+    let problem = format!(
+        "it is {what}, and this program was built without the reader: add the feature `{feature}` of \
+         the crate gatefold"
+    );
+    Error::Import { path: path.to_owned(), problem }
+}
+
+/// What a reader gives: tensors under the names that the file has.
+struct Read {
+    kind: &'static str,
+    file: Checkpoint,
+    options: LoadOptions,
+    converted: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Read {
+    fn of(file: Checkpoint) -> Read {
+        let (converted, left_out) = (Vec::new(), Vec::new());
+        Read { kind: "", file, options: LoadOptions::new(), converted, left_out }
+    }
+
+    /// Brings names and tensors into PyTorch's, and finds the LSTMs among them.
+    fn imported(mut self, path: &Path) -> Result<Imported> {
+        let refused = |problem: String| Error::Import { path: path.to_owned(), problem };
+        let tensors = std::mem::take(&mut self.file.tensors);
+        let tensors = wrappers::taken_off(tensors, &mut self.converted).map_err(refused)?;
+        let tensors = parametrizations::undone(tensors, &mut self.converted).map_err(refused)?;
+        self.file.tensors = tensors;
+        self.left_out.extend(self.file.left_out.iter().map(|left| left.to_string()));
+        let lstms = lstms_of(&self.file).into_iter().map(|(prefix, cell)| {
+            let named = |(name, array): &(String, Array)| {
+                let rest = name.strip_prefix(&prefix)?;
+                let is_own = lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty());
+                is_own.then(|| {
+                    (if cell { format!("{rest}_l0") } else { rest.to_owned() }, array.clone())
+                })
+            };
+            let tensors: StateDict = self.file.tensors.iter().filter_map(named).collect();
+            let config = config_of(&tensors, &self.options)?;
+            let name = prefix.trim_end_matches('.').to_owned();
+            Ok(ImportedLstm { name, config, tensors })
+        });
+        let lstms = lstms.collect::<Result<Vec<_>>>();
+        let lstms = lstms.map_err(|error| match error {
+            Error::StateDict { problem } => refused(problem),
+            other => other,
+        })?;
+        if lstms.is_empty() {
+            let names = self.file.tensors.iter().map(|(name, _)| name.as_str());
+            return Err(refused(format!("no LSTM is among its tensors: {}", some(names))));
+        }
+        let Read { kind, file, options, converted, left_out } = self;
+        Ok(Imported { kind, lstms, file, options, converted, left_out })
+    }
+}
+
+/// The LSTMs among some names.
+fn lstms_of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<(String, bool)> {
+    crate::model::lstms_of_names(names.into_iter())
+}
+
+/// Names for a message, which has an end.
+fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let (mut text, mut left) = (String::new(), 0);
+    for name in names {
+        match text.len() < 400 {
+            true if text.is_empty() => text = name.chars().take(400).collect(),
+            true => text = format!("{text}, {}", name.chars().take(400).collect::<String>()),
+            false => left += 1,
+        }
+    }
+    match left {
+        0 if text.is_empty() => "there are none".to_owned(),
+        0 => text,
+        left => format!("{text} and {left} more"),
+    }
+}
+
+impl Imported {
+    /// What the file is.
+    pub fn kind(&self) -> &str {
+        self.kind
+    }
+
+    /// All LSTMs of the file, in the order of their names.
+    pub fn all(&self) -> &[ImportedLstm] {
+        &self.lstms
+    }
+
+    /// The LSTM of that name, such as `encoder.lstm`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the names that there are.
+    pub fn lstm(&self, name: &str) -> Result<&ImportedLstm> {
+        let wanted = name.trim_end_matches('.');
+        self.lstms.iter().find(|lstm| lstm.name == wanted).ok_or_else(|| Error::Value {
+            operation: "import",
+            name: "the LSTM's name".to_owned(),
+            expected: format!("one of {}", some(self.lstms.iter().map(|lstm| lstm.name.as_str()))),
+            got: format!("{name:?}"),
+        })
+    }
+
+    /// The LSTM with its linear layer and its embedding, where the file says which these are, or has one of
+    /// each.
+    ///
+    /// # Errors
+    /// [`Error::StateDict`] where there are several, with their names, for which
+    /// [`forecaster_as`](Self::forecaster_as) is, and as [`Forecaster::from_checkpoint`].
+    pub fn forecaster(&self, device: &Device) -> Result<Forecaster> {
+        Forecaster::from_any(device, &self.file, &self.options)
+    }
+
+    /// The same, with what the file doesn't say: names, what the head reads, what it consists of.
+    ///
+    /// # Errors
+    /// As [`forecaster`](Self::forecaster).
+    pub fn forecaster_as(&self, device: &Device, options: &LoadOptions) -> Result<Forecaster> {
+        Forecaster::from_any(device, &self.file, &options.over(&self.options))
+    }
+
+    /// All tensors of the file under PyTorch's names, in PyTorch's layouts.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.file
+    }
+
+    /// What was converted, in words.
+    pub fn converted(&self) -> &[String] {
+        &self.converted
+    }
+
+    /// What of the file was left out, and why.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+}
+
+impl ImportedLstm {
+    /// What it is called: the name of its module, which is empty where it is all of the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its sizes and options.
+    pub fn config(&self) -> &LstmConfig {
+        &self.config
+    }
+
+    /// Its parameters under PyTorch's names.
+    pub fn tensors(&self) -> &[(String, Array)] {
+        &self.tensors
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn build(&self, device: &Device) -> Result<Lstm> {
+        let lstm = Lstm::new(device, self.config.clone())?;
+        lstm.clone().load_state_dict(&self.tensors)?;
+        Ok(lstm)
+    }
+}
+
+/// What was found, converted and left out, a line each.
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        for lstm in &self.lstms {
+            let name = if lstm.name.is_empty() { "LSTM" } else { &lstm.name };
+            write!(f, "\n  {name}: {}", lstm.config)?;
+        }
+        let own = lstms_of(&self.file);
+        let is_own = |name: &str| {
+            own.iter().any(|(prefix, _)| {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                    lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty())
+                })
+            })
+        };
+        for (name, array) in self.file.tensors.iter().filter(|(name, _)| !is_own(name)) {
+            write!(f, "\n  {name} {:?}", array.shape())?;
+        }
+        for converted in &self.converted {
+            write!(f, "\n  converted: {converted}")?;
+        }
+        for left in &self.left_out {
+            write!(f, "\n  left out: {left}")?;
+        }
+        Ok(())
+    }
+}
