@@ -118,7 +118,7 @@ pub fn import(bytes: &[u8]) -> bool {
     let said = model.to_string();
     assert!(!said.is_empty() && !model.all().is_empty());
     for lstm in model.all() {
-        let elements = lstm.tensors().iter().map(|(_, array)| array.data().len()).sum::<usize>();
+        let elements = lstm.state_dict().iter().map(|(_, array)| array.data().len()).sum::<usize>();
         let found = model.lstm(lstm.name()).expect("it is one of all");
         assert_eq!(found.name(), lstm.name());
         // Numbers that aren't finite are refused.

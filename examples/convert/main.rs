@@ -97,7 +97,7 @@ impl Model {
         if options.alone {
             return Ok(Model::Alone(alone.build(device)?));
         }
-        let others = model.checkpoint().tensors.len() > alone.tensors().len();
+        let others = model.checkpoint().tensors.len() > alone.state_dict().len();
         match others || model.all().len() > 1 {
             true => {
                 let whole = model.forecaster_as(device, &options.load)?;
@@ -156,7 +156,7 @@ fn convert(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     };
     let named = options.lstm.as_ref().map(|name| model.lstm(name)).transpose()?;
     let lstm = named.unwrap_or(&model.all()[0]);
-    let inputs = lstm.tensors().iter().find_map(weight).unwrap_or(1);
+    let inputs = lstm.state_dict().iter().find_map(weight).unwrap_or(1);
     let [before, after] =
         [made.run(inputs, &device)?, made.again(out, &device)?.run(inputs, &device)?];
     let far = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -18,10 +18,13 @@
 //! |---|---|
 //! | safetensors of PyTorch | |
 //! | `torch.save`: `.pt`, `.pth`, `.ckpt` | `import-pytorch` |
+//! | `.onnx`, with its data in a second file or in itself | `import-onnx` |
 //!
 //! Files may come from anybody: what they claim is checked before memory is taken for it, and nothing in
 //! them is run.
 
+#[cfg(feature = "import-onnx")]
+mod onnx;
 mod parametrizations;
 #[cfg(feature = "import-pytorch")]
 mod pytorch;
@@ -29,20 +32,22 @@ mod wrappers;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::checkpoint::{self, Checkpoint, Kind, StateDict};
 use crate::device::Device;
 use crate::error::{Error, Result, open as open_file};
-use crate::model::{Forecaster, LoadOptions, Lstm, LstmConfig, config_of, lstms_of};
+use crate::model::{Forecaster, LoadOptions, Lstm, LstmConfig, OneOf, lstms_of};
 use crate::tensor::Array;
 
 /// What a file of another library holds.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    kind: &'static str,
+    kind: String,
     lstms: Vec<ImportedLstm>,
-    file: Checkpoint,
+    file: Arc<Checkpoint>,
     options: LoadOptions,
+    no_forecaster: Option<String>,
     converted: Vec<String>,
     left_out: Vec<String>,
 }
@@ -52,7 +57,10 @@ pub struct Imported {
 pub struct ImportedLstm {
     name: String,
     config: LstmConfig,
-    tensors: StateDict,
+    file: Arc<Checkpoint>,
+    prefix: String,
+    cell: bool,
+    options: LoadOptions,
 }
 
 /// Opens a file, whatever it is called.
@@ -70,6 +78,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
         Some(Kind::Pytorch | Kind::PytorchLegacy | Kind::Tar | Kind::Pickle) => {
             of_pytorch(path, len)
         }
+        Some(Kind::Onnx) => of_onnx(path),
         Some(kind) => {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let (what, how) = kind.said(&name);
@@ -77,15 +86,26 @@ pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
             Err(Error::Import { path: path.to_owned(), problem })
         }
         None => {
-            let found = Read { kind: "safetensors", ..Read::of(checkpoint::read(path)?) };
-            found.imported(path)
+            let found =
+                Read { kind: "safetensors".to_owned(), ..Read::of(checkpoint::read(path)?) };
+            found.unwrapped(path)?.imported(path)
         }
     }
 }
 
+#[cfg(feature = "import-onnx")]
+fn of_onnx(path: &Path) -> Result<Imported> {
+    onnx::read(path)?.imported(path)
+}
+
+#[cfg(not(feature = "import-onnx"))]
+fn of_onnx(path: &Path) -> Result<Imported> {
+    Err(without(path, "an ONNX model", "import-onnx"))
+}
+
 #[cfg(feature = "import-pytorch")]
 fn of_pytorch(path: &Path, len: u64) -> Result<Imported> {
-    pytorch::read(path, len)?.imported(path)
+    pytorch::read(path, len)?.unwrapped(path)?.imported(path)
 }
 
 #[cfg(not(feature = "import-pytorch"))]
@@ -105,39 +125,53 @@ fn without(path: &Path, what: &str, feature: &str) -> Error {
 
 /// What a reader gives: tensors under the names that the file has.
 struct Read {
-    kind: &'static str,
+    kind: String,
     file: Checkpoint,
+    /// What is said of each LSTM, by what its names begin with.
+    own: Vec<(String, LoadOptions)>,
+    /// What is said of the model that all of them are.
     options: LoadOptions,
+    /// Why there is no such model.
+    no_forecaster: Option<String>,
     converted: Vec<String>,
     left_out: Vec<String>,
 }
 
 impl Read {
     fn of(file: Checkpoint) -> Read {
-        let (converted, left_out) = (Vec::new(), Vec::new());
-        Read { kind: "", file, options: LoadOptions::new(), converted, left_out }
+        Read {
+            kind: String::new(),
+            file,
+            own: Vec::new(),
+            options: LoadOptions::new(),
+            no_forecaster: None,
+            converted: Vec::new(),
+            left_out: Vec::new(),
+        }
     }
 
-    /// Brings names and tensors into PyTorch's, and finds the LSTMs among them.
-    fn imported(mut self, path: &Path) -> Result<Imported> {
+    /// With PyTorch's wrappers and parametrizations taken off.
+    fn unwrapped(mut self, path: &Path) -> Result<Read> {
         let refused = |problem: String| Error::Import { path: path.to_owned(), problem };
         let tensors = std::mem::take(&mut self.file.tensors);
         let tensors = wrappers::taken_off(tensors, &mut self.converted).map_err(refused)?;
         let tensors = parametrizations::undone(tensors, &mut self.converted).map_err(refused)?;
         self.file.tensors = tensors;
+        Ok(self)
+    }
+
+    /// Finds the LSTMs among the tensors.
+    fn imported(mut self, path: &Path) -> Result<Imported> {
+        let refused = |problem: String| Error::Import { path: path.to_owned(), problem };
         self.left_out.extend(self.file.left_out.iter().map(|left| left.to_string()));
-        let lstms = lstms_of(&self.file).into_iter().map(|(prefix, cell)| {
-            let named = |(name, array): &(String, Array)| {
-                let rest = name.strip_prefix(&prefix)?;
-                let is_own = lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty());
-                is_own.then(|| {
-                    (if cell { format!("{rest}_l0") } else { rest.to_owned() }, array.clone())
-                })
-            };
-            let tensors: StateDict = self.file.tensors.iter().filter_map(named).collect();
-            let config = config_of(&tensors, &self.options)?;
+        let file = Arc::new(self.file);
+        let lstms = lstms_of(&file).into_iter().map(|(prefix, cell)| {
+            let own = self.own.iter().find(|(own, _)| *own == prefix).map(|(_, options)| options);
+            let options = own.unwrap_or(&self.options).clone();
+            let one = OneOf { file: &file, prefix: &prefix, cell, options: &options };
+            let config = one.config()?;
             let name = prefix.trim_end_matches('.').to_owned();
-            Ok(ImportedLstm { name, config, tensors })
+            Ok(ImportedLstm { name, config, file: file.clone(), prefix, cell, options })
         });
         let lstms = lstms.collect::<Result<Vec<_>>>();
         let lstms = lstms.map_err(|error| match error {
@@ -145,11 +179,11 @@ impl Read {
             other => other,
         })?;
         if lstms.is_empty() {
-            let names = self.file.tensors.iter().map(|(name, _)| name.as_str());
+            let names = file.tensors.iter().map(|(name, _)| name.as_str());
             return Err(refused(format!("no LSTM is among its tensors: {}", some(names))));
         }
-        let Read { kind, file, options, converted, left_out } = self;
-        Ok(Imported { kind, lstms, file, options, converted, left_out })
+        let Read { kind, options, no_forecaster, converted, left_out, .. } = self;
+        Ok(Imported { kind, lstms, file, options, no_forecaster, converted, left_out })
     }
 }
 
@@ -178,7 +212,7 @@ fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
 impl Imported {
     /// What the file is.
     pub fn kind(&self) -> &str {
-        self.kind
+        &self.kind
     }
 
     /// All LSTMs of the file, in the order of their names.
@@ -207,7 +241,7 @@ impl Imported {
     /// [`Error::StateDict`] where there are several, with their names, for which
     /// [`forecaster_as`](Self::forecaster_as) is, and as [`Forecaster::from_checkpoint`].
     pub fn forecaster(&self, device: &Device) -> Result<Forecaster> {
-        Forecaster::from_any(device, &self.file, &self.options)
+        self.forecaster_as(device, &LoadOptions::new())
     }
 
     /// The same, with what the file doesn't say: names, what the head reads, what it consists of.
@@ -215,6 +249,10 @@ impl Imported {
     /// # Errors
     /// As [`forecaster`](Self::forecaster).
     pub fn forecaster_as(&self, device: &Device, options: &LoadOptions) -> Result<Forecaster> {
+        if let Some(problem) = &self.no_forecaster {
+            let problem = format!("{problem}; its LSTMs are there one by one");
+            return Err(Error::StateDict { problem });
+        }
         Forecaster::from_any(device, &self.file, &options.over(&self.options))
     }
 
@@ -245,9 +283,16 @@ impl ImportedLstm {
         &self.config
     }
 
-    /// Its parameters under PyTorch's names.
-    pub fn tensors(&self) -> &[(String, Array)] {
-        &self.tensors
+    /// A copy of its parameters, under PyTorch's names.
+    pub fn state_dict(&self) -> StateDict {
+        let named = |(name, array): &(String, Array)| {
+            let rest = name.strip_prefix(&self.prefix)?;
+            let is_state = ["h_0", "c_0"].contains(&rest) && !self.cell;
+            let is_own = lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty());
+            let last = if self.cell { "_l0" } else { "" };
+            (is_own || is_state).then(|| (format!("{rest}{last}"), array.clone()))
+        };
+        self.file.tensors.iter().filter_map(named).collect()
     }
 
     /// The model.
@@ -255,9 +300,8 @@ impl ImportedLstm {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn build(&self, device: &Device) -> Result<Lstm> {
-        let lstm = Lstm::new(device, self.config.clone())?;
-        lstm.clone().load_state_dict(&self.tensors)?;
-        Ok(lstm)
+        let ImportedLstm { file, prefix, cell, options, .. } = self;
+        Lstm::one_of(device, OneOf { file, prefix, cell: *cell, options })
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path, len: u64) -> Result<Read> {
         _ => String::new(),
     };
 
-    let mut found = Read { kind, ..Read::of(Checkpoint::default()) };
+    let mut found = Read { kind: kind.to_owned(), ..Read::of(Checkpoint::default()) };
     let (mut total, mut others) = (0u64, BTreeMap::<String, usize>::new());
     for (full, tensor) in tensors {
         let Some(name) = full.strip_prefix(&own).map(str::to_owned) else {

@@ -52,6 +52,7 @@ pub struct LstmConfig {
 /// What of a model its tensors don't say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
+    pub(crate) leave_others: bool,
     pub(crate) readout: Option<Readout>,
     pub(crate) head: Option<Head>,
     pub(crate) tied: bool,

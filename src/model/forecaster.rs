@@ -139,9 +139,8 @@ impl Forecaster {
         options: &LoadOptions,
     ) -> Result<Forecaster> {
         let naming = options.naming(file)?;
-        let part = options.part(file, &naming);
-        let (file, said) = (part.as_ref().unwrap_or(file), &options.said);
-        let network = Network::of_file(device, file, naming, Wanted::Forecaster, said)?;
+        let wanted = Wanted::Forecaster;
+        let network = Network::of_file(device, file, naming, wanted, &options.said)?;
         Ok(Forecaster { network })
     }
 

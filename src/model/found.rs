@@ -7,12 +7,11 @@ use super::config::Said;
 use super::description::{Named, described, named};
 use super::names::{Names, lstms};
 use super::network::{model_of, of_path};
-use super::state_dict::{Given, Wanted};
+use super::state_dict::{Given, Only, Wanted};
 use super::{LoadOptions, LstmConfig, Network};
 use crate::checkpoint::{self, Checkpoint, dotted};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::tensor::Array;
 
 impl Network {
     /// Reads the LSTM that a file holds, the linear layer on it and its embedding: those whose names
@@ -77,11 +76,43 @@ pub(crate) fn lstms_of_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(S
     lstms(names).into_iter().map(|(prefix, cell)| (prefix.to_owned(), cell)).collect()
 }
 
-/// The settings of the LSTM whose parameters these are.
-pub(crate) fn config_of(tensors: &[(String, Array)], options: &LoadOptions) -> Result<LstmConfig> {
-    let said = Said { head: None, ..options.said.clone() };
-    let names = Names::new("", "");
-    Ok(model_of(tensors.into(), &names, None, Wanted::Lstm, &said)?.0)
+/// One of the LSTMs of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct OneOf<'a> {
+    pub(crate) file: &'a Checkpoint,
+    /// What its names begin with.
+    pub(crate) prefix: &'a str,
+    /// Whether they are those of an `nn.LSTMCell`.
+    pub(crate) cell: bool,
+    pub(crate) options: &'a LoadOptions,
+}
+
+impl OneOf<'_> {
+    /// Its names, where a head and an embedding have none.
+    fn naming(self) -> Names {
+        let nothing = "\0";
+        let embedding = nothing.to_owned();
+        Names { cell: self.cell, embedding, ..Names::new(self.prefix, nothing) }
+    }
+
+    fn said(self) -> Said {
+        Said { head: None, leave_others: false, ..self.options.said.clone() }
+    }
+
+    /// Its settings.
+    pub(crate) fn config(self) -> Result<LstmConfig> {
+        let naming = self.naming();
+        let given = Given { only: Only::OfModel(&naming), ..self.file.into() };
+        Ok(model_of(given, &naming, None, Wanted::Lstm, &self.said())?.0)
+    }
+
+    /// The model, whose parameters have PyTorch's names.
+    pub(crate) fn build(self, device: &Device) -> Result<Network> {
+        let naming = self.naming();
+        let given = Given { only: Only::OfModel(&naming), ..self.file.into() };
+        let network = Network::of(device, given, naming.clone(), None, Wanted::Lstm, &self.said())?;
+        Ok(network.named_as(Names::new("", "")))
+    }
 }
 
 /// How the tensors of one LSTM and of the linear layer on it are called.

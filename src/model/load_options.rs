@@ -23,7 +23,6 @@ use crate::plan::{Activation, Cell, Head, Readout};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     names: ModuleNames,
-    leave_others: bool,
     pub(super) said: Said,
 }
 
@@ -96,7 +95,7 @@ impl LoadOptions {
     /// Leaves tensors alone that stand outside the model's modules. Without it they are an error, since a model
     /// with more in it computes something else.
     pub fn leave_others(self) -> Self {
-        LoadOptions { leave_others: true, ..self }
+        LoadOptions { said: Said { leave_others: true, ..self.said }, ..self }
     }
 
     /// These, and where they say nothing what others do.
@@ -104,8 +103,8 @@ impl LoadOptions {
         let (own, other) = (self.said.clone(), others.said.clone());
         LoadOptions {
             names: self.names.clone().or(&others.names),
-            leave_others: self.leave_others || others.leave_others,
             said: Said {
+                leave_others: own.leave_others || other.leave_others,
                 readout: own.readout.or(other.readout),
                 head: own.head.or(other.head),
                 tied: own.tied || other.tied,
@@ -195,16 +194,5 @@ impl LoadOptions {
             (None, None) => default.embedding,
         };
         Ok(Names { lstm, head: heads, embedding, cell: false })
-    }
-
-    /// What of a file is to be the model's.
-    pub(super) fn part(&self, file: &Checkpoint, naming: &Names) -> Option<Checkpoint> {
-        let has = |name: &str| naming.has(name);
-        self.leave_others.then(|| Checkpoint {
-            tensors: file.tensors.iter().filter(|(name, _)| has(name)).cloned().collect(),
-            metadata: file.metadata.clone(),
-            left_out: file.left_out.iter().filter(|left| has(&left.name)).cloned().collect(),
-            rounded: file.rounded.clone(),
-        })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::OneOf;
 use super::config::Said;
 use super::names::Names;
 use super::state_dict::Wanted;
@@ -112,6 +113,11 @@ impl Lstm {
         config.expect_one_module("Lstm::new")?;
         let network = Network::new(device, &config, Head::Sequence, names())?;
         Ok(Lstm { network: Arc::new(network) })
+    }
+
+    /// One of those of a file.
+    pub(crate) fn one_of(device: &Device, one: OneOf<'_>) -> Result<Lstm> {
+        Ok(Lstm { network: Arc::new(one.build(device)?) })
     }
 
     /// From a file that [`Lstm::save`] or PyTorch has written. To take the LSTM out of a larger

@@ -39,7 +39,7 @@ pub use recorded::LstmBindings;
 pub use stream_pool::{Stream, StreamPool};
 pub use training_pass::{LstmGradients, TrainingPass};
 
-pub(crate) use found::{config_of, lstms_of, lstms_of_names};
+pub(crate) use found::{OneOf, lstms_of, lstms_of_names};
 pub(crate) use network::Network;
 #[cfg(feature = "gpu")]
 pub(crate) use sessions::RecordedSessions;

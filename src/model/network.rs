@@ -11,7 +11,7 @@ use super::names::Names;
 use super::sessions::{InUse, SessionCache};
 #[cfg(feature = "gpu")]
 use super::sessions::{Ready, RecordedSessions};
-use super::state_dict::{Found, Given, Sorted, Wanted};
+use super::state_dict::{Found, Given, Only, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
 use crate::device::{Buffer, Device, Wait};
 use crate::error::{Error, Result};
@@ -112,6 +112,12 @@ impl Network {
             #[cfg(feature = "gpu")]
             recorded: RecordedSessions::default(),
         }
+    }
+
+    /// With other names for its parameters.
+    pub(super) fn named_as(self, naming: Names) -> Network {
+        let names = self.table.entries.iter().map(|entry| naming.of(entry.role)).collect();
+        Network { names, naming, ..self }
     }
 
     /// Calls the modules something else.
@@ -460,7 +466,8 @@ pub(super) fn model_of<'a>(
     wanted: Wanted,
     said: &Said,
 ) -> Result<(LstmConfig, Head, Vec<Found<'a>>)> {
-    let mut sorted = Sorted::new(given, naming, wanted);
+    let only = if said.leave_others { Only::InModules(naming) } else { given.only };
+    let mut sorted = Sorted::new(Given { only, ..given }, naming, wanted);
     if said.tied {
         sorted.tie(naming.head.len() - 1);
     }

@@ -70,6 +70,26 @@ impl Wanted {
     }
 }
 
+/// Of which tensors a model is made, where a file has more.
+#[derive(Clone, Copy)]
+pub(crate) enum Only<'a> {
+    All,
+    /// Those that stand in its modules.
+    InModules(&'a Names),
+    /// Those that are called as its parameters are.
+    OfModel(&'a Names),
+}
+
+impl Only<'_> {
+    fn has(self, name: &str) -> bool {
+        match self {
+            Only::All => true,
+            Only::InModules(names) => names.has(name),
+            Only::OfModel(names) => names.is_of_model(name),
+        }
+    }
+}
+
 /// What a model is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
@@ -80,6 +100,8 @@ pub(crate) struct Given<'a> {
     pub(crate) rounded: &'a [String],
     /// What names begin with: of the others nothing is looked at.
     pub(crate) within: &'a str,
+    /// Which of those others are left alone.
+    pub(crate) only: Only<'a>,
     /// Where a file's metadata may say that a tensor is left out since it is another one: by its name, the
     /// name of that.
     pub(crate) shared: Option<&'a HashMap<String, String>>,
@@ -87,14 +109,14 @@ pub(crate) struct Given<'a> {
 
 impl<'a> From<&'a [(String, Array)]> for Given<'a> {
     fn from(tensors: &'a [(String, Array)]) -> Given<'a> {
-        Given { tensors, left_out: &[], rounded: &[], within: "", shared: None }
+        Given { tensors, left_out: &[], rounded: &[], within: "", only: Only::All, shared: None }
     }
 }
 
 impl<'a> From<&'a Checkpoint> for Given<'a> {
     fn from(file: &'a Checkpoint) -> Given<'a> {
         let Checkpoint { tensors, left_out, rounded, metadata } = file;
-        Given { tensors, left_out, rounded, within: "", shared: Some(metadata) }
+        Given { tensors, left_out, rounded, within: "", only: Only::All, shared: Some(metadata) }
     }
 }
 
@@ -172,7 +194,7 @@ impl<'a> Sorted<'a> {
             finite: true,
             shared: Vec::new(),
         };
-        let within = |name: &str| name.starts_with(given.within);
+        let within = |name: &str| name.starts_with(given.within) && given.only.has(name);
         for left in given.left_out.iter().filter(|left| within(&left.name)) {
             // What isn't a parameter's name may be of any type.
             sorted.left_out.extend(role(&left.name).map(|role| (role, left)));

@@ -87,7 +87,24 @@ const PAGES: &[(&str, &[Held])] = &[
     (
         "docs/import.md",
         &[
+            (
+                "seen with PyTorch 2.15, onnx 1.23, ONNX Runtime 1.32",
+                "tests/golden/import/onnx_models.py",
+                "install torch==2.15.0 onnx==1.23.2 onnxruntime==1.32.0",
+            ),
             ("seen with PyTorch 2.15", "tests/golden/import/pytorch.py", "install torch==2.15.0"),
+            ("version 7 and later", "src/import/onnx/layer.rs", "if opset < 7 {"),
+            ("of version 6 and before", "src/import/onnx/layer.rs", "if opset < 7 {"),
+            (
+                "0 for ThresholdedRelu, ScaledTanh and Affine",
+                "src/import/onnx/layer.rs",
+                "ThresholdedRelu { alpha: alpha(0.0) }",
+            ),
+            (
+                "as f32 again. The file rounds inputs and states to 8 bits",
+                "tests/cpu/import.rs",
+                "8 bits",
+            ),
             // When PyTorch 1.6 came out.
             ("files of the time before 2020, whole", "", ""),
             ("whole modules in files of the time before 2020", "", ""),

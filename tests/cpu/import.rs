@@ -119,3 +119,122 @@ fn what_cannot_be_read_is_said() {
     let error = opened("stacked").unwrap().forecaster(&Device::cpu()).map(drop).unwrap_err();
     assert!(error.to_string().contains("LoadOptions::readout"), "{error}");
 }
+
+/// A model of ONNX's.
+fn onnx(name: &str) -> Result<Imported, Error> {
+    import::open(golden::folder().join(format!("import/onnx/{name}.onnx")))
+}
+
+/// Whether a forecaster computes what ONNX Runtime did.
+fn predicts_as_onnx(name: &str, results: &Golden, out: &str) {
+    let model = onnx(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let net =
+        model.forecaster(&Device::cpu()).unwrap_or_else(|error| panic!("{name}: {error}\n{model}"));
+    let x = ["x", "tokens"].map(|kind| format!("{name}.{kind}")).into_iter();
+    let x = x.filter(|kind| results.has(kind)).map(|kind| results.get(&kind)).next().unwrap();
+    let (got, out) = (net.predict(x).unwrap(), results.get(&format!("{name}.{out}")).data());
+    if name == "half" {
+        // Of a file of f16, ONNX Runtime gives such.
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= b.abs() / 2048.0 + 1e-5;
+        assert!(got.data().len() == out.len() && got.data().iter().zip(out).all(near), "{got:?}");
+        return;
+    }
+    assert_close(name, got.data(), &wide(out), Tolerance::OUTPUT);
+}
+
+#[test]
+fn onnx_models_compute_what_onnx_runtime_computes() {
+    let results = Golden::read("import/onnx");
+    for name in [
+        "one_layer",
+        "final",
+        "every_step",
+        "two",
+        "mean",
+        "max",
+        "ends",
+        "no_bias",
+        "unfolded",
+        "fixed",
+        "learned",
+        "words",
+    ] {
+        predicts_as_onnx(name, &results, "out");
+        predicts_as_onnx(&format!("{name}_new"), &results, "out");
+    }
+    for name in ["beside", "states", "packed", "branches", "joined", "quantized", "half"] {
+        predicts_as_onnx(name, &results, "out");
+    }
+    for name in [
+        "peepholes",
+        "peepholes_both",
+        "clip",
+        "coupled",
+        "reverse",
+        "opset_7",
+        "opset_22",
+        "without_bias",
+        "hard",
+        "silent",
+        "affine",
+        "silent_thresholded",
+        "initial",
+    ] {
+        predicts_as_onnx(name, &results, "y");
+    }
+}
+
+#[test]
+fn what_was_found_in_onnx_is_said() {
+    for (name, said) in [
+        (
+            "final",
+            "an ONNX model of pytorch 2.15.0, operators of version 20\n  encoder: 4 inputs, 2 layers of 6 units, two",
+        ),
+        ("final", "gates of 2 layers, from ONNX's order i, o, f, c"),
+        ("every_step", "input [T, B, ..] of the file is [B, T, ..] for a forecaster"),
+        (
+            "two",
+            "\n  lstm1: 3 inputs, 1 layer of 6 units\n  lstm2: 6 inputs, 1 layer of 4 units\n  fc.weight [1, 4]",
+        ),
+        ("words", "\n  words.weight [11, 4]\n"),
+        ("unfolded_new", "lstm: 32 inputs, 1 layer of 46 units, two directions"),
+        ("learned", "lstm: 3 inputs, 2 layers of 5 units, learned initial states"),
+        ("joined", "model.bi: 3 inputs, 1 layer of 4 units, two directions"),
+        ("joined", "a layer forward and one in reverse made one of both directions"),
+        ("packed", "left out: lengths of sequences: they are given with a call"),
+        ("states", "left out: initial states: they are given with a call, and zero without"),
+        ("quantized", "weights of 8 bits made numbers again"),
+        ("quantized", "left out: the rounding of inputs and activations to 8 bits"),
+        ("silent", "cell: gate HardSigmoid 0.2 0.5, candidate Elu 1, output LeakyRelu 0.01"),
+        ("silent_thresholded", "candidate ThresholdedRelu 0"),
+        ("peepholes_both", "cell: peepholes"),
+        ("coupled", "cell: coupled"),
+        ("clip", "cell: clip 0.4"),
+    ] {
+        let found = onnx(name).unwrap().to_string();
+        assert!(found.contains(said), "{name}: {found}");
+    }
+    let two = onnx("two").unwrap();
+    assert_eq!(two.lstm("lstm2").unwrap().state_dict()[0].0, "weight_ih_l0");
+    assert!(onnx("reverse").unwrap().all()[0].config().to_string().contains("reverse"));
+}
+
+#[test]
+fn what_cannot_be_read_of_onnx_is_said() {
+    for (name, said) in [
+        (
+            "refused_unrolled",
+            "its exporter has written the timesteps one after the other, 3 of them",
+        ),
+        ("refused_gru", "its recurrent layers are GRUs"),
+        (
+            "refused_projection",
+            "its exporter has left weights out, and the numbers of this file are wrong",
+        ),
+    ] {
+        let error = onnx(name).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Import { .. }), "{error:?}");
+        assert!(error.to_string().contains(said), "{name}: {error}");
+    }
+}

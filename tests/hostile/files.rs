@@ -116,6 +116,14 @@ pub fn imports() -> Vec<Vec<u8>> {
     names.map(|name| std::fs::read(folder.join(format!("{name}.pth"))).unwrap()).to_vec()
 }
 
+/// ONNX models, in which there are few bytes of weights.
+pub fn onnx_models() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/import/onnx");
+    let names =
+        ["one_layer", "final_new", "words", "learned", "branches", "joined", "quantized", "hard"];
+    names.map(|name| std::fs::read(folder.join(format!("{name}.onnx"))).unwrap()).to_vec()
+}
+
 /// Some bytes changed, taken out, said again or put in.
 pub fn mutated_bytes(random: &mut Random, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();

@@ -6,6 +6,7 @@ mod bodies;
 mod cases;
 mod files;
 mod memory;
+mod onnx;
 #[path = "../common/random.rs"]
 #[allow(dead_code, reason = "other suites use the rest")]
 mod random;
@@ -76,6 +77,13 @@ fn mutated_imports() {
     driven(4, &files, 10_000, files::mutated_bytes, bodies::import);
 }
 
+#[test]
+fn mutated_onnx_models() {
+    let files = files::onnx_models();
+    assert!(files.iter().all(|file| bodies::import(file)));
+    driven(5, &files, 10_000, files::mutated_bytes, bodies::import);
+}
+
 /// What bodies write is in memory: it mustn't stay there.
 #[test]
 fn folders_go_with_their_threads() {
@@ -95,7 +103,7 @@ fn write_corpus() {
         ("checkpoint", files::checkpoints()),
         ("trainer_state", files::states()),
         ("csv", files::tables()),
-        ("import", files::imports()),
+        ("import", files::imports().into_iter().chain(files::onnx_models()).collect()),
     ];
     for (name, files) in folders {
         let folder =
