@@ -32,7 +32,7 @@
 //! | files | |
 //! |---|---|
 //! | [`checkpoint`] | weights in safetensors files, and weights of other frameworks |
-//! | [`import`] | files of other libraries |
+//! | [`import`], `export` | files of other libraries |
 //! | [`LoadOptions`], [`ModuleNames`] | what a file of PyTorch's doesn't say, and how its modules are called |
 //!
 //! | underneath | |
@@ -63,6 +63,8 @@ pub mod cpu;
 pub mod data;
 mod device;
 mod error;
+#[cfg(feature = "import-onnx")]
+pub mod export;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod guide;

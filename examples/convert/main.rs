@@ -8,16 +8,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gatefold::import::{self, Imported};
-use gatefold::{Array, Device, Forecaster, LoadOptions, Lstm, Readout, Tensor};
+use gatefold::{Array, Device, Forecaster, LoadOptions, Lstm, Readout, Tensor, export};
 
 const HELP: &str = "\
-Turns a model of another library into a safetensors file that gatefold and PyTorch load.
+Turns a model of another library into a safetensors file that gatefold and PyTorch load, or into an ONNX
+model.
 
 Usage: cargo run --example convert -- IN [OUT] [OPTIONS]
 
 Options:
   IN               A file of another library; what it is, its content says
-  OUT              The safetensors file to write; without it IN is looked at
+  OUT              The file to write, safetensors or, where its name ends so, .onnx; without it IN is looked
+                   at
   --list           Prints every LSTM of IN, and nothing else is done
   --check          Runs IN and OUT on the same random input, and says how far they are apart
   --lstm NAME      The LSTM, where there are several, such as encoder.lstm
@@ -108,18 +110,24 @@ impl Model {
     }
 
     fn save(&self, path: &PathBuf) -> gatefold::Result<()> {
-        match self {
-            Model::Whole(model) => model.save(path),
-            Model::Alone(model) => model.save(path),
+        match (self, is_onnx(path)) {
+            (Model::Whole(model), true) => export::onnx(&**model, path),
+            (Model::Alone(model), true) => export::onnx(model, path),
+            (Model::Whole(model), false) => model.save(path),
+            (Model::Alone(model), false) => model.save(path),
         }
     }
 
     /// The same from the file that was written.
     fn again(&self, path: &PathBuf, device: &Device) -> gatefold::Result<Model> {
-        match self {
-            Model::Whole(_) => Ok(Model::Whole(Box::new(Forecaster::load(device, path)?))),
-            Model::Alone(_) => Ok(Model::Alone(Lstm::load(device, path)?)),
-        }
+        Ok(match (self, is_onnx(path)) {
+            (Model::Whole(_), true) => {
+                Model::Whole(Box::new(import::open(path)?.forecaster(device)?))
+            }
+            (Model::Alone(_), true) => Model::Alone(import::open(path)?.all()[0].build(device)?),
+            (Model::Whole(_), false) => Model::Whole(Box::new(Forecaster::load(device, path)?)),
+            (Model::Alone(_), false) => Model::Alone(Lstm::load(device, path)?),
+        })
     }
 
     /// What it makes of some numbers: five timesteps of three rows.
@@ -138,6 +146,10 @@ impl Model {
             }
         }
     }
+}
+
+fn is_onnx(path: &std::path::Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx"))
 }
 
 fn convert(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {

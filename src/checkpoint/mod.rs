@@ -49,6 +49,8 @@ pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
 pub(crate) use kind::{Kind, ends};
 pub use onnx::{OnnxLstm, from_onnx, peepholes_from_onnx, to_onnx};
+#[cfg(feature = "import-onnx")]
+pub(crate) use replace::replace;
 
 /// Tensors under PyTorch's names, in PyTorch's layouts: `weight_ih_l0 [4H, I]`,
 /// `weight_hh_l0 [4H, H]`, `bias_ih_l0 [4H]`, `bias_hh_l0 [4H]` and so on, gates in the order

@@ -20,7 +20,7 @@ const SUFFIX: &str = ".tmp";
 /// are left over from processes that were killed, and are removed.
 ///
 /// A link is followed, and the file keeps its permissions.
-pub(super) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     let path = &target(path)?;
     let old = match std::fs::metadata(path) {
         Ok(old) if !old.is_file() => {

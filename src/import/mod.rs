@@ -24,7 +24,7 @@
 //! them is run.
 
 #[cfg(feature = "import-onnx")]
-mod onnx;
+pub(crate) mod onnx;
 mod parametrizations;
 #[cfg(feature = "import-pytorch")]
 mod pytorch;

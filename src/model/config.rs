@@ -53,6 +53,7 @@ pub struct LstmConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) leave_others: bool,
+    pub(crate) one_hot: bool,
     pub(crate) readout: Option<Readout>,
     pub(crate) head: Option<Head>,
     pub(crate) tied: bool,
@@ -326,6 +327,10 @@ impl LstmConfig {
             reverse: self.reverse || said.reverse,
             output: said.output.or(self.output),
             cell: said.cell.unwrap_or(self.cell),
+            encoding: match self.encoding {
+                Encoding::Values if said.one_hot => Encoding::OneHot,
+                encoding => encoding,
+            },
             ..self
         }
     }

@@ -96,7 +96,7 @@ impl OneOf<'_> {
     }
 
     fn said(self) -> Said {
-        Said { head: None, leave_others: false, ..self.options.said.clone() }
+        Said { head: None, leave_others: false, one_hot: false, ..self.options.said.clone() }
     }
 
     /// Its settings.

@@ -70,6 +70,12 @@ impl LoadOptions {
         LoadOptions { said: Said { padding_idx: Some(token), ..self.said }, ..self }
     }
 
+    /// Inputs are tokens, each of which becomes a one among zeros, as
+    /// [`LstmConfig::one_hot`](crate::LstmConfig::one_hot).
+    pub fn one_hot(self) -> Self {
+        LoadOptions { said: Said { one_hot: true, ..self.said }, ..self }
+    }
+
     /// The layers run from the end of a sequence to its beginning alone.
     pub fn reverse(self) -> Self {
         LoadOptions { said: Said { reverse: true, ..self.said }, ..self }
@@ -105,6 +111,7 @@ impl LoadOptions {
             names: self.names.clone().or(&others.names),
             said: Said {
                 leave_others: own.leave_others || other.leave_others,
+                one_hot: own.one_hot || other.one_hot,
                 readout: own.readout.or(other.readout),
                 head: own.head.or(other.head),
                 tied: own.tied || other.tied,

@@ -115,6 +115,11 @@ impl Lstm {
         Ok(Lstm { network: Arc::new(network) })
     }
 
+    #[cfg(feature = "import-onnx")]
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// One of those of a file.
     pub(crate) fn one_of(device: &Device, one: OneOf<'_>) -> Result<Lstm> {
         Ok(Lstm { network: Arc::new(one.build(device)?) })

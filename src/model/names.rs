@@ -180,7 +180,7 @@ impl Names {
     }
 
     /// The parameter's name in PyTorch.
-    pub(super) fn of(&self, role: Role) -> String {
+    pub(crate) fn of(&self, role: Role) -> String {
         let (prefix, role) = match role {
             Role::HeadWeight(number) | Role::HeadBias(number) => {
                 // More than are named belong to no model.

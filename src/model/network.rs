@@ -28,7 +28,7 @@ pub(crate) struct Network {
     pub(crate) table: ParameterTable,
     /// The names of the table's entries.
     pub(crate) names: Vec<String>,
-    pub(super) naming: Names,
+    pub(crate) naming: Names,
     /// What makes probabilities of several outputs.
     pub(crate) activation: Activation,
     pub(crate) params: Buffer,

@@ -119,6 +119,18 @@ impl CellActivation {
         ("Softplus", 0),
     ];
 
+    /// Its name in ONNX.
+    #[cfg(feature = "import-onnx")]
+    pub(crate) fn name(self) -> &'static str {
+        CellActivation::NAMES[usize::from(self.code().0)].0
+    }
+
+    /// How many of alpha and beta it has.
+    #[cfg(feature = "import-onnx")]
+    pub(crate) fn numbers(self) -> usize {
+        CellActivation::NAMES[usize::from(self.code().0)].1
+    }
+
     /// The one that [`Display`](fmt::Display) has written, such as `HardSigmoid 0.2 0.5`.
     pub(crate) fn named(text: &str) -> Option<CellActivation> {
         let mut words = text.split(' ');

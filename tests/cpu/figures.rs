@@ -93,6 +93,8 @@ const PAGES: &[(&str, &[Held])] = &[
                 "install torch==2.15.0 onnx==1.23.2 onnxruntime==1.32.0",
             ),
             ("seen with PyTorch 2.15", "tests/golden/import/pytorch.py", "install torch==2.15.0"),
+            ("Operators of version 17", "src/export.rs", "const OPSET: i64 = 17;"),
+            ("equal within 1e-6", "tests/onnx_runtime.sh", "if apart > 1e-6:"),
             ("version 7 and later", "src/import/onnx/layer.rs", "if opset < 7 {"),
             ("of version 6 and before", "src/import/onnx/layer.rs", "if opset < 7 {"),
             (

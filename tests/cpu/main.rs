@@ -6,6 +6,7 @@ mod compare;
 mod data_sets;
 mod docs;
 mod errors;
+mod export;
 mod figures;
 mod import;
 mod init;

@@ -31,6 +31,11 @@ pub(super) enum From {
         name: String,
         batch_first: bool,
     },
+    /// Tokens, an input of the graph, each as a one among zeros.
+    OneHot {
+        name: String,
+        batch_first: bool,
+    },
     Embedding {
         which: std::rc::Rc<super::seen::Embedding>,
         batch_first: bool,

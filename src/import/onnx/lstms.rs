@@ -135,13 +135,16 @@ impl<'a> Trace<'a> {
                 let which = which.clone();
                 From::Embedding { which, batch_first: batch_first == (a < b) }
             }
+            (What::OneHot(name), &[Axis::Input(a), Axis::Input(b), Axis::Units(_)]) => {
+                From::OneHot { name: name.to_string(), batch_first: batch_first == (a < b) }
+            }
             (What::Head(..), _) => {
                 From::Other("a linear layer or a function of each number".to_owned())
             }
             (What::States(_) | What::OneWay(..) | What::First(_), _) => {
                 From::Other("states of a layer".to_owned())
             }
-            (What::Input(_) | What::Embedding(_), _) => {
+            (What::Input(_) | What::OneHot(_) | What::Embedding(_), _) => {
                 From::Other(format!("an input of {} axes", seen.axes.len()))
             }
         }
@@ -155,7 +158,8 @@ impl<'a> Trace<'a> {
         };
         let (a, b) = (is(forward, false)?, is(backward, true)?);
         let same = match (&a.from, &b.from) {
-            (From::Input { name, .. }, From::Input { name: other, .. }) => name == other,
+            (From::Input { name, .. }, From::Input { name: other, .. })
+            | (From::OneHot { name, .. }, From::OneHot { name: other, .. }) => name == other,
             (From::Embedding { which, .. }, From::Embedding { which: other, .. }) => {
                 which.tokens == other.tokens && which.name == other.name
             }

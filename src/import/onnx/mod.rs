@@ -171,6 +171,10 @@ impl Built {
                         problem = differing(&layers, chain, own.len());
                         match &layers[chain[0]].from {
                             From::Input { batch_first, .. } => to_say(*batch_first, &mut converted),
+                            From::OneHot { batch_first, .. } => {
+                                to_say(*batch_first, &mut converted);
+                                options = options.one_hot();
+                            }
                             From::Embedding { which, batch_first } => {
                                 to_say(*batch_first, &mut converted);
                                 let name = names.free(&which.name);

@@ -172,6 +172,7 @@ impl<'a> Trace<'a> {
                 return self.split(node, &inputs, &constant);
             }
             ("ConstantOfShape", Some(value)) => self.constant_of_shape(node, &value)?,
+            ("OneHot", Some(Value::Seen(seen))) => one_hot(node, seen, &inputs),
             ("Expand", Some(value)) => self.expand(value, &inputs)?,
             ("Reshape" | "Flatten", Some(value)) => self.reshape(node, value, &inputs),
             ("Transpose", Some(value)) => self.transpose(node, value)?,
@@ -194,6 +195,24 @@ impl<'a> Trace<'a> {
             Some(value) => vec![value],
             None => vec![Value::unknown(&node.said()); node.output.len().clamp(1, 64)],
         })
+    }
+}
+
+/// Tokens, each as a one among zeros on a new last axis.
+fn one_hot(node: &Node, seen: Seen, inputs: &[Option<Value>]) -> Option<Value> {
+    let [depth, values] = [1, 2].map(|at| match inputs.get(at).cloned().flatten() {
+        Some(Value::Constant(constant)) => Some(constant),
+        _ => None,
+    });
+    let depth = depth?.scalar().filter(|depth| (1.0..16_777_216.0).contains(depth))? as usize;
+    let last = node.int("axis").unwrap_or(-1);
+    let is_last = last == -1 || usize::try_from(last) == Ok(seen.axes.len());
+    match seen.what {
+        What::Input(name) if is_last && values?.floats() == [0.0, 1.0] => {
+            let axes = [&*seen.axes, &[Axis::Units(depth)]].concat();
+            Some(Value::Seen(Seen { what: What::OneHot(name), axes }))
+        }
+        _ => None,
     }
 }
 

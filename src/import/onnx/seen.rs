@@ -50,6 +50,8 @@ pub(super) enum Axis {
 pub(super) enum What {
     /// An input of the graph.
     Input(Rc<str>),
+    /// An input of the graph, each number of it as a one among zeros.
+    OneHot(Rc<str>),
     /// Rows of a table, by an input of the graph.
     Embedding(Rc<Embedding>),
     /// All outputs of a layer.
