@@ -18,11 +18,14 @@
 //! |---|---|
 //! | safetensors of PyTorch | |
 //! | `torch.save`: `.pt`, `.pth`, `.ckpt` | `import-pytorch` |
+//! | `.keras`, `.weights.h5`, `.h5` of Keras | `import-keras` |
 //! | `.onnx`, with its data in a second file or in itself | `import-onnx` |
 //!
 //! Files may come from anybody: what they claim is checked before memory is taken for it, and nothing in
 //! them is run.
 
+#[cfg(feature = "import-keras")]
+mod keras;
 #[cfg(feature = "import-onnx")]
 pub(crate) mod onnx;
 mod parametrizations;
@@ -79,6 +82,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
             of_pytorch(path, len)
         }
         Some(Kind::Onnx) => of_onnx(path),
+        Some(kind @ (Kind::Keras | Kind::Hdf5)) => of_keras(path, len, kind),
         Some(kind) => {
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let (what, how) = kind.said(&name);
@@ -91,6 +95,16 @@ pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
             found.unwrapped(path)?.imported(path)
         }
     }
+}
+
+#[cfg(feature = "import-keras")]
+fn of_keras(path: &Path, len: u64, kind: Kind) -> Result<Imported> {
+    keras::read(path, len, kind)?.imported(path)
+}
+
+#[cfg(not(feature = "import-keras"))]
+fn of_keras(path: &Path, _: u64, _: Kind) -> Result<Imported> {
+    Err(without(path, "a file of Keras", "import-keras"))
 }
 
 #[cfg(feature = "import-onnx")]
@@ -190,6 +204,16 @@ impl Read {
 /// The LSTMs among some names.
 fn lstms_of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<(String, bool)> {
     crate::model::lstms_of_names(names.into_iter())
+}
+
+/// A name for a message, which has an end.
+#[allow(dead_code)]
+fn clipped(name: &str) -> String {
+    const MOST: usize = 100;
+    match name.chars().count() > MOST {
+        true => format!("{}..", name.chars().take(MOST).collect::<String>()),
+        false => name.to_owned(),
+    }
 }
 
 /// Names for a message, which has an end.

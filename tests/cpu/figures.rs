@@ -92,6 +92,18 @@ const PAGES: &[(&str, &[Held])] = &[
                 "tests/golden/import/onnx_models.py",
                 "install torch==2.15.0 onnx==1.23.2 onnxruntime==1.32.0",
             ),
+            (
+                "seen with Keras 3.15 and tf_keras 2.21",
+                "tests/golden/import/tf_keras_models.py",
+                "tf_keras==2.21.0",
+            ),
+            (
+                "from Keras 3 on",
+                "src/import/keras/config.rs",
+                "!version.starts_with(['0', '1', '2'])",
+            ),
+            ("in files of Keras 2 the order", "tests/cpu/import.rs", "tf_keras/hard.keras"),
+            ("The forget gate's 1 is in", "", ""),
             ("seen with PyTorch 2.15", "tests/golden/import/pytorch.py", "install torch==2.15.0"),
             ("Operators of version 17", "src/export.rs", "const OPSET: i64 = 17;"),
             ("equal within 1e-6", "tests/onnx_runtime.sh", "if apart > 1e-6:"),

@@ -127,7 +127,12 @@ fn onnx(name: &str) -> Result<Imported, Error> {
 
 /// Whether a forecaster computes what ONNX Runtime did.
 fn predicts_as_onnx(name: &str, results: &Golden, out: &str) {
-    let model = onnx(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    predicts_as(onnx(name), name, results, out);
+}
+
+/// Whether a forecaster computes what a library did.
+fn predicts_as(model: Result<Imported, Error>, name: &str, results: &Golden, out: &str) {
+    let model = model.unwrap_or_else(|error| panic!("{name}: {error}"));
     let net =
         model.forecaster(&Device::cpu()).unwrap_or_else(|error| panic!("{name}: {error}\n{model}"));
     let x = ["x", "tokens"].map(|kind| format!("{name}.{kind}")).into_iter();
@@ -236,5 +241,109 @@ fn what_cannot_be_read_of_onnx_is_said() {
         let error = onnx(name).map(drop).unwrap_err();
         assert!(matches!(error, Error::Import { .. }), "{error:?}");
         assert!(error.to_string().contains(said), "{name}: {error}");
+    }
+}
+
+/// A file of Keras', of its third version or, in another folder, of its second.
+fn keras(folder: &str, file: &str) -> Result<Imported, Error> {
+    import::open(golden::folder().join(format!("import/{folder}/{file}")))
+}
+
+#[test]
+fn models_of_keras_compute_what_it_computed() {
+    let results = Golden::read("import/keras");
+    for (name, ends) in [
+        ("one_layer", &[".keras", ".h5", ".weights.h5"][..]),
+        ("stacked", &[".keras", ".h5"]),
+        ("words", &[".keras"]),
+        ("hard", &[".keras", ".h5"]),
+        ("every", &[".keras"]),
+        ("dense", &[".keras"]),
+        ("backwards", &[".keras"]),
+        ("relu", &[".keras"]),
+        ("mean", &[".keras"]),
+        ("max", &[".keras"]),
+        ("bare", &[".keras"]),
+        ("renamed", &[".keras"]),
+        ("nested", &[".keras", ".h5"]),
+        ("cudnn", &[".h5"]),
+    ] {
+        for end in ends {
+            predicts_as(keras("keras", &format!("{name}{end}")), name, &results, "out");
+        }
+    }
+    let results = Golden::read("import/tf_keras");
+    for file in ["both.h5", "both.keras", "hard.h5", "hard.keras", "nested.h5", "nested.keras"] {
+        let name = file.split('.').next().unwrap();
+        predicts_as(keras("tf_keras", file), name, &results, "out");
+    }
+    predicts_as(keras("tf_keras", "weights.weights.h5"), "weights", &results, "out");
+}
+
+#[test]
+fn layers_of_keras_are_found_one_by_one() {
+    let results = Golden::read("import/keras");
+    let own = keras("keras", "own.weights.h5").unwrap();
+    let names: Vec<&str> = own.all().iter().map(|lstm| lstm.name()).collect();
+    assert_eq!(names, ["encoder", "lstm_20", "lstm_21"], "{own}");
+    let device = Device::cpu();
+    let lstm = own.lstm("encoder").unwrap().build(&device).unwrap().batch_first(true);
+    let x = results.get("own.x");
+    let x = Tensor::from_slice(&device, x.data(), x.shape()).unwrap();
+    let got = lstm.forward(&x, None).unwrap().0.to_vec().unwrap();
+    assert_close("own", &got, &wide(results.get("own.encoder").data()), Tolerance::OUTPUT);
+    for (file, names) in [
+        ("nested.weights.h5", &["encoder.lstm_15", "encoder.lstm_16"][..]),
+        ("nested.h5", &["encoder.lstm_15", "encoder.lstm_16"]),
+        ("renamed.keras", &["lstm_13", "lstm_14"]),
+        // Whose files say no names: by the order of the description.
+        ("../tf_keras/hard.keras", &["lstm_2", "lstm_3"]),
+        ("../tf_keras/nested.keras", &["encoder.lstm_4"]),
+    ] {
+        let model = keras("keras", file).unwrap();
+        assert_eq!(model.all().iter().map(|lstm| lstm.name()).collect::<Vec<_>>(), names, "{file}");
+    }
+}
+
+#[test]
+fn what_was_found_of_keras_is_said() {
+    for (file, said) in [
+        (
+            "one_layer.keras",
+            "a model of Keras 3.15.0\n  lstm: 3 inputs, 1 layer of 5 units, one bias a gate\n",
+        ),
+        ("one_layer.weights.h5", "weights of Keras\n"),
+        (
+            "one_layer.weights.h5",
+            "left out: lstm's activations, of which the file says nothing: sigmoid and tanh",
+        ),
+        ("stacked.keras", "bidirectional: 3 inputs, 1 layer of 6 units, two directions"),
+        ("stacked.keras", "left out: bidirectional's dropout, which plays no part in inference"),
+        ("hard.keras", "cell: gate HardSigmoid 0.16666667 0.5"),
+        ("hard.h5", "cell: gate HardSigmoid 0.16666667 0.5"),
+        ("relu.keras", "cell: candidate Relu, output Relu"),
+        ("cudnn.h5", "cu_dnnlstm, a CuDNNLSTM: blocks of its own order, two biases"),
+        ("backwards.keras", "reverse"),
+    ] {
+        let found = keras("keras", file).unwrap().to_string();
+        assert!(found.contains(said), "{file}: {found}");
+    }
+    let old = keras("tf_keras", "hard.keras").unwrap().to_string();
+    assert!(old.contains("a model of Keras 2.") && old.contains("HardSigmoid 0.2 0.5"), "{old}");
+}
+
+#[test]
+fn what_cannot_be_read_of_keras_is_said() {
+    let error = keras("keras", "refused_gru.keras").map(drop).unwrap_err();
+    assert!(matches!(error, Error::Import { .. }), "{error:?}");
+    assert!(error.to_string().contains("a recurrent layer that is no LSTM"), "{error}");
+    for (file, said) in [
+        ("branched.keras", "its layers aren't a chain"),
+        ("summed.keras", "Bidirectional with merge_mode sum"),
+        ("own.weights.h5", "several LSTMs"),
+    ] {
+        let model = keras("keras", file).unwrap();
+        let error = model.forecaster(&Device::cpu()).map(drop).unwrap_err().to_string();
+        assert!(error.contains(said), "{file}: {error}");
     }
 }

@@ -124,6 +124,19 @@ pub fn onnx_models() -> Vec<Vec<u8>> {
     names.map(|name| std::fs::read(folder.join(format!("{name}.onnx"))).unwrap()).to_vec()
 }
 
+/// Files of Keras.
+pub fn keras_files() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/import");
+    let names = [
+        "keras/one_layer.keras",
+        "keras/one_layer.h5",
+        "keras/own.weights.h5",
+        "keras/cudnn.h5",
+        "tf_keras/both.h5",
+    ];
+    names.map(|name| std::fs::read(folder.join(name)).unwrap()).to_vec()
+}
+
 /// Some bytes changed, taken out, said again or put in.
 pub fn mutated_bytes(random: &mut Random, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();

@@ -5,6 +5,7 @@
 mod bodies;
 mod cases;
 mod files;
+mod keras;
 mod memory;
 mod onnx;
 #[path = "../common/random.rs"]
@@ -84,6 +85,14 @@ fn mutated_onnx_models() {
     driven(5, &files, 10_000, files::mutated_bytes, bodies::import);
 }
 
+#[test]
+fn mutated_keras_files() {
+    let files = files::keras_files();
+    // The one of weights alone has several LSTMs, and no model.
+    assert!(files.iter().all(|file| bodies::import(file)));
+    driven(6, &files, 10_000, files::mutated_bytes, bodies::import);
+}
+
 /// What bodies write is in memory: it mustn't stay there.
 #[test]
 fn folders_go_with_their_threads() {
@@ -103,7 +112,7 @@ fn write_corpus() {
         ("checkpoint", files::checkpoints()),
         ("trainer_state", files::states()),
         ("csv", files::tables()),
-        ("import", files::imports().into_iter().chain(files::onnx_models()).collect()),
+        ("import", [files::imports(), files::onnx_models(), files::keras_files()].concat()),
     ];
     for (name, files) in folders {
         let folder =

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use prost::bytes::Bytes;
 
 use super::proto::Tensor;
+use crate::import::clipped;
 
 /// Axes of a tensor, at most.
 pub(super) const AXES: usize = 8;
@@ -422,15 +423,6 @@ impl Constant {
             Data::Floats(own) => values.extend_from_slice(own),
             _ => values.extend((0..self.len()).map(|at| self.float(at))),
         }
-    }
-}
-
-/// A name for a message, which has an end.
-pub(super) fn clipped(name: &str) -> String {
-    const MOST: usize = 100;
-    match name.chars().count() > MOST {
-        true => format!("{}..", name.chars().take(MOST).collect::<String>()),
-        false => name.to_owned(),
     }
 }
 

@@ -197,7 +197,7 @@ fn cell(node: &Node, directions: usize, opset: i64) -> Result<Cell, String> {
                     beta: betas.next().unwrap_or(0.0),
                 },
                 _ => {
-                    return Err(format!("has the activation {:?}", super::constant::clipped(name)));
+                    return Err(format!("has the activation {:?}", crate::import::clipped(name)));
                 }
             });
         }

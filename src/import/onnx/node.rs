@@ -1,7 +1,8 @@
 //! What an operator of a graph says of itself.
 
-use super::constant::{Beside, Constant, clipped};
+use super::constant::{Beside, Constant};
 use super::proto::{Attribute, Graph, Node};
+use crate::import::clipped;
 
 impl Node {
     pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::constant::{AXES, Beside, Budget, clipped};
+use super::constant::{AXES, Beside, Budget};
 use super::layouts::reduce;
 use super::proto::{Graph, Info, Node};
 use super::seen::{Axis, Seen, Value, What};
 use super::sizes::{cast, chosen, shape_of};
 use super::trace::Trace;
+use crate::import::clipped;
 
 /// The outputs of a graph, by name.
 pub(super) type Outputs<'a> = Vec<(&'a str, Value)>;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::constant::{Beside, Budget, Constant, clipped};
+use super::constant::{Beside, Budget, Constant};
 use super::layer::Layer;
 use super::proto::{Node, Tensor};
 use super::seen::Value;
+use crate::import::clipped;
 
 /// A walk through a graph.
 pub(super) struct Trace<'a> {
