@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use gatefold::import::{self, Imported};
 use gatefold::{Array, Device, Forecaster, LoadOptions, Lstm, Readout, Tensor, export};
@@ -28,6 +29,7 @@ Options:
   --readout NAME   What the head reads: final_states, last_output, every_step, mean_over_time or
                    max_over_time [default: what the file says, else final_states]
   --lstm-alone     The LSTM without a head
+  --times N        Opens IN and makes the model N times, and says how long that took
   --help           This text
 ";
 
@@ -41,6 +43,7 @@ struct Options {
     check: bool,
     lstm: Option<String>,
     alone: bool,
+    times: usize,
     load: LoadOptions,
 }
 
@@ -56,6 +59,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("list") => options.list = true,
             Long("check") => options.check = true,
             Long("lstm-alone") => options.alone = true,
+            Long("times") => options.times = parser.value()?.parse()?,
             Long("lstm") => options.lstm = Some(parser.value()?.string()?),
             Long("head") => head = Some(parser.value()?.string()?),
             Long("embedding") => {
@@ -99,7 +103,12 @@ impl Model {
         if options.alone {
             return Ok(Model::Alone(alone.build(device)?));
         }
-        let others = model.checkpoint().tensors.len() > alone.state_dict().len();
+        let prefix = match alone.name() {
+            "" => String::new(),
+            name => format!("{name}."),
+        };
+        let mut names = model.checkpoint().tensors.iter().map(|(name, _)| name);
+        let others = prefix.is_empty() || names.any(|name| !name.starts_with(&prefix));
         match others || model.all().len() > 1 {
             true => {
                 let whole = model.forecaster_as(device, &options.load)?;
@@ -152,8 +161,26 @@ fn is_onnx(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("onnx"))
 }
 
+/// How long it takes to open a file and to make its model: the median of some times, in seconds.
+fn timed(options: &Options, device: &Device) -> gatefold::Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..options.times {
+        let start = Instant::now();
+        let model = import::open(&options.files[0])?;
+        let made = Model::of(&model, options, device)?;
+        times.push(start.elapsed().as_secs_f64());
+        drop(made);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
 fn convert(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let device = Device::cpu();
+    if options.times > 0 {
+        println!("{:.4}", timed(options, &device)?);
+        return Ok(true);
+    }
     let model = import::open(&options.files[0])?;
     println!("{}: {model}", options.files[0].display());
     let Some(out) = options.files.get(1).filter(|_| !options.list) else { return Ok(true) };

@@ -102,7 +102,9 @@ impl OneOf<'_> {
     /// Its settings.
     pub(crate) fn config(self) -> Result<LstmConfig> {
         let naming = self.naming();
-        let given = Given { only: Only::OfModel(&naming), ..self.file.into() };
+        // The numbers are looked at where a model is made of them.
+        let only = Only::OfModel(&naming);
+        let given = Given { only, any_numbers: true, ..self.file.into() };
         Ok(model_of(given, &naming, None, Wanted::Lstm, &self.said())?.0)
     }
 

@@ -282,22 +282,29 @@ impl Network {
     /// host would be as large as the model.
     fn write_parts(&self, tensors: &[Placed<'_>], to: &Buffer) -> Result<()> {
         // All the memory that it takes: nothing is written where that isn't there.
-        let largest = tensors.iter().map(|(entry, ..)| entry.len).max().unwrap_or(0);
-        let most = largest.max(PART.min(self.table.len));
+        let longest = tensors.iter().flat_map(|(entry, ..)| entry.parts(PART)).map(|(_, len)| len);
+        let most = longest.max().unwrap_or(0).max(PART.min(self.table.len));
         let (mut part, mut start) = (room(most)?, 0);
         for (entry, (_, array, second)) in tensors {
-            // Between the last one and this there are zeros.
-            let mut at = entry.start - start;
-            if at + entry.len > most {
-                self.device.write(to, start, &part)?;
-                part.clear();
-                (start, at) = (entry.start, 0);
-            }
-            part.resize(at + entry.len, 0.0);
-            let values = &mut part[at..];
-            entry.reorder(|from, to| values[to] = array.data()[from]);
-            if let Some(second) = second {
-                entry.reorder(|from, to| values[to] += second.data()[from]);
+            let mut within = 0;
+            for (columns, len) in entry.parts(PART) {
+                // Between the last one and this there are zeros.
+                let first = entry.start + within;
+                let mut at = first - start;
+                if at + len > most {
+                    self.device.write(to, start, &part)?;
+                    part.clear();
+                    (start, at) = (first, 0);
+                }
+                part.resize(at + len, 0.0);
+                let values = &mut part[at..];
+                let data = array.data();
+                entry.reorder_part(columns.clone(), |from, to| values[to - within] = data[from]);
+                if let Some(second) = second {
+                    let data = second.data();
+                    entry.reorder_part(columns, |from, to| values[to - within] += data[from]);
+                }
+                within += len;
             }
         }
         self.device.write(to, start, &part)

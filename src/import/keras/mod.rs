@@ -45,7 +45,8 @@ pub(super) fn read(path: &Path, len: u64, kind: FileKind) -> Result<Read> {
             Err(zip::result::ZipError::FileNotFound) => return Ok(None),
             Err(error) => return Err(broken(error)),
         };
-        let mut bytes = Vec::new();
+        let room = usize::try_from(entry.size().min(most)).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(room);
         let read = entry.take(most + 1).read_to_end(&mut bytes);
         read.map_err(|error| refused(format!("{name} isn't whole: {error}")))?;
         match bytes.len() as u64 > most {
@@ -67,7 +68,7 @@ pub(super) fn read(path: &Path, len: u64, kind: FileKind) -> Result<Read> {
     of_weights(weights, config, version).map_err(refused)
 }
 
-fn of_weights(weights: Weights, config: Option<String>, version: Option<String>) -> Said<Read> {
+fn of_weights(mut weights: Weights, config: Option<String>, version: Option<String>) -> Said<Read> {
     let version = clipped(version.as_deref().unwrap_or(""));
     let described = config.as_deref().map(|text| config::layers(text, &version)).transpose()?;
     let (chain, problem) = described.unwrap_or_else(|| {
@@ -97,7 +98,8 @@ fn of_weights(weights: Weights, config: Option<String>, version: Option<String>)
     // The LSTMs, each a module.
     let mut there = HashSet::new();
     for name in &weights.cells {
-        let directions = [0, 1].map(|d| weights.layers.get(&(name.clone(), d)));
+        // They aren't held twice.
+        let directions = [0, 1].map(|d| weights.layers.remove(&(name.clone(), d)));
         let lstm = of_chain(name);
         if let Some(Err(function)) = lstm.map(|lstm| &lstm.cell) {
             read.left_out.push(format!("{name}, whose activation is {function}"));
@@ -113,7 +115,7 @@ fn of_weights(weights: Weights, config: Option<String>, version: Option<String>)
         let mut tensors = StateDict::new();
         for (direction, suffix) in directions.into_iter().zip(["l0", "l0_reverse"]) {
             if let Some(direction) = direction {
-                tensors.extend(layer(direction, suffix, name, &mut read.converted)?);
+                tensors.extend(layer(&direction, suffix, name, &mut read.converted)?);
             }
         }
         if tensors.is_empty() {
@@ -157,6 +159,7 @@ fn of_weights(weights: Weights, config: Option<String>, version: Option<String>)
     }
     if there.is_empty() {
         let names = weights.layers.keys().map(|(name, _)| name.as_str());
+        let names = names.chain(weights.cells.iter().map(String::as_str));
         let said: Vec<&str> = read.left_out.iter().map(String::as_str).collect();
         let more = if said.is_empty() {
             String::new()

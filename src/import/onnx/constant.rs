@@ -228,8 +228,7 @@ impl Constant {
         match self.data {
             Data::Floats(values) => Rc::try_unwrap(values).unwrap_or_else(|all| (*all).clone()),
             Data::Raw(bytes, Type::F32) => {
-                let all = bytes.chunks_exact(4);
-                all.map(|four| Type::F32.float(four)).collect()
+                bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
             }
             _ => (0..self.len()).map(|at| self.float(at)).collect(),
         }
@@ -418,7 +417,8 @@ impl Constant {
     fn append_to(&self, values: &mut Vec<f32>) {
         match &self.data {
             Data::Raw(bytes, Type::F32) => {
-                values.extend(bytes.chunks_exact(4).map(|four| Type::F32.float(four)));
+                let all = bytes.as_chunks::<4>().0.iter();
+                values.extend(all.map(|&four| f32::from_le_bytes(four)));
             }
             Data::Floats(own) => values.extend_from_slice(own),
             _ => values.extend((0..self.len()).map(|at| self.float(at))),
