@@ -238,7 +238,9 @@ mod tests {
         let one = [Axis::Time, Axis::One, Axis::Rows, Axis::Units(8)];
         let squeezed = Some(vec![Axis::Time, Axis::Rows, Axis::Units(8)]);
         assert_eq!(reshaped(&one, &[None, Some(5), Some(8)]), squeezed);
-        assert_eq!(reshaped(&one, &[None, Some(-1)]), None);
+        let flat = Some(vec![Axis::Flat(true), Axis::Units(8)]);
+        assert_eq!(reshaped(&one, &[None, Some(-1)]), flat);
+        assert_eq!(reshaped(&one, &[Some(-1)]), None);
         let every = [Axis::Rows, Axis::Time, Axis::Units(8)];
         let flat = vec![Axis::Flat(false), Axis::Units(8)];
         assert_eq!(reshaped(&every, &[Some(-1), Some(8)]), Some(flat.clone()));
