@@ -210,7 +210,8 @@ impl Writer<'_> {
                 inputs.pop();
             }
             let prefix = module(&network.naming.of(Role::WeightIh(l, 0)));
-            let outputs = ["y", "h", "c"].map(|name| format!("{name}_{l}"));
+            // Not as the inputs `h_0` and `c_0` are called.
+            let outputs = ["outputs", "hidden", "cell"].map(|name| format!("{name}_l{l}"));
             self.graph.node.push(Node {
                 input: inputs.iter().map(|&name| name.to_owned()).collect(),
                 output: outputs.to_vec(),

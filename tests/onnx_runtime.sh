@@ -26,10 +26,12 @@ for path in models:
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     x, y = results[f"{path.stem}.x"], results[f"{path.stem}.y"]
-    [given] = session.get_inputs()
+    given, *states = session.get_inputs()
     assert {"batch", "time"} <= set(given.shape), given.shape
     x = x.astype(np.int64) if given.name == "tokens" else x
-    [out] = session.run(None, {given.name: x})
+    zeros = {state.name: np.zeros((state.shape[0], len(x), state.shape[2]), np.float32) for state in states}
+    out, *rest = session.run(None, {given.name: x, **zeros})
+    assert len(rest) == len(states)
     apart = float(np.abs(out - y).max()) if out.shape == y.shape else float("inf")
     worst = max(worst, apart)
     print(f"{path.stem:10} {list(out.shape)!s:12} {apart:.1e} apart")

@@ -348,6 +348,9 @@ impl fmt::Display for Imported {
         for (name, array) in self.file.tensors.iter().filter(|(name, _)| !is_own(name)) {
             write!(f, "\n  {name} {:?}", array.shape())?;
         }
+        if let Some(problem) = &self.no_forecaster {
+            write!(f, "\n  not one model: {problem}")?;
+        }
         for converted in &self.converted {
             write!(f, "\n  converted: {converted}")?;
         }

@@ -151,6 +151,16 @@ fn write_for_onnx_runtime() {
         results.push((format!("{name}.y"), model.predict(&x).unwrap()));
         results.push((format!("{name}.x"), x));
     }
+    // An LSTM alone, which is given its states.
+    let device = Device::cpu();
+    let config = LstmConfig::new(3, 5).layers(2).bidirectional(true).batch_first(true).seed(5);
+    let lstm = Lstm::new(&device, config).unwrap();
+    export::onnx(&lstm, Path::new(&folder).join("lstm.onnx")).unwrap();
+    let x = input(&LstmConfig::new(3, 5));
+    let y =
+        lstm.forward(&Tensor::from_slice(&device, x.data(), x.shape()).unwrap(), None).unwrap().0;
+    results.push(("lstm.y".to_owned(), Array::new(y.to_vec().unwrap(), y.shape()).unwrap()));
+    results.push(("lstm.x".to_owned(), x));
     let path = Path::new(&folder).join("results.safetensors");
     gatefold::checkpoint::write(path, &results, &Default::default()).unwrap();
 }

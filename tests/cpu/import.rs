@@ -167,6 +167,9 @@ fn onnx_models_compute_what_onnx_runtime_computes() {
         predicts_as_onnx(name, &results, "out");
         predicts_as_onnx(&format!("{name}_new"), &results, "out");
     }
+    for name in ["last_of_all", "last_of_all_new", "reverse_slice"] {
+        predicts_as_onnx(name, &results, "out");
+    }
     for name in ["beside", "states", "packed", "branches", "joined", "quantized", "half"] {
         predicts_as_onnx(name, &results, "out");
     }
@@ -233,6 +236,7 @@ fn what_cannot_be_read_of_onnx_is_said() {
             "its exporter has written the timesteps one after the other, 3 of them",
         ),
         ("refused_gru", "its recurrent layers are GRUs"),
+        ("refused_lengths", "has lengths of sequences of its own"),
         (
             "refused_projection",
             "its exporter has left weights out, and the numbers of this file are wrong",
@@ -332,14 +336,39 @@ fn what_was_found_of_keras_is_said() {
     assert!(old.contains("a model of Keras 2.") && old.contains("HardSigmoid 0.2 0.5"), "{old}");
 }
 
+/// Graphs that look like a model of this crate's and compute something else.
+#[test]
+fn look_alikes_are_no_models() {
+    for (name, said) in [
+        ("no_foreign", "Reshape"),
+        ("no_foreign_new", "Reshape"),
+        ("no_timesteps", "Add"),
+        ("no_timesteps_new", "Add"),
+        ("no_cast", "Cast"),
+    ] {
+        let model = onnx(name).unwrap();
+        let error = model.forecaster(&Device::cpu()).map(drop).unwrap_err().to_string();
+        assert!(error.contains(said), "{name}: {error}");
+        assert!(model.to_string().contains("not one model: its prediction is made by"), "{model}");
+    }
+}
+
 #[test]
 fn what_cannot_be_read_of_keras_is_said() {
     let error = keras("keras", "refused_gru.keras").map(drop).unwrap_err();
     assert!(matches!(error, Error::Import { .. }), "{error:?}");
     assert!(error.to_string().contains("a recurrent layer that is no LSTM"), "{error}");
+    let error = keras("keras", "cells.h5").map(drop).unwrap_err().to_string();
+    assert!(error.contains("a cell of several cells"), "{error}");
     for (file, said) in [
         ("branched.keras", "its layers aren't a chain"),
         ("summed.keras", "Bidirectional with merge_mode sum"),
+        ("cell_state.keras", "its layers aren't a chain"),
+        ("cell_state.h5", "its layers aren't a chain"),
+        ("initial.keras", "its layers aren't a chain"),
+        ("softmax_axis.keras", "Softmax, which isn't read here"),
+        ("channels.keras", "GlobalAveragePooling1D, which isn't read here"),
+        ("backward.keras", "Bidirectional with a backward layer of its own"),
         ("own.weights.h5", "several LSTMs"),
     ] {
         let model = keras("keras", file).unwrap();

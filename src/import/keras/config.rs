@@ -74,9 +74,10 @@ fn gather(
         let own = layer["name"].as_str().or(config["name"].as_str()).unwrap_or_default();
         let inbound = &layer["inbound_nodes"];
         if inbound.as_array().is_some_and(|nodes| !nodes.is_empty()) {
-            let mut names = Vec::new();
-            histories(inbound, &mut names);
-            if names.is_empty() || names.iter().any(|name| Some(*name) != below) {
+            let mut given = Vec::new();
+            histories(inbound, &mut given);
+            // The first of what the layer below gives, and nothing else: not its states, nor states to begin with.
+            if given.len() != 1 || given[0].1 != 0 || Some(given[0].0) != below {
                 problem.get_or_insert_with(|| {
                     format!("its layers aren't a chain: {} stands on others", clipped(own))
                 });
@@ -95,6 +96,24 @@ fn gather(
             _ => of_class(class, config, &name, keras_3, found),
         }
         below = Some(own);
+    }
+    if let Some(outputs) = config.get("output_layers") {
+        let mut given = Vec::new();
+        tensors_of(outputs, &mut given);
+        if given.len() != 1 || given[0].1 != 0 || Some(given[0].0) != below {
+            problem.get_or_insert("its outputs aren't those of its last layer".to_owned());
+        }
+    }
+}
+
+/// The tensors of layers that a list names.
+fn tensors_of<'a>(value: &'a Value, found: &mut Vec<(&'a str, u64)>) {
+    match value.as_array().map(Vec::as_slice) {
+        Some([Value::String(name), Value::Number(_), Value::Number(tensor), ..]) => {
+            found.push((name, tensor.as_u64().unwrap_or(u64::MAX)));
+        }
+        Some(all) => all.iter().for_each(|value| tensors_of(value, found)),
+        None => {}
     }
 }
 
@@ -142,17 +161,20 @@ fn snake(class: &str) -> String {
     name
 }
 
-/// The layers that a node says it stands on.
-fn histories<'a>(value: &'a Value, names: &mut Vec<&'a str>) {
+/// The layers that a node says it stands on, and which of their tensors.
+fn histories<'a>(value: &'a Value, found: &mut Vec<(&'a str, u64)>) {
     match value {
         Value::Object(fields) => match fields.get("keras_history") {
-            Some(history) => names.extend(history[0].as_str()),
-            None => fields.values().for_each(|value| histories(value, names)),
+            Some(history) => tensors_of(history, found),
+            None => fields.values().for_each(|value| histories(value, found)),
         },
         Value::Array(all) => match &**all {
             // Keras 2: a name, two numbers and what else a call was given.
-            [Value::String(name), Value::Number(_), Value::Number(_), ..] => names.push(name),
-            all => all.iter().for_each(|value| histories(value, names)),
+            [Value::String(_), Value::Number(_), Value::Number(_), rest @ ..] => {
+                tensors_of(value, found);
+                rest.iter().for_each(|value| histories(value, found));
+            }
+            all => all.iter().for_each(|value| histories(value, found)),
         },
         _ => {}
     }
@@ -170,6 +192,9 @@ fn of_class(class: &str, config: &Value, name: &str, keras_3: bool, found: &mut 
             let module = HeadModule::Dropout(Probability(rate));
             found.extend((0.0..1.0).contains(&rate).then_some(Layer::Module(module)));
         }
+        "LSTM" if is("time_major") => {
+            found.push(Layer::Other("an LSTM with time_major".to_owned()))
+        }
         "LSTM" | "CuDNNLSTM" => found.push(Layer::Lstm(lstm(config, name, keras_3))),
         "Bidirectional" => {
             let inner = &config["layer"];
@@ -177,8 +202,19 @@ fn of_class(class: &str, config: &Value, name: &str, keras_3: bool, found: &mut 
             match inner["class_name"].as_str() {
                 Some("LSTM" | "CuDNNLSTM") if merged == "concat" => {
                     let own = lstm(&inner["config"], name, keras_3);
-                    found.push(match own.backwards {
-                        true => Layer::Other("Bidirectional of an LSTM backwards".to_owned()),
+                    let other = &config["backward_layer"]["config"];
+                    let back = lstm(
+                        if other.is_object() { other } else { &inner["config"] },
+                        name,
+                        keras_3,
+                    );
+                    let alike = back.cell == own.cell
+                        && (!other.is_object()
+                            || back.backwards && other["units"] == inner["config"]["units"]);
+                    found.push(match own.backwards || !alike {
+                        true => Layer::Other(
+                            "Bidirectional with a backward layer of its own".to_owned(),
+                        ),
                         false => Layer::Lstm(Lstm { both: true, ..own }),
                     });
                 }
@@ -217,9 +253,15 @@ fn of_class(class: &str, config: &Value, name: &str, keras_3: bool, found: &mut 
         "ELU" if config["alpha"].as_f64().unwrap_or(1.0) == 1.0 => {
             found.push(nonlinearity(Nonlinearity::Elu));
         }
-        "Softmax" => found.push(Layer::Output(Activation::Softmax)),
-        "GlobalAveragePooling1D" => found.push(Layer::Pool { mean: true }),
-        "GlobalMaxPooling1D" => found.push(Layer::Pool { mean: false }),
+        "Softmax" if config["axis"].as_i64().unwrap_or(-1) == -1 && !config["axis"].is_array() => {
+            found.push(Layer::Output(Activation::Softmax))
+        }
+        "GlobalAveragePooling1D" | "GlobalMaxPooling1D"
+            if config["data_format"].as_str().unwrap_or("channels_last") == "channels_last"
+                && !is("keepdims") =>
+        {
+            found.push(Layer::Pool { mean: class == "GlobalAveragePooling1D" });
+        }
         other => found.push(Layer::Other(clipped(other))),
     }
 }

@@ -101,6 +101,10 @@ fn of_weights(mut weights: Weights, config: Option<String>, version: Option<Stri
         // They aren't held twice.
         let directions = [0, 1].map(|d| weights.layers.remove(&(name.clone(), d)));
         let lstm = of_chain(name);
+        if weights.twice.contains(name) {
+            read.left_out.push(format!("{name}, a cell of several cells"));
+            continue;
+        }
         if let Some(Err(function)) = lstm.map(|lstm| &lstm.cell) {
             read.left_out.push(format!("{name}, whose activation is {function}"));
             continue;

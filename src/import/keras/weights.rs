@@ -37,6 +37,8 @@ pub(super) struct Weights {
     pub(super) layers: BTreeMap<(String, usize), Tensors>,
     /// Layers whose tensors are those of a recurrent cell.
     pub(super) cells: std::collections::BTreeSet<String>,
+    /// Layers with several tensors of one name: cells in a cell.
+    pub(super) twice: std::collections::BTreeSet<String>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) rounded: Vec<String>,
     /// The model's description, and the version of Keras, where it has them.
@@ -193,7 +195,9 @@ impl Weights {
             self.cells.insert(place.layer.clone());
         }
         let key = (place.layer, place.direction);
-        self.layers.entry(key).or_default().insert(place.kind, array);
+        if self.layers.entry(key.clone()).or_default().insert(place.kind, array).is_some() {
+            self.twice.insert(key.0);
+        }
         Ok(())
     }
 }
@@ -207,11 +211,13 @@ fn place(path: &[Named], name: &str) -> Option<Place> {
     }
     let ends = |path: &[Named], with: &str| path.last().is_some_and(|l| l.0 == with);
     let cell = path.iter().any(|part| part.0 == "cell");
-    if ends(path, "cell") {
+    if ends(path, "cell") && path.len() > 1 {
         path = &path[..path.len() - 1];
     }
-    let direction = usize::from(ends(path, "backward_layer"));
-    if direction == 1 || ends(path, "forward_layer") || ends(path, "layer") {
+    // Of a layer's, not an attribute of the model's of that name.
+    let inner = path.len() > 1;
+    let direction = usize::from(inner && ends(path, "backward_layer"));
+    if inner && (direction == 1 || ends(path, "forward_layer") || ends(path, "layer")) {
         path = &path[..path.len() - 1];
     }
     // A layer in a list has the name of its own, and an attribute that of the attribute.
@@ -219,7 +225,7 @@ fn place(path: &[Named], name: &str) -> Option<Place> {
     for (at, (own, named)) in path.iter().enumerate() {
         let listed = at > 0 && path[at - 1].0 == "layers";
         match own.as_str() {
-            "layers" | "cell" | "cells" => {}
+            "layers" | "cell" | "cells" if path.len() > 1 => {}
             _ => names.push(if listed { named.as_str() } else { own }),
         }
     }

@@ -216,9 +216,11 @@ impl<'a> Trace<'a> {
 
     /// With a bias on the linear layer that is the last module.
     pub(super) fn biased(&self, node: &Node, seen: Seen, bias: Constant) -> Option<Value> {
+        let features = seen.features();
         let Seen { what: What::Head(read, mut modules), axes } = seen else { return None };
         let Some(Module::Linear(last)) = modules.pop() else { return None };
-        if last.bias.is_some() || last.unscaled {
+        // A bias of timesteps is none of features.
+        if features != Some(last.outputs) || last.bias.is_some() || last.unscaled {
             return None;
         }
         let bias = Some(spread(bias, last.outputs)?);
@@ -231,8 +233,12 @@ impl<'a> Trace<'a> {
 
     /// With the scale of a weight of whole numbers.
     pub(super) fn scaled(&mut self, seen: Seen, scale: Constant) -> Option<Value> {
+        let features = seen.features();
         let Seen { what: What::Head(read, mut modules), axes } = seen else { return None };
         let Some(Module::Linear(last)) = modules.pop() else { return None };
+        if features != Some(last.outputs) {
+            return None;
+        }
         let scales = spread(scale, last.outputs)?;
         let mut linear = Rc::try_unwrap(last).unwrap_or_else(|shared| (*shared).clone());
         if !linear.unscaled {
@@ -253,7 +259,9 @@ impl<'a> Trace<'a> {
     /// A function of each number, or of all that a row has.
     pub(super) fn function(&mut self, node: &'a Node, operator: &str, seen: Seen) -> Option<Value> {
         let (read, mut modules) = seen.head()?;
-        seen.features()?;
+        if !seen.is_of_features() {
+            return None;
+        }
         let alpha = |usual: f32| node.float("alpha").unwrap_or(usual) == usual;
         modules.push(match operator {
             "Relu" => Module::Nonlinearity(Nonlinearity::Relu),

@@ -130,7 +130,7 @@ impl<'a> Trace<'a> {
                 if matches!(seen.what, What::Input(_)) {
                     return None;
                 }
-                let axes = reshaped(&seen.axes, &sizes)?;
+                let axes = reshaped(&seen.axes, &sizes, self.known)?;
                 Some(seen.with(axes))
             }
             _ => None,
@@ -294,7 +294,6 @@ impl<'a> Trace<'a> {
     ) -> Option<Value> {
         let Seen { what, mut axes } = seen;
         match (axes[at], what) {
-            // All of it.
             (_, what) if start == 0 && end >= i64::from(i32::MAX) && step == 1 => {
                 Some(Value::Seen(Seen { what, axes }))
             }
@@ -323,8 +322,11 @@ impl<'a> Trace<'a> {
                 if !whole || modules > 0 {
                     return None;
                 }
+                let both = self.layers[layer].directions.len() == 2;
                 axes[at] = Axis::Units(hidden);
                 let what = match (what, first / hidden) {
+                    // All of the only direction.
+                    (what, 0) if !both => what,
                     (What::Outputs(_), direction) => What::OneWay(layer, direction),
                     (What::Head(..), 0) => What::States(vec![(layer, 0)]),
                     (What::First(_), 1) => What::States(vec![(layer, 1)]),
@@ -339,8 +341,12 @@ impl<'a> Trace<'a> {
     /// What is read of the last timestep.
     pub(super) fn last(&self, what: What, axes: Vec<Axis>) -> Option<Value> {
         let what = match what {
+            // What a head makes of each timestep, of the last one.
+            What::Head(Read::Of(layer, Readout::EveryStep), modules) => {
+                What::Head(Read::Of(layer, Readout::LastOutput), modules)
+            }
             What::Outputs(layer) => What::Head(Read::Of(layer, Readout::LastOutput), Vec::new()),
-            What::OneWay(layer, 0) => What::States(vec![(layer, 0)]),
+            What::OneWay(layer, 0) if !self.layers[layer].reverse => What::States(vec![(layer, 0)]),
             _ => return None,
         };
         Some(Value::Seen(Seen { what, axes }))
@@ -438,6 +444,9 @@ impl<'a> Trace<'a> {
         }
         match (of, what, places) {
             (Axis::Time, what, [-1]) => self.last(what, axes),
+            (Axis::Time, what, &[at]) if at > 0 && self.known[0] == at.checked_add(1) => {
+                self.last(what, axes)
+            }
             // In reverse it has seen everything.
             (Axis::Time, What::OneWay(layer, 1), [0]) => {
                 Some(Value::Seen(Seen { what: What::States(vec![(layer, 1)]), axes }))

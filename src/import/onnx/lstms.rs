@@ -79,6 +79,16 @@ impl<'a> Trace<'a> {
         let mut layer = Layer::of(node, weights, self.opset)?;
         layer.name = name;
         let batch_first = node.int("layout").is_some_and(|layout| layout == 1);
+        let sizes = self.sizes_of(&x, batch_first);
+        self.known = match self.layers.is_empty() {
+            true => sizes,
+            // Of layers on inputs of several sizes nothing is known.
+            false if matches!(x, Some(Value::Seen(Seen { what: What::Outputs(_), .. }))) => {
+                self.known
+            }
+            false if sizes == self.known => sizes,
+            false => [None; 2],
+        };
         layer.from = self.source(x, batch_first);
         let states = layer.directions.len() * layer.hidden;
         let mut initial = [h, c].into_iter().map(|state| initial(state, &layer, batch_first));
@@ -102,10 +112,28 @@ impl<'a> Trace<'a> {
         if known.iter().any(Option::is_some) {
             layer.initial = Some(known.map(|state| state.unwrap_or_else(|| vec![0.0; states])));
         }
+        if let Some(Value::Constant(_) | Value::Fill(..)) = lengths {
+            return Err("has lengths of sequences of its own, which a model has not".to_owned());
+        }
         if lengths.is_some() {
             self.left_out.insert("lengths of sequences: they are given with a call".to_owned());
         }
         Ok((layer, batch_first))
+    }
+
+    /// The timesteps and the rows of what goes into a layer, where it is an input whose sizes are declared.
+    fn sizes_of(&self, x: &Option<Value>, batch_first: bool) -> [Option<i64>; 2] {
+        let Some(Value::Seen(seen)) = x else { return [None; 2] };
+        let name = match &seen.what {
+            What::Input(name) | What::OneHot(name) => name,
+            What::Embedding(which) => &which.tokens,
+            _ => return [None; 2],
+        };
+        let size = |at: usize| match seen.axes.get(at) {
+            Some(Axis::Input(axis)) => self.inputs.get(&**name)?.get(*axis).copied().flatten(),
+            _ => None,
+        };
+        if batch_first { [size(1), size(0)] } else { [size(0), size(1)] }
     }
 
     /// What a layer stands on.
@@ -158,10 +186,20 @@ impl<'a> Trace<'a> {
         };
         let (a, b) = (is(forward, false)?, is(backward, true)?);
         let same = match (&a.from, &b.from) {
-            (From::Input { name, .. }, From::Input { name: other, .. })
-            | (From::OneHot { name, .. }, From::OneHot { name: other, .. }) => name == other,
-            (From::Embedding { which, .. }, From::Embedding { which: other, .. }) => {
-                which.tokens == other.tokens && which.name == other.name
+            (
+                From::Input { name, batch_first },
+                From::Input { name: other, batch_first: as_well },
+            )
+            | (
+                From::OneHot { name, batch_first },
+                From::OneHot { name: other, batch_first: as_well },
+            ) => name == other && batch_first == as_well,
+            (
+                From::Embedding { which, batch_first },
+                From::Embedding { which: other, batch_first: as_well },
+            ) => {
+                let same = which.tokens == other.tokens && which.name == other.name;
+                same && batch_first == as_well
             }
             (From::Layer(below), From::Layer(other)) => below == other,
             _ => false,

@@ -188,7 +188,7 @@ impl Built {
                                 problem = Some("it stands on another LSTM".to_owned())
                             }
                             From::Other(what) => {
-                                problem.get_or_insert(format!("its LSTM stands on {what}"));
+                                problem = Some(format!("its LSTM stands on {what}"));
                             }
                         }
                         let (head, activation, linears) = of_head(made, &mut names)?;
@@ -343,7 +343,9 @@ fn head<'a>(
     let made: Vec<(&str, &Seen)> = outputs
         .iter()
         .filter_map(|(name, value)| match value {
-            Value::Seen(seen) if seen.head().is_some() => Some((*name, seen)),
+            Value::Seen(seen) if seen.head().is_some() && seen.is_of_features() => {
+                Some((*name, seen))
+            }
             _ => None,
         })
         .collect();

@@ -72,10 +72,13 @@ impl<'a> Trace<'a> {
             notes: BTreeSet::new(),
             left_out: BTreeSet::new(),
             quantized: false,
+            inputs: HashMap::new(),
+            known: [None; 2],
         };
         for info in &graph.input {
             if !trace.initializers.contains_key(info.name.as_str()) {
                 trace.values.insert(&info.name, input(info));
+                trace.inputs.insert(&info.name, declared(info));
             }
         }
         // An output of `If` is that of its branch.
@@ -161,6 +164,12 @@ impl<'a> Trace<'a> {
             (same, Some(value)) if SAME.contains(&same) => Some(match value {
                 Value::Seen(seen) if same == "Dropout" => self.dropout(node, &inputs, seen),
                 Value::Constant(constant) if same == "Cast" => cast(node, constant),
+                // Numbers that are made whole aren't the same; tokens are whole.
+                Value::Seen(Seen { what, .. })
+                    if same == "Cast" && !matches!(what, What::Input(_)) && !is_float(node) =>
+                {
+                    Value::unknown(&node.said())
+                }
                 value => value,
             }),
             ("DequantizeLinear", Some(value)) => self.dequantize(node, value, &inputs)?,
@@ -215,6 +224,18 @@ fn one_hot(node: &Node, seen: Seen, inputs: &[Option<Value>]) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// Whether a `Cast` is to numbers with a point.
+fn is_float(node: &Node) -> bool {
+    node.int("to").is_some_and(|to| [1, 10, 11, 16].contains(&to))
+}
+
+/// The sizes that an input is declared with.
+fn declared(info: &Info) -> Vec<Option<i64>> {
+    let shape = info.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref()?.shape.as_ref());
+    let dims = shape.map_or(&[][..], |shape| &*shape.dim);
+    dims.iter().take(AXES).map(|dim| dim.dim_value.filter(|size| *size > 0)).collect()
 }
 
 /// An input of the graph, of whose axes nobody knows yet what they are.

@@ -154,6 +154,11 @@ impl Seen {
         }
     }
 
+    /// Whether the last axis is that of the features, or there was one, which is gone.
+    pub(super) fn is_of_features(&self) -> bool {
+        self.features().is_some() || !self.axes.iter().any(|axis| matches!(axis, Axis::Units(_)))
+    }
+
     /// The features, where they are the last axis.
     pub(super) fn features(&self) -> Option<usize> {
         match self.axes.last() {
@@ -175,7 +180,12 @@ impl Axis {
 
 /// What axes become in another shape, of which some sizes are known: each axis of it is one of these, or two of them
 /// in one.
-pub(super) fn reshaped(axes: &[Axis], sizes: &[Option<i64>]) -> Option<Vec<Axis>> {
+/// `known` are the timesteps and the rows, where the graph's input says how many it has.
+pub(super) fn reshaped(
+    axes: &[Axis],
+    sizes: &[Option<i64>],
+    known: [Option<i64>; 2],
+) -> Option<Vec<Axis>> {
     // 0 is the size that is there.
     let sizes = sizes.iter().enumerate().map(|(at, &size)| match size {
         Some(0) => axes.get(at).map(|axis| axis.size().and_then(|size| i64::try_from(size).ok())),
@@ -189,11 +199,14 @@ pub(super) fn reshaped(axes: &[Axis], sizes: &[Option<i64>]) -> Option<Vec<Axis>
         Axis::Flat(false) => vec![Axis::Rows, Axis::Time],
         other => vec![other],
     });
-    grouped(&parts.collect::<Vec<Axis>>(), &sizes)
+    let parts: Vec<Axis> = parts.collect();
+    // A single feature may go as an axis of size 1 does.
+    let without: Vec<Axis> = parts.iter().copied().filter(|axis| *axis != Axis::Units(1)).collect();
+    grouped(&parts, &sizes, known).or_else(|| grouped(&without, &sizes, known))
 }
 
 /// Axes of which none has size 1, in so many groups of some sizes.
-fn grouped(axes: &[Axis], sizes: &[Option<i64>]) -> Option<Vec<Axis>> {
+fn grouped(axes: &[Axis], sizes: &[Option<i64>], known: [Option<i64>; 2]) -> Option<Vec<Axis>> {
     let Some((&size, sizes)) = sizes.split_first() else {
         return axes.is_empty().then(Vec::new);
     };
@@ -210,12 +223,20 @@ fn grouped(axes: &[Axis], sizes: &[Option<i64>]) -> Option<Vec<Axis>> {
         };
         let fits = match (size, merged.size()) {
             (Some(wanted), Some(there)) => i64::try_from(there) == Ok(wanted),
-            // Such an axis may have any size, of which a file may give one.
-            (Some(_), None) => true,
+            // Timesteps and rows are of any size, unless the graph says of which.
+            (Some(wanted), None) => {
+                Some(wanted)
+                    == match merged {
+                        Axis::Time => known[0],
+                        Axis::Rows => known[1],
+                        Axis::Flat(_) => known[0].zip(known[1]).and_then(|(t, b)| t.checked_mul(b)),
+                        _ => None,
+                    }
+            }
             // An axis of size 1 has that number in a shape, unless it is computed.
             (None, _) => taken > 0,
         };
-        if fits && let Some(mut others) = grouped(rest, sizes) {
+        if fits && let Some(mut others) = grouped(rest, sizes, known) {
             others.insert(0, merged);
             return Some(others);
         }
@@ -229,22 +250,25 @@ mod tests {
 
     #[test]
     fn shapes_say_what_axes_become() {
+        let reshaped =
+            |axes: &[Axis], sizes: &[Option<i64>]| reshaped(axes, sizes, [Some(7), Some(3)]);
         let outputs = [Axis::Time, Axis::Rows, Axis::Parts(2), Axis::Units(8)];
         let merged = Some(vec![Axis::Time, Axis::Rows, Axis::Units(16)]);
         assert_eq!(reshaped(&outputs, &[Some(0), Some(0), Some(-1)]), merged);
         assert_eq!(reshaped(&outputs, &[None, None, Some(16)]), merged);
         assert_eq!(reshaped(&outputs, &[None, Some(3), Some(16)]), merged);
         assert_eq!(reshaped(&outputs, &[None, None, Some(15)]), None);
+        assert_eq!(reshaped(&outputs, &[None, Some(4), Some(16)]), None);
         let one = [Axis::Time, Axis::One, Axis::Rows, Axis::Units(8)];
         let squeezed = Some(vec![Axis::Time, Axis::Rows, Axis::Units(8)]);
-        assert_eq!(reshaped(&one, &[None, Some(5), Some(8)]), squeezed);
+        assert_eq!(reshaped(&one, &[None, Some(3), Some(8)]), squeezed);
         let flat = Some(vec![Axis::Flat(true), Axis::Units(8)]);
         assert_eq!(reshaped(&one, &[None, Some(-1)]), flat);
         assert_eq!(reshaped(&one, &[Some(-1)]), None);
         let every = [Axis::Rows, Axis::Time, Axis::Units(8)];
         let flat = vec![Axis::Flat(false), Axis::Units(8)];
         assert_eq!(reshaped(&every, &[Some(-1), Some(8)]), Some(flat.clone()));
-        assert_eq!(reshaped(&flat, &[Some(1), Some(-1), Some(8)]), Some(every.to_vec()));
+        assert_eq!(reshaped(&flat, &[Some(3), Some(-1), Some(8)]), Some(every.to_vec()));
         assert_eq!(
             reshaped(&every[1..], &[Some(1), Some(-1), Some(8)]),
             Some(vec![Axis::One, Axis::Time, Axis::Units(8)])

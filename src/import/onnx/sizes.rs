@@ -61,6 +61,7 @@ pub(super) fn shape_of(node: &Node, value: &Value) -> Value {
         Value::Sizes(_, true) => Vec::new(),
         Value::Sizes(sizes, false) => vec![i64::try_from(sizes.len()).ok()],
         Value::Seen(seen) => seen.sizes(),
+        unknown @ Value::Unknown(_) => return unknown.clone(),
         _ => return Value::unknown(&node.said()),
     };
     let (start, end) = (node.int("start").unwrap_or(0), node.int("end").unwrap_or(i64::MAX));

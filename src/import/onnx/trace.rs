@@ -21,6 +21,10 @@ pub(super) struct Trace<'a> {
     pub(super) values: HashMap<&'a str, Value>,
     /// Of a sigmoid's output, what went in.
     pub(super) sigmoids: HashMap<&'a str, &'a str>,
+    /// The sizes that inputs are declared with.
+    pub(super) inputs: HashMap<&'a str, Vec<Option<i64>>>,
+    /// The timesteps and the rows of the first layer's input, where they are declared.
+    pub(super) known: [Option<i64>; 2],
     pub(super) layers: Vec<Layer>,
     /// What there is to say.
     pub(super) notes: BTreeSet<String>,

@@ -120,6 +120,31 @@ saved("refused_gru", sequential(layers.GRU(5), layers.Dense(2)))
 saved("summed", sequential(layers.Bidirectional(layers.LSTM(5), merge_mode="sum"), layers.Dense(2)))
 
 
+# Models that aren't what a chain of their layers would be.
+def functional(build, inputs=3):
+    x = keras.Input((None, inputs))
+    return keras.Model(x, build(x))
+
+
+def initial(x):
+    s, h, c = layers.LSTM(6, return_sequences=True, return_state=True)(x)
+    return layers.Dense(2)(layers.LSTM(6)(s, initial_state=[h, c]))
+
+
+saved("cell_state", functional(lambda x: layers.Dense(2)(layers.LSTM(6, return_state=True)(x)[2])), (".keras", ".h5"))
+saved("initial", functional(initial))
+saved("softmax_axis", sequential(layers.LSTM(5, return_sequences=True), layers.Softmax(axis=1)))
+saved("channels", keras.Sequential([keras.Input((5, 3)), layers.LSTM(5, return_sequences=True), layers.GlobalAveragePooling1D(data_format="channels_first"), layers.Dense(2)]))
+saved(
+    "backward",
+    sequential(
+        layers.Bidirectional(layers.LSTM(6), backward_layer=layers.LSTM(6, activation="relu", go_backwards=True)),
+        layers.Dense(2),
+    ),
+)
+saved("cells", sequential(layers.RNN([layers.LSTMCell(4), layers.LSTMCell(4)]), layers.Dense(2)), (".h5",))
+
+
 # CuDNNLSTM of Keras 2, which no processor runs: the layout that it has, of a layer whose outputs are known.
 model = sequential(layers.LSTM(5, name="cu_dnnlstm"), layers.Dense(2, name="dense"))
 shaken(model)

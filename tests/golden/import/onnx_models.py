@@ -419,5 +419,73 @@ with tempfile.TemporaryDirectory() as folder:
     x = torch.randn(B, T, 8).numpy()
     computed("quantized", changed, {"x": x})
 
+
+
+# Graphs that look like what they aren't.
+class Foreign(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 8, batch_first=True)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0].reshape(-1, 2, 8)[:, -1])
+
+
+class OfTimesteps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, batch_first=True)
+        self.fc = nn.Linear(8, T, bias=False)
+        self.b = nn.Parameter(torch.randn(T))
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0]).transpose(1, 2) + self.b
+
+
+class LastOfAll(nn.Module):
+    """A head on every timestep, of which the last one is taken; and no axis of features left."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 5, batch_first=True)
+        self.fc = nn.Linear(5, 1)
+
+    def forward(self, x):
+        return torch.sigmoid(self.fc(self.lstm(x)[0])[:, -1].squeeze(-1))
+
+
+both("last_of_all", LastOfAll(), x3, axes=(0, 1))
+for new in [False, True]:
+    end = "_new" if new else ""
+    export(f"no_foreign{end}", Foreign(), (torch.randn(3, 6, 4),), new, axes=[(0, 1)])
+    export(f"no_timesteps{end}", OfTimesteps(), (x3,), new, axes=[(0,)])
+weights = {"W": weight(1, 16, 3), "R": weight(1, 16, 4), "ax": np.array([1], dtype=np.int64)}
+turned = [
+    helper.make_node("LSTM", ["x", "W", "R"], ["Y"], hidden_size=4, direction="reverse"),
+    helper.make_node("Squeeze", ["Y", "ax"], ["y"]),
+    helper.make_node("Slice", ["y", "from", "to", "units"], ["part"]),
+    helper.make_node("Gather", ["part", "last"], ["final"], axis=0),
+    helper.make_node("MatMul", ["final", "k"], ["out"]),
+]
+path = model(
+    "reverse_slice", turned,
+    weights | {"from": np.array([0]), "to": np.array([4]), "units": np.array([2]), "last": np.array(-1), "k": weight(4, 2)},
+    {"x": [None, None, 3]}, {"out": None},
+)
+x = np.random.default_rng(5).standard_normal((T, B, 3)).astype(np.float32)
+[out] = session(path).run(None, {"x": x})
+results["reverse_slice.x"], results["reverse_slice.out"] = np.ascontiguousarray(np.swapaxes(x, 0, 1)), out
+model(
+    "no_cast",
+    [*turned[:2], helper.make_node("Cast", ["y"], ["w"], to=TensorProto.INT64), helper.make_node("Cast", ["w"], ["out"], to=TensorProto.FLOAT)],
+    weights, {"x": [None, None, 3]}, {"out": None},
+)
+model(
+    "refused_lengths",
+    [helper.make_node("LSTM", ["x", "W", "R", "", "lengths"], ["Y"], hidden_size=4)],
+    {**weights, "lengths": np.array([2, 3, 4], dtype=np.int32)}, {"x": [None, 3, 3]}, {"Y": None},
+)
+
 save_file(results, HERE / "onnx.safetensors")
 print(len(results), "arrays;", sum(f.stat().st_size for f in OUT.iterdir()), "bytes of models")
