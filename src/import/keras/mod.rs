@@ -82,11 +82,7 @@ fn of_weights(mut weights: Weights, config: Option<String>, version: Option<Stri
         (_, "") => "a Keras model".to_owned(),
         (_, version) => format!("a model of Keras {version}"),
     };
-    let file = Checkpoint {
-        left_out: weights.left_out.clone(),
-        rounded: Vec::new(),
-        ..Checkpoint::default()
-    };
+    let file = Checkpoint { left_out: weights.left_out.clone(), ..Checkpoint::default() };
     let mut read = Read { kind, ..Read::of(file) };
     let of_chain = |name: &str| {
         chain.iter().find_map(|layer| match layer {

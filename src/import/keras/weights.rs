@@ -40,7 +40,6 @@ pub(super) struct Weights {
     /// Layers with several tensors of one name: cells in a cell.
     pub(super) twice: std::collections::BTreeSet<String>,
     pub(super) left_out: Vec<LeftOut>,
-    pub(super) rounded: Vec<String>,
     /// The model's description, and the version of Keras, where it has them.
     pub(super) config: Option<String>,
     pub(super) version: Option<String>,
@@ -83,16 +82,14 @@ impl Weights {
             version: text(&root, "keras_version"),
             ..Weights::default()
         };
-        let (_, legacy) = match root.group("model_weights") {
-            Ok(group) => (weights.legacy(&group, most)?, true),
+        match root.group("model_weights") {
+            Ok(group) => weights.legacy(&group, most)?,
             // Weights alone, by the older writer.
-            Err(_) if root.attribute("layer_names").is_ok() => (weights.legacy(&root, most)?, true),
-            Err(_) => ((), false),
-        };
-        if !legacy {
-            let mut left = most;
-            let walk = Walk { place, names };
-            weights.walk(&root, &mut Vec::new(), &mut left, &walk)?;
+            Err(_) if root.attribute("layer_names").is_ok() => weights.legacy(&root, most)?,
+            Err(_) => {
+                let (mut left, walk) = (most, Walk { place, names });
+                weights.walk(&root, &mut Vec::new(), &mut left, &walk)?;
+            }
         }
         Ok(weights)
     }
@@ -185,7 +182,6 @@ impl Weights {
                 values
             }
             _ => {
-                self.rounded.push(place.layer.clone());
                 let wide = dataset.read_array::<f64>().map_err(failed)?;
                 wide.iter().map(|&value| value as f32).collect()
             }

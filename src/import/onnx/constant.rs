@@ -104,6 +104,11 @@ impl Type {
     }
 }
 
+/// Whether elements of a type, by ONNX's number, are no whole numbers.
+pub(super) fn is_float(number: i64) -> bool {
+    i32::try_from(number).is_ok_and(|number| Type::of(number).is_ok_and(Type::is_float))
+}
+
 /// Elements that may still be computed: a small file may ask for many.
 pub(super) struct Budget(Cell<usize>);
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::constant::{Constant, axis};
 use super::proto::Node;
-use super::seen::{Axis, Linear, Module, Seen, Value, What};
+use super::seen::{Axis, Linear, Module, Seen, Value, What, constant};
 use super::trace::{Trace, path};
 use crate::plan::Nonlinearity;
 
@@ -31,19 +31,16 @@ impl<'a> Trace<'a> {
         value: Value,
         inputs: &[Option<Value>],
     ) -> Result<Option<Value>, String> {
-        let number = |at: usize| match inputs.get(at).cloned().flatten() {
-            Some(Value::Constant(constant)) => Some(constant),
-            _ => None,
-        };
         Ok(match value {
             // A constant that was never rounded.
             Value::Constant(q) if q.is_float() => Some(Value::Constant(q)),
             Value::Constant(q) => {
-                let Some(scale) = number(1) else { return Ok(None) };
+                let Some(scale) = constant(inputs, 1) else { return Ok(None) };
                 let along = axis(node.int("axis").unwrap_or(1), q.shape.len().max(1));
                 self.budget(q.len())?;
                 let (shape, scales) = (q.shape.clone(), scale.floats());
-                let zeros = number(2).map_or_else(|| vec![0.0; scales.len()], Constant::floats);
+                let zeros =
+                    constant(inputs, 2).map_or_else(|| vec![0.0; scales.len()], Constant::floats);
                 let inner: usize = match (scales.len(), along) {
                     (1, _) => q.len().max(1),
                     (len, Some(along)) if shape.get(along) == Some(&len) => {
@@ -79,9 +76,7 @@ impl<'a> Trace<'a> {
         let (Some((read, mut modules)), Some(features)) = (seen.head(), seen.features()) else {
             return Ok(None);
         };
-        let Some(Value::Constant(weight)) = inputs.get(1).cloned().flatten() else {
-            return Ok(None);
-        };
+        let Some(weight) = constant(inputs, 1) else { return Ok(None) };
         let &[rows, columns] = &*weight.shape else { return Ok(None) };
         let gemm = node.op_type == "Gemm";
         let transposed = gemm && node.int("transB").unwrap_or(0) != 0;

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::constant::{AXES, Beside, Budget};
+use super::constant::{AXES, Beside, Budget, is_float};
 use super::layouts::reduce;
 use super::proto::{Graph, Info, Node};
-use super::seen::{Axis, Seen, Value, What};
+use super::seen::{Axis, Seen, Value, What, constant};
 use super::sizes::{cast, chosen, shape_of};
 use super::trace::Trace;
 use crate::import::clipped;
@@ -166,7 +166,9 @@ impl<'a> Trace<'a> {
                 Value::Constant(constant) if same == "Cast" => cast(node, constant),
                 // Numbers that are made whole aren't the same; tokens are whole.
                 Value::Seen(Seen { what, .. })
-                    if same == "Cast" && !matches!(what, What::Input(_)) && !is_float(node) =>
+                    if same == "Cast"
+                        && !matches!(what, What::Input(_))
+                        && !node.int("to").is_some_and(is_float) =>
                 {
                     Value::unknown(&node.said())
                 }
@@ -210,10 +212,7 @@ impl<'a> Trace<'a> {
 
 /// Tokens, each as a one among zeros on a new last axis.
 fn one_hot(node: &Node, seen: Seen, inputs: &[Option<Value>]) -> Option<Value> {
-    let [depth, values] = [1, 2].map(|at| match inputs.get(at).cloned().flatten() {
-        Some(Value::Constant(constant)) => Some(constant),
-        _ => None,
-    });
+    let [depth, values] = [1, 2].map(|at| constant(inputs, at));
     let depth = depth?.scalar().filter(|depth| (1.0..16_777_216.0).contains(depth))? as usize;
     let last = node.int("axis").unwrap_or(-1);
     let is_last = last == -1 || usize::try_from(last) == Ok(seen.axes.len());
@@ -224,11 +223,6 @@ fn one_hot(node: &Node, seen: Seen, inputs: &[Option<Value>]) -> Option<Value> {
         }
         _ => None,
     }
-}
-
-/// Whether a `Cast` is to numbers with a point.
-fn is_float(node: &Node) -> bool {
-    node.int("to").is_some_and(|to| [1, 10, 11, 16].contains(&to))
 }
 
 /// The sizes that an input is declared with.

@@ -102,6 +102,14 @@ pub(super) struct Linear {
     pub(super) unscaled: bool,
 }
 
+/// An input of a node, where it is a constant.
+pub(super) fn constant(inputs: &[Option<Value>], at: usize) -> Option<Constant> {
+    match inputs.get(at)? {
+        Some(Value::Constant(constant)) => Some(constant.clone()),
+        _ => None,
+    }
+}
+
 impl Value {
     pub(super) fn unknown(what: &str) -> Value {
         Value::Unknown(what.into())

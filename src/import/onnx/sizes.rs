@@ -1,6 +1,6 @@
 //! Operators on shapes, of which some sizes aren't known.
 
-use super::constant::{Constant, slice};
+use super::constant::{Constant, is_float, slice};
 use super::proto::Node;
 use super::seen::Value;
 use super::trace::Trace;
@@ -16,7 +16,7 @@ impl Trace<'_> {
             None => Some(0.0),
             Some(tensor) => Constant::of(tensor, self.beside)?.scalar(),
         };
-        let is_float = tensor.is_none_or(|tensor| [1, 10, 11, 16].contains(&tensor.data_type));
+        let is_float = tensor.is_none_or(|tensor| is_float(tensor.data_type.into()));
         let known = sizes.ints().and_then(|sizes| {
             sizes.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<Vec<_>>>()
         });
@@ -41,7 +41,7 @@ impl Trace<'_> {
 
 /// A constant of another type.
 pub(super) fn cast(node: &Node, constant: Constant) -> Value {
-    let to_float = node.int("to").is_some_and(|to| [1, 10, 11, 16].contains(&to));
+    let to_float = node.int("to").is_some_and(is_float);
     let shape = constant.shape.clone();
     Value::Constant(match (to_float, constant.is_float()) {
         (true, false) => Constant::of_floats(constant.floats(), shape),
