@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! cargo run --example convert -- IN [OUT] [--list] [--check] [--lstm NAME] [--head NAME] [--readout NAME]
+//!     [--as LIBRARY]
 //! ```
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use gatefold::import::{self, Imported};
+use gatefold::import::{self, Imported, Library};
 use gatefold::{Array, Device, Forecaster, LoadOptions, Lstm, Readout, Tensor, export};
 
 const HELP: &str = "\
@@ -28,10 +29,20 @@ Options:
   --embedding NAME The embedding below it, where it is called something else than embedding
   --readout NAME   What the head reads: final_states, last_output, every_step, mean_over_time or
                    max_over_time [default: what the file says, else final_states]
+  --as LIBRARY     Whose names and layouts a file of arrays has, where it doesn't say: coreml, equinox, flax,
+                   haiku, keras, mlx, paddle, pytorch or tensorflow1
   --lstm-alone     The LSTM without a head
   --times N        Opens IN and makes the model N times, and says how long that took
   --help           This text
 ";
+
+/// The file that is read.
+fn opened(options: &Options) -> gatefold::Result<Imported> {
+    match options.library {
+        Some(library) => import::open_as(&options.files[0], library),
+        None => import::open(&options.files[0]),
+    }
+}
 
 /// Outputs within this are the same, up to the order of sums.
 const CLOSE: f32 = 1e-5;
@@ -44,6 +55,7 @@ struct Options {
     lstm: Option<String>,
     alone: bool,
     times: usize,
+    library: Option<Library>,
     load: LoadOptions,
 }
 
@@ -58,6 +70,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("help") => return Ok(None),
             Long("list") => options.list = true,
             Long("check") => options.check = true,
+            Long("as") => options.library = Some(parser.value()?.parse()?),
             Long("lstm-alone") => options.alone = true,
             Long("times") => options.times = parser.value()?.parse()?,
             Long("lstm") => options.lstm = Some(parser.value()?.string()?),
@@ -166,7 +179,7 @@ fn timed(options: &Options, device: &Device) -> gatefold::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..options.times {
         let start = Instant::now();
-        let model = import::open(&options.files[0])?;
+        let model = opened(options)?;
         let made = Model::of(&model, options, device)?;
         times.push(start.elapsed().as_secs_f64());
         drop(made);
@@ -181,7 +194,7 @@ fn convert(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         println!("{:.4}", timed(options, &device)?);
         return Ok(true);
     }
-    let model = import::open(&options.files[0])?;
+    let model = opened(options)?;
     println!("{}: {model}", options.files[0].display());
     let Some(out) = options.files.get(1).filter(|_| !options.list) else { return Ok(true) };
     let made = Model::of(&model, options, &device)?;

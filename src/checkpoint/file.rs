@@ -326,7 +326,7 @@ fn room<T>(len: usize, what: impl Fn() -> String) -> io::Result<Vec<T>> {
 
 /// The elements that bytes of this machine's order are, of a tensor of F32, F16, BF16 or F64; or why they can't
 /// be f32.
-#[cfg(feature = "import-pytorch")]
+#[cfg(any(feature = "import-npz", feature = "import-pytorch"))]
 pub(crate) fn floats(
     name: &str,
     dtype: &str,

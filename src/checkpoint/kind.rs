@@ -78,6 +78,12 @@ impl Kind {
         })
     }
 
+    /// Whether it is a library's own format, which says how its tensors stand.
+    pub(crate) fn is_of_library(self) -> bool {
+        use Kind::{Hdf5, Keras, Onnx, Pickle, Pytorch, PytorchLegacy, Tar, TorchScript};
+        matches!(self, Hdf5 | Keras | Onnx | Pickle | Pytorch | PytorchLegacy | Tar | TorchScript)
+    }
+
     /// A zip archive, by the names of what it holds.
     fn of_archive(start: &[u8], end: &[u8]) -> Kind {
         let holds = |name: &[u8]| has(start, name) || has(end, name);

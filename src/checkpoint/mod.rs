@@ -42,7 +42,7 @@ use std::borrow::Cow;
 
 use crate::tensor::Array;
 
-#[cfg(feature = "import-pytorch")]
+#[cfg(any(feature = "import-npz", feature = "import-pytorch"))]
 pub(crate) use file::floats;
 pub use file::{Checkpoint, LeftOut, Reason, parse, read, read_part, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};

@@ -16,7 +16,8 @@
 //!
 //! | files | feature |
 //! |---|---|
-//! | safetensors of PyTorch | |
+//! | safetensors of PyTorch, Flax, Haiku, Equinox, MLX, Paddle, tinygrad, TensorFlow 1 | |
+//! | `.npz` of the same | `import-npz` |
 //! | `torch.save`: `.pt`, `.pth`, `.ckpt` | `import-pytorch` |
 //! | `.keras`, `.weights.h5`, `.h5` of Keras | `import-keras` |
 //! | `.onnx`, with its data in a second file or in itself | `import-onnx` |
@@ -24,13 +25,19 @@
 //! Files may come from anybody: what they claim is checked before memory is taken for it, and nothing in
 //! them is run.
 
+mod cells;
 #[cfg(feature = "import-keras")]
 mod keras;
+mod library;
+#[cfg(feature = "import-npz")]
+mod npz;
 #[cfg(feature = "import-onnx")]
 pub(crate) mod onnx;
+mod paddle;
 mod parametrizations;
 #[cfg(feature = "import-pytorch")]
 mod pytorch;
+mod tables;
 mod wrappers;
 
 use std::fmt;
@@ -42,6 +49,7 @@ use crate::device::Device;
 use crate::error::{Error, Result, open as open_file};
 use crate::model::{Forecaster, LoadOptions, Lstm, LstmConfig, OneOf, lstms_of};
 use crate::tensor::Array;
+pub use library::Library;
 
 /// What a file of another library holds.
 #[derive(Clone, Debug)]
@@ -72,12 +80,39 @@ pub struct ImportedLstm {
 /// [`Error::Io`]; [`Error::Import`] for what isn't a model's file, for one whose reader isn't among the
 /// features that this program was built with, and for what a file says and this crate has not, by its name.
 pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
-    let path = path.as_ref();
+    opened(path.as_ref(), None)
+}
+
+/// Opens a file of named arrays, safetensors or `.npz`, whose library its names don't tell.
+///
+/// ```no_run
+/// use gatefold::import::{self, Library};
+/// let model = import::open_as("weights.npz", Library::Haiku)?;
+/// # Ok::<(), gatefold::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`open`], and where the file is of a library's own format.
+pub fn open_as(path: impl AsRef<Path>, library: Library) -> Result<Imported> {
+    opened(path.as_ref(), Some(library))
+}
+
+fn opened(path: &Path, library: Option<Library>) -> Result<Imported> {
     let (file, len) = open_file(path)?;
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let (start, end) = checkpoint::ends(file, len).map_err(failed)?;
     let kind = Kind::of(&start, &end);
+    if let Some(library) = library
+        && let Some(kind) = kind.filter(|kind| kind.is_of_library())
+    {
+        let (what, _) = kind.said("");
+        let problem = format!(
+            "it is {what}, which says itself what it holds, and no file of {library}'s arrays"
+        );
+        return Err(Error::Import { path: path.to_owned(), problem });
+    }
     match kind {
+        Some(Kind::Npz) => of_npz(path, len, library),
         Some(Kind::Pytorch | Kind::PytorchLegacy | Kind::Tar | Kind::Pickle) => {
             of_pytorch(path, len)
         }
@@ -92,7 +127,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<Imported> {
         None => {
             let found =
                 Read { kind: "safetensors".to_owned(), ..Read::of(checkpoint::read(path)?) };
-            found.unwrapped(path)?.imported(path)
+            found.of_library(path, library)?.unwrapped(path)?.imported(path)
         }
     }
 }
@@ -125,6 +160,16 @@ fn of_pytorch(path: &Path, len: u64) -> Result<Imported> {
 #[cfg(not(feature = "import-pytorch"))]
 fn of_pytorch(path: &Path, _: u64) -> Result<Imported> {
     Err(without(path, "a PyTorch checkpoint", "import-pytorch"))
+}
+
+#[cfg(feature = "import-npz")]
+fn of_npz(path: &Path, len: u64, library: Option<Library>) -> Result<Imported> {
+    npz::read(path, len)?.of_library(path, library)?.unwrapped(path)?.imported(path)
+}
+
+#[cfg(not(feature = "import-npz"))]
+fn of_npz(path: &Path, _: u64, _: Option<Library>) -> Result<Imported> {
+    Err(without(path, "an archive of NumPy arrays", "import-npz"))
 }
 
 /// The error of a file whose reader isn't there.
@@ -162,6 +207,13 @@ impl Read {
             converted: Vec::new(),
             left_out: Vec::new(),
         }
+    }
+
+    /// With the names and layouts of another library turned into PyTorch's.
+    fn of_library(mut self, path: &Path, library: Option<Library>) -> Result<Read> {
+        let refused = |problem: String| Error::Import { path: path.to_owned(), problem };
+        tables::converted(&mut self, library).map_err(refused)?;
+        Ok(self)
     }
 
     /// With PyTorch's wrappers and parametrizations taken off.
@@ -214,6 +266,16 @@ fn clipped(name: &str) -> String {
         true => format!("{}..", name.chars().take(MOST).collect::<String>()),
         false => name.to_owned(),
     }
+}
+
+/// A matrix `[rows, columns]` as `[columns, rows]`.
+fn transposed(matrix: &Array) -> std::result::Result<Array, String> {
+    let &[rows, columns] = matrix.shape() else {
+        return Err(format!("a matrix has shape {:?}", matrix.shape()));
+    };
+    let at = |i: usize| matrix.data()[i % rows * columns + i / rows];
+    Array::new((0..rows * columns).map(at).collect(), &[columns, rows])
+        .map_err(|error| error.to_string())
 }
 
 /// Names for a message, which has an end.

@@ -12,6 +12,7 @@ mod import;
 mod init;
 mod long;
 mod messages;
+mod named_arrays;
 mod plans;
 mod prepared;
 mod printed;

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::{Read, clipped, some};
+use super::{Read, clipped, some, transposed};
 use crate::checkpoint::{Checkpoint, Kind as FileKind, StateDict, from_keras};
 use crate::error::{Error, Result};
 use crate::model::{LoadOptions, ModuleNames};
@@ -228,16 +228,6 @@ fn linear(tensors: &Tensors) -> (Option<&Array>, Option<&Array>) {
     (first, second)
 }
 
-/// A kernel `[F, O]` as a weight `[O, F]`.
-fn turned(kernel: &Array) -> Said<Array> {
-    let &[features, outputs] = kernel.shape() else {
-        return Err(format!("a kernel has shape {:?}", kernel.shape()));
-    };
-    let at = |i: usize| kernel.data()[i % features * outputs + i / features];
-    Array::new((0..features * outputs).map(at).collect(), &[outputs, features])
-        .map_err(|error| error.to_string())
-}
-
 /// The model that a chain of layers is: its options, and its head's and embedding's tensors among those read.
 fn assembled(
     chain: &[Layer],
@@ -331,7 +321,7 @@ fn assembled(
             Layer::Dense { name } => {
                 let (kernel, bias) = linear(of(name)?);
                 let kernel = kernel.ok_or_else(|| format!("{name} has no kernel in the file"))?;
-                let weight = turned(kernel)?;
+                let weight = transposed(kernel)?;
                 let outputs = weight.shape()[0];
                 tensors.push((format!("{name}.weight"), weight));
                 tensors.extend(bias.map(|bias| (format!("{name}.bias"), bias.clone())));
@@ -392,7 +382,7 @@ fn by_shapes(weights: &Weights, there: &HashSet<String>, read: &mut Read) -> Sai
                 if tensors.len() == 2
                     && matches!(*kernel.shape(), [_, o] if *bias.shape() == [o]) =>
             {
-                read.file.tensors.push((format!("{name}.weight"), turned(kernel)?));
+                read.file.tensors.push((format!("{name}.weight"), transposed(kernel)?));
                 read.file.tensors.push((format!("{name}.bias"), bias.clone()));
             }
             _ => read.left_out.push(format!("{name}, whose tensors are no linear layer's")),
