@@ -1,5 +1,8 @@
 //! Numbers with a shape: [`Array`] on the host, [`Tensor`] on a device.
 
+use std::fmt;
+use std::ops::Deref;
+
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result, elements};
 
@@ -16,8 +19,44 @@ use crate::error::{Error, Result, elements};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array<T = f32> {
-    data: Vec<T>,
+    data: Elements<T>,
     shape: Vec<usize>,
+}
+
+/// Elements, or the bytes of a file that are such as they stand: a copy of them takes as long as to read them.
+enum Elements<T> {
+    Own(Vec<T>),
+    Bytes(Vec<u8>, fn(&[u8]) -> &[T]),
+}
+
+impl<T> Deref for Elements<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Elements::Own(elements) => elements,
+            Elements::Bytes(bytes, as_elements) => as_elements(bytes),
+        }
+    }
+}
+
+impl<T: Clone> Clone for Elements<T> {
+    fn clone(&self) -> Elements<T> {
+        // Of other bytes nobody knows whether they are aligned.
+        Elements::Own(self.to_vec())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Elements<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Elements<T> {
+    fn eq(&self, other: &Elements<T>) -> bool {
+        **self == **other
+    }
 }
 
 impl Array {
@@ -27,6 +66,17 @@ impl Array {
     /// [`Error::Shape`] where the number of elements differs; [`Error::Value`] for a zero size.
     pub fn new(data: Vec<f32>, shape: &[usize]) -> Result<Array> {
         Array::checked("Array::new", data, shape)
+    }
+
+    /// Takes the bytes of elements in this machine's order, as they are where they are aligned.
+    #[cfg(feature = "import-pytorch")]
+    pub(crate) fn of_bytes(bytes: Vec<u8>, shape: &[usize]) -> Result<Array> {
+        let data = match bytemuck::try_cast_slice::<u8, f32>(&bytes) {
+            Ok(_) => Elements::Bytes(bytes, bytemuck::cast_slice),
+            Err(_) => Elements::Own(bytemuck::pod_collect_to_vec(&bytes)),
+        };
+        check("Array::of_bytes", data.len(), shape)?;
+        Ok(Array { data, shape: shape.to_vec() })
     }
 }
 
@@ -47,7 +97,7 @@ impl<T> Array<T> {
         shape: &[usize],
     ) -> Result<Array<T>> {
         check(operation, data.len(), shape)?;
-        Ok(Array { data, shape: shape.to_vec() })
+        Ok(Array { data: Elements::Own(data), shape: shape.to_vec() })
     }
 
     /// The elements, row-major.
@@ -62,7 +112,7 @@ impl<T> Array<T> {
     {
         let width = self.data.len() / self.shape[0];
         let row = |&row: &usize| &self.data[row * width..][..width];
-        let data = rows.iter().flat_map(row).copied().collect();
+        let data = Elements::Own(rows.iter().flat_map(row).copied().collect());
         let mut shape = self.shape.clone();
         shape[0] = rows.len();
         Array { data, shape }
@@ -74,8 +124,14 @@ impl<T> Array<T> {
     }
 
     /// The elements, row-major.
-    pub fn into_data(self) -> Vec<T> {
-        self.data
+    pub fn into_data(self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        match self.data {
+            Elements::Own(data) => data,
+            bytes => bytes.to_vec(),
+        }
     }
 }
 

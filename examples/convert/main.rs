@@ -30,7 +30,7 @@ Options:
   --readout NAME   What the head reads: final_states, last_output, every_step, mean_over_time or
                    max_over_time [default: what the file says, else final_states]
   --as LIBRARY     Whose names and layouts a file of arrays has, where it doesn't say: coreml, equinox, flax,
-                   haiku, keras, mlx, paddle, pytorch or tensorflow1
+                   haiku, keras, mlx, paddle, pytorch, tensorflow1 or tensorflow1-zero
   --lstm-alone     The LSTM without a head
   --times N        Opens IN and makes the model N times, and says how long that took
   --help           This text
@@ -54,9 +54,36 @@ struct Options {
     check: bool,
     lstm: Option<String>,
     alone: bool,
+    head: Option<String>,
     times: usize,
     library: Option<Library>,
     load: LoadOptions,
+}
+
+impl Options {
+    /// How a model is loaded: its only LSTM needs no name, and a head that is named has to be there.
+    fn of_model(&self, model: &Imported) -> gatefold::Result<LoadOptions> {
+        let mut load = self.load.clone();
+        if let (None, Some(_), [only]) = (&self.lstm, &self.head, model.all()) {
+            load = load.lstm(only.name());
+        }
+        if let Some(head) = &self.head {
+            let name = format!("{head}.weight");
+            let linear = |(_, shape): &(&str, &[usize])| shape.len() == 2;
+            if !model.others().filter(linear).any(|(other, _)| other == name) {
+                let others = model.others().filter(linear);
+                let others: Vec<_> =
+                    others.filter_map(|(name, _)| name.strip_suffix(".weight")).collect();
+                return Err(gatefold::Error::Value {
+                    operation: "convert",
+                    name: "--head".to_owned(),
+                    expected: format!("a linear layer of the file: {}", others.join(", ")),
+                    got: format!("{head:?}"),
+                });
+            }
+        }
+        Ok(load)
+    }
 }
 
 /// The options, or `None` where only help was wanted.
@@ -64,7 +91,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     use lexopt::prelude::*;
 
     let mut options = Options::default();
-    let (mut head, mut parser) = (None, lexopt::Parser::from_env());
+    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") => return Ok(None),
@@ -74,7 +101,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             Long("lstm-alone") => options.alone = true,
             Long("times") => options.times = parser.value()?.parse()?,
             Long("lstm") => options.lstm = Some(parser.value()?.string()?),
-            Long("head") => head = Some(parser.value()?.string()?),
+            Long("head") => options.head = Some(parser.value()?.string()?),
             Long("embedding") => {
                 options.load = options.load.embedding(&parser.value()?.string()?);
             }
@@ -94,8 +121,8 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     if let Some(lstm) = &options.lstm {
         options.load = options.load.lstm(lstm).leave_others();
     }
-    if let Some(head) = head {
-        options.load = options.load.head(&head).leave_others();
+    if let Some(head) = &options.head {
+        options.load = options.load.head(head).leave_others();
     }
     Ok(Some(options))
 }
@@ -116,15 +143,9 @@ impl Model {
         if options.alone {
             return Ok(Model::Alone(alone.build(device)?));
         }
-        let prefix = match alone.name() {
-            "" => String::new(),
-            name => format!("{name}."),
-        };
-        let mut names = model.checkpoint().tensors.iter().map(|(name, _)| name);
-        let others = prefix.is_empty() || names.any(|name| !name.starts_with(&prefix));
-        match others || model.all().len() > 1 {
+        match model.all().len() > 1 || model.others().next().is_some() {
             true => {
-                let whole = model.forecaster_as(device, &options.load)?;
+                let whole = model.forecaster_as(device, &options.of_model(model)?)?;
                 Ok(Model::Whole(Box::new(whole)))
             }
             false => Ok(Model::Alone(alone.build(device)?)),

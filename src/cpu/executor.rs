@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::{Aligned, Cpu};
+use bytemuck::Zeroable;
+
+use super::Cpu;
+use super::zeroed::Zeroed;
 use crate::command::{
     Access, Arg, BufferId, Command, KernelTable, Limits, Operation, Program, Range,
 };
@@ -20,7 +23,7 @@ pub struct Buffer<R = f32>(Arc<Shared<R>>);
 
 #[derive(Debug)]
 struct Shared<R> {
-    elements: RwLock<Aligned<R>>,
+    elements: RwLock<Zeroed<R>>,
     /// How often they were given for writing.
     writes: AtomicU64,
     /// What they were made of, where nobody has been given them since; else 0.
@@ -30,13 +33,10 @@ struct Shared<R> {
     _held: Held,
 }
 
-impl<R: Clone + Default> Buffer<R> {
+impl<R: Zeroable> Buffer<R> {
     /// `None` where there is no memory for so many.
     pub(super) fn zeros(len: usize, held: Held) -> Option<Self> {
-        let mut data = Aligned::new(0);
-        data.try_reserve_exact(len).ok()?;
-        data.resize(len, R::default());
-        let elements = RwLock::new(data);
+        let elements = RwLock::new(Zeroed::new(len)?);
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let id = CREATED.fetch_add(1, Ordering::Relaxed);
         let (writes, stamp) = (0.into(), 0.into());
@@ -47,7 +47,7 @@ impl<R: Clone + Default> Buffer<R> {
 /// A lock that shows a slice.
 struct Elements<G>(G);
 
-impl<R, G: Deref<Target = Aligned<R>>> Deref for Elements<G> {
+impl<R, G: Deref<Target = Zeroed<R>>> Deref for Elements<G> {
     type Target = [R];
 
     fn deref(&self) -> &[R] {
@@ -55,7 +55,7 @@ impl<R, G: Deref<Target = Aligned<R>>> Deref for Elements<G> {
     }
 }
 
-impl<R, G: DerefMut<Target = Aligned<R>>> DerefMut for Elements<G> {
+impl<R, G: DerefMut<Target = Zeroed<R>>> DerefMut for Elements<G> {
     fn deref_mut(&mut self) -> &mut [R] {
         &mut self.0
     }
@@ -78,7 +78,7 @@ impl<R> Buffer<R> {
         Elements(self.shared())
     }
 
-    fn shared(&self) -> RwLockReadGuard<'_, Aligned<R>> {
+    fn shared(&self) -> RwLockReadGuard<'_, Zeroed<R>> {
         self.0.elements.read().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -87,7 +87,7 @@ impl<R> Buffer<R> {
         Elements(self.exclusive())
     }
 
-    fn exclusive(&self) -> RwLockWriteGuard<'_, Aligned<R>> {
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Zeroed<R>> {
         let guard = self.0.elements.write().unwrap_or_else(|e| e.into_inner());
         self.0.writes.fetch_add(1, Ordering::Relaxed);
         self.0.stamp.store(0, Ordering::Relaxed);
@@ -142,8 +142,8 @@ pub struct Session {
 
 /// A locked buffer.
 enum Guard<'a> {
-    Read(RwLockReadGuard<'a, Aligned<f32>>),
-    Write(RwLockWriteGuard<'a, Aligned<f32>>),
+    Read(RwLockReadGuard<'a, Zeroed<f32>>),
+    Write(RwLockWriteGuard<'a, Zeroed<f32>>),
 }
 
 impl Session {
@@ -333,8 +333,8 @@ impl Session {
         let mut views: Vec<Arg<'_, f32>> = guards
             .iter_mut()
             .map(|guard| match guard {
-                Some(Guard::Read(g)) => Arg::Read(g.as_slice()),
-                Some(Guard::Write(g)) => Arg::Write(g.as_mut_slice()),
+                Some(Guard::Read(g)) => Arg::Read(g),
+                Some(Guard::Write(g)) => Arg::Write(g),
                 None => Arg::default(),
             })
             .collect();

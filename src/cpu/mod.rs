@@ -8,13 +8,16 @@ mod matmul;
 pub(crate) mod panel;
 pub(crate) mod simd;
 pub(crate) mod threads;
+mod zeroed;
 
 pub use executor::{Buffer, Session};
 pub use matmul::{matmul, pack};
 pub use panel::peak_flops;
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use bytemuck::Zeroable;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::command::{KernelTable, Program};
@@ -69,6 +72,29 @@ impl Cpu {
         1 + self.helpers.as_ref().map_or(0, |pool| pool.current_num_threads())
     }
 
+    /// Fills parts of some elements, which stand one behind the other, side by side.
+    pub(crate) fn fill<T: Send>(
+        &self,
+        elements: &mut [f32],
+        parts: Vec<(Range<usize>, T)>,
+        each: impl Fn(T, &mut [f32]) + Sync,
+    ) {
+        let (mut rest, mut at) = (elements, 0);
+        let mut items = Vec::with_capacity(parts.len());
+        for (part, with) in parts {
+            let (_, behind) = rest.split_at_mut(part.start - at);
+            let (own, behind) = behind.split_at_mut(part.len());
+            (rest, at) = (behind, part.end);
+            items.push((with, own));
+        }
+        let all = items.iter().map(|(_, own)| own.len()).sum::<usize>();
+        threads::with_helpers(self.helpers.clone(), || {
+            threads::for_all(items, all >= threads::PARALLEL_FROM, |(with, own)| {
+                each(with, own);
+            });
+        });
+    }
+
     /// The vectors that it computes with: `"AVX-512"`, `"AVX2"`, `"NEON"`, or `"no vectors"`. They are the
     /// processor's widest, unless the environment variable `GATEFOLD_VECTORS` is
     /// `avx2` (none, where it has no AVX2) or `scalar`; any other value counts as unset.
@@ -90,7 +116,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub fn create_buffer<R: Real>(&self, name: &str, len: usize) -> Result<Buffer<R>> {
+    pub fn create_buffer<R: Real + Zeroable>(&self, name: &str, len: usize) -> Result<Buffer<R>> {
         self.counters.buffers.add(1);
         let size = len.saturating_mul(size_of::<R>());
         let adapter = "the CPU";

@@ -11,6 +11,7 @@ pub(crate) use recorder::Recorder;
 pub use session::Session;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::command::{KernelTable, Limits, Program, Tier};
@@ -25,6 +26,20 @@ use session::SessionKind;
 
 #[cfg(not(any(feature = "cpu", feature = "gpu")))]
 compile_error!("gatefold needs the feature `cpu`, the feature `gpu`, or both");
+
+/// Parameters that are written to a GPU at a time, where one part hasn't more.
+#[cfg(feature = "gpu")]
+const FILLED: usize = 1 << 18;
+
+/// A vector with room for so many parameters, where there is memory for it.
+pub(crate) fn room(len: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
+        adapter: "the host".to_owned(),
+        operation: format!("gathering {len} parameters"),
+    })?;
+    Ok(values)
+}
 
 /// The environment variable that chooses a device.
 pub const DEVICE_VARIABLE: &str = "GATEFOLD_DEVICE";
@@ -341,6 +356,45 @@ impl Device {
             #[cfg(feature = "cpu")]
             (Kind::Cpu(_), Buffer::Cpu(buffer)) => {
                 buffer.write()[start..start + values.len()].copy_from_slice(values);
+                Ok(())
+            }
+            #[cfg(all(feature = "cpu", feature = "gpu"))]
+            _ => unreachable!("a buffer of another executor"),
+        }
+    }
+
+    /// Fills parts of a buffer, which stand one behind the other: `each` gets what comes with a part, and its
+    /// elements, where padding is 0. On the CPU parts are filled side by side where they are, on a GPU in memory of the
+    /// host, so much of it as the longest part has.
+    pub(crate) fn fill<T: Send>(
+        &self,
+        buffer: &Buffer,
+        parts: Vec<(Range<usize>, T)>,
+        each: impl Fn(T, &mut [f32]) + Sync,
+    ) -> Result<()> {
+        match (&self.kind, buffer) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Buffer::Gpu(buffer)) => {
+                // All the memory that it takes: nothing is written where that isn't there.
+                let longest = parts.iter().map(|(part, _)| part.len()).max().unwrap_or(0);
+                let most = longest.max(FILLED.min(parts.last().map_or(0, |(part, _)| part.end)));
+                let (mut values, mut start) = (room(most)?, 0);
+                for (part, with) in parts {
+                    // Between the last one and this there are zeros.
+                    let mut at = part.start - start;
+                    if at + part.len() > most {
+                        gpu.write(buffer, start, &values)?;
+                        values.clear();
+                        (start, at) = (part.start, 0);
+                    }
+                    values.resize(at + part.len(), 0.0);
+                    each(with, &mut values[at..]);
+                }
+                gpu.write(buffer, start, &values)
+            }
+            #[cfg(feature = "cpu")]
+            (Kind::Cpu(cpu), Buffer::Cpu(buffer)) => {
+                cpu.fill(&mut buffer.write(), parts, each);
                 Ok(())
             }
             #[cfg(all(feature = "cpu", feature = "gpu"))]

@@ -22,10 +22,20 @@ pub(super) struct Convention {
     pub(super) needs: &'static [&'static str],
     /// Those that it may have besides.
     pub(super) may: &'static [&'static str],
-    /// Whether other layers have tensors of such names and shapes, too: the module's name has to say what it is, or
-    /// the caller.
-    pub(super) shared: bool,
+    /// How sure it is that these are an LSTM's.
+    pub(super) sure: Sure,
     form: Form,
+}
+
+/// How sure tensors of such names and shapes are an LSTM's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sure {
+    /// Nothing else has them.
+    Names,
+    /// Cells of other libraries may have them, if not with this one.
+    With(&'static str),
+    /// Other layers have them, too: the module's name has to say what it is, or the caller.
+    Module,
 }
 
 /// How the tensors stand.
@@ -34,8 +44,8 @@ enum Form {
     Two { order: Order, turned: bool },
     /// The same with a matrix and a bias for each gate, `[n, H]`: i, f, g, o of the input, then of the state.
     Gates,
-    /// One matrix `[I + H, 4H]`; what is added to the forget gate's bias.
-    Joined { order: Order, forget: f32 },
+    /// One matrix `[I + H, 4H]`; 1 is added to the forget gate's bias.
+    Joined { order: Order },
 }
 
 /// Two conventions may take the same names: then a file doesn't say which is meant.
@@ -53,7 +63,7 @@ pub(super) const CONVENTIONS: [Convention; 10] = [
             "ho.kernel",
         ],
         may: &["hi.bias", "hf.bias", "hg.bias", "ho.bias"],
-        shared: false,
+        sure: Sure::Names,
         form: Form::Gates,
     },
     // Of nnx: `if` is a word of Python's.
@@ -70,7 +80,7 @@ pub(super) const CONVENTIONS: [Convention; 10] = [
             "ho.kernel",
         ],
         may: &["hi.bias", "hf.bias", "hg.bias", "ho.bias"],
-        shared: false,
+        sure: Sure::Names,
         form: Form::Gates,
     },
     // OptimizedLSTMCell of nnx.
@@ -78,77 +88,88 @@ pub(super) const CONVENTIONS: [Convention; 10] = [
         library: Library::Flax,
         needs: &["dense_i.kernel", "dense_h.kernel"],
         may: &["dense_h.bias"],
-        shared: false,
+        sure: Sure::Names,
         form: Form::Two { order: IFGO, turned: true },
     },
     Convention {
         library: Library::Mlx,
         needs: &["Wx", "Wh"],
         may: &["bias"],
-        shared: false,
+        sure: Sure::Names,
         form: Form::Two { order: IFGO, turned: false },
     },
     Convention {
         library: Library::Equinox,
-        needs: &["weight_ih", "weight_hh", "bias"],
-        may: &[],
-        shared: false,
+        needs: &["weight_ih", "weight_hh"],
+        may: &["bias"],
+        sure: Sure::With("bias"),
         form: Form::Two { order: IFGO, turned: false },
     },
     Convention {
         library: Library::Coreml,
-        needs: &["weight_ih", "weight_hh", "bias"],
-        may: &[],
-        shared: false,
+        needs: &["weight_ih", "weight_hh"],
+        may: &["bias"],
+        sure: Sure::With("bias"),
         form: Form::Two { order: IFOG, turned: false },
     },
     Convention {
         library: Library::Keras,
         needs: &["kernel", "recurrent_kernel"],
         may: &["bias"],
-        shared: false,
+        sure: Sure::Names,
         form: Form::Two { order: IFGO, turned: true },
     },
     Convention {
         library: Library::Haiku,
         needs: &["linear.w", "linear.b"],
         may: &[],
-        shared: true,
-        form: Form::Joined { order: IGFO, forget: 1.0 },
+        sure: Sure::Module,
+        form: Form::Joined { order: IGFO },
     },
     // Peepholes of i, f and o.
     Convention {
         library: Library::Tensorflow1,
         needs: &["kernel", "bias", "w_i_diag", "w_f_diag", "w_o_diag"],
         may: &["projection.kernel"],
-        shared: false,
-        form: Form::Joined { order: IGFO, forget: 1.0 },
+        sure: Sure::Names,
+        form: Form::Joined { order: IGFO },
     },
     Convention {
         library: Library::Tensorflow1,
         needs: &["kernel", "bias"],
         may: &["projection.kernel"],
-        shared: true,
-        form: Form::Joined { order: IGFO, forget: 1.0 },
+        sure: Sure::Module,
+        form: Form::Joined { order: IGFO },
     },
 ];
 
 /// A cell whose forget gate nothing is added to, and whose names are those of another one.
 const CUDNN: &str = "cudnn_compatible_lstm_cell";
 
+/// The last part of a module's name, without the number of a second one.
+fn plain(module: &str) -> &str {
+    let last = module.rsplit('.').next().unwrap_or(module);
+    match last.rsplit_once('_') {
+        Some((plain, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain,
+        _ => last,
+    }
+}
+
 impl Convention {
     /// Whether a module of that name is an LSTM, where the names of its tensors don't tell.
     pub(super) fn says_lstm(&self, module: &str) -> bool {
-        let last = module.rsplit('.').next().unwrap_or(module);
-        // Without the number of a second one.
-        let plain = match last.rsplit_once('_') {
-            Some((plain, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain,
-            _ => last,
-        };
         match self.library {
-            Library::Haiku => plain == "lstm" || plain.ends_with("_lstm"),
-            _ => ["lstm_cell", "basic_lstm_cell", "lstm_fused_cell", CUDNN].contains(&plain),
+            Library::Haiku => plain(module) == "lstm",
+            _ => {
+                ["lstm_cell", "basic_lstm_cell", "lstm_fused_cell", CUDNN].contains(&plain(module))
+            }
         }
+    }
+
+    /// Whether a module may be one, where the caller says that the library is this one.
+    pub(super) fn may_be_lstm(&self, module: &str) -> bool {
+        let others = ["dense", "fully_connected", "logits", "output", "softmax", "linear"];
+        self.says_lstm(module) || !others.contains(&plain(module))
     }
 
     /// The cell of a module whose tensors `get` gives, under PyTorch's names without an end such as `_l0`; nothing
@@ -156,17 +177,18 @@ impl Convention {
     pub(super) fn cell<'a>(
         &self,
         module: &str,
+        forget: bool,
         get: impl Fn(&str) -> Option<&'a Array>,
     ) -> Said<Option<StateDict>> {
         match &self.form {
             Form::Two { order, turned } => {
                 let (ih, hh) = (self.needs[0], self.needs[1]);
-                let bias = self.needs.get(2).or(self.may.first()).and_then(|name| get(name));
+                let bias = self.may.first().and_then(|name| get(name));
                 two(get(ih), get(hh), bias, *order, *turned)
             }
             Form::Gates => gates(self.needs.map_get(&get), self.may.map_get(&get)),
-            Form::Joined { order, forget } => {
-                let forget = if module.ends_with(CUDNN) { 0.0 } else { *forget };
+            Form::Joined { order } => {
+                let forget = if self.adds(module, forget) { 1.0 } else { 0.0 };
                 let peepholes = self.needs.get(2..).unwrap_or_default().map_get(&get);
                 let projection = self.may.first().and_then(|name| get(name));
                 let (joined, bias) = (get(self.needs[0]), get(self.needs[1]));
@@ -175,8 +197,13 @@ impl Convention {
         }
     }
 
+    /// Whether something is added to the forget gate's bias of a module, where that is so of the library's.
+    fn adds(&self, module: &str, forget: bool) -> bool {
+        forget && plain(module) != CUDNN
+    }
+
     /// What is done to its tensors, in words.
-    pub(super) fn said(&self, module: &str) -> String {
+    pub(super) fn said(&self, module: &str, forget: bool) -> String {
         let library = self.library;
         match &self.form {
             Form::Two { order, turned } => {
@@ -186,11 +213,9 @@ impl Convention {
             }
             Form::Gates => format!("{library}'s, its gates put together, kernels transposed"),
             Form::Joined { .. } => {
-                let forget = match module.ends_with(CUDNN) {
-                    true => "",
-                    false => {
-                        ", 1 added to the forget gate's bias, as the library does when it runs"
-                    }
+                let forget = match self.adds(module, forget) {
+                    false => "",
+                    true => ", 1 added to the forget gate's bias, as the library does when it runs",
                 };
                 format!("{library}'s, its kernel taken apart, gates put in order{forget}")
             }

@@ -23,13 +23,16 @@ pub enum Library {
     Paddle,
     /// PyTorch's `nn.LSTM` and `nn.LSTMCell`, and who has taken its names over: tinygrad, candle.
     Pytorch,
-    /// `BasicLSTMCell`, `LSTMCell` of TensorFlow 1: gates i, g, f, o; 1 is added to the forget gate.
+    /// `BasicLSTMCell`, `LSTMCell` of TensorFlow 1: gates i, g, f, o; `forget_bias`, which is 1 unless it is said, is
+    /// added to the forget gate when a cell runs, and in no file.
     Tensorflow1,
+    /// The same, of cells that were made with `forget_bias=0`: nothing is added.
+    Tensorflow1Zero,
 }
 
 impl Library {
     /// All of them.
-    pub const ALL: [Library; 9] = [
+    pub const ALL: [Library; 10] = [
         Library::Coreml,
         Library::Equinox,
         Library::Flax,
@@ -39,6 +42,7 @@ impl Library {
         Library::Paddle,
         Library::Pytorch,
         Library::Tensorflow1,
+        Library::Tensorflow1Zero,
     ];
 
     /// What it is called on a command line.
@@ -53,6 +57,7 @@ impl Library {
             Library::Paddle => "paddle",
             Library::Pytorch => "pytorch",
             Library::Tensorflow1 => "tensorflow1",
+            Library::Tensorflow1Zero => "tensorflow1-zero",
         }
     }
 }
@@ -68,7 +73,7 @@ impl fmt::Display for Library {
             Library::Mlx => "MLX",
             Library::Paddle => "Paddle",
             Library::Pytorch => "PyTorch",
-            Library::Tensorflow1 => "TensorFlow 1",
+            Library::Tensorflow1 | Library::Tensorflow1Zero => "TensorFlow 1",
         })
     }
 }

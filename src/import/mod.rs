@@ -37,6 +37,7 @@ mod paddle;
 mod parametrizations;
 #[cfg(feature = "import-pytorch")]
 mod pytorch;
+mod stacks;
 mod tables;
 mod wrappers;
 
@@ -231,7 +232,17 @@ impl Read {
         let refused = |problem: String| Error::Import { path: path.to_owned(), problem };
         self.left_out.extend(self.file.left_out.iter().map(|left| left.to_string()));
         let file = Arc::new(self.file);
-        let lstms = lstms_of(&file).into_iter().map(|(prefix, cell)| {
+        let mut all = lstms_of(&file);
+        all.retain(|(prefix, cell)| match other_kind(&file, prefix, *cell) {
+            Some(kind) => {
+                let name = clipped(prefix.trim_end_matches('.'));
+                self.left_out
+                    .push(format!("{name}, {kind}, for whoever reads the LSTMs one by one"));
+                false
+            }
+            None => true,
+        });
+        let lstms = all.into_iter().map(|(prefix, cell)| {
             let own = self.own.iter().find(|(own, _)| *own == prefix).map(|(_, options)| options);
             let options = own.unwrap_or(&self.options).clone();
             let one = OneOf { file: &file, prefix: &prefix, cell, options: &options };
@@ -245,11 +256,27 @@ impl Read {
             other => other,
         })?;
         if lstms.is_empty() {
-            let names = file.tensors.iter().map(|(name, _)| name.as_str());
-            return Err(refused(format!("no LSTM is among its tensors: {}", some(names))));
+            let names = some(file.tensors.iter().map(|(name, _)| name.as_str()));
+            let left = match self.left_out.as_slice() {
+                [] => String::new(),
+                left => format!("; left out: {}", some(left.iter().map(String::as_str))),
+            };
+            return Err(refused(format!("no LSTM is among its tensors: {names}{left}")));
         }
         let Read { kind, options, no_forecaster, converted, left_out, .. } = self;
         Ok(Imported { kind, lstms, file, options, no_forecaster, converted, left_out })
+    }
+}
+
+/// What a module of PyTorch's names is, where its sizes say that it is another recurrent layer than an LSTM.
+fn other_kind(file: &Checkpoint, prefix: &str, cell: bool) -> Option<&'static str> {
+    let name = format!("{prefix}weight_hh{}", if cell { "" } else { "_l0" });
+    let shape =
+        file.tensors.iter().find(|(own, _)| *own == name).map(|(_, array)| array.shape())?;
+    match *shape {
+        [rows, columns] if rows == columns => Some("an RNN"),
+        [rows, columns] if Some(rows) == columns.checked_mul(3) => Some("a GRU"),
+        _ => None,
     }
 }
 
@@ -347,6 +374,19 @@ impl Imported {
         &self.file
     }
 
+    /// The names and shapes of its tensors that are no LSTM's: of linear layers, embeddings and others.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let is_own = |name: &str| {
+            self.lstms.iter().any(|lstm| {
+                name.strip_prefix(lstm.prefix.as_str()).is_some_and(|rest| {
+                    lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty())
+                })
+            })
+        };
+        let others = self.file.tensors.iter().filter(move |(name, _)| !is_own(name));
+        others.map(|(name, array)| (name.as_str(), array.shape()))
+    }
+
     /// What was converted, in words.
     pub fn converted(&self) -> &[String] {
         &self.converted
@@ -399,16 +439,8 @@ impl fmt::Display for Imported {
             let name = if lstm.name.is_empty() { "LSTM" } else { &lstm.name };
             write!(f, "\n  {name}: {}", lstm.config)?;
         }
-        let own = lstms_of(&self.file);
-        let is_own = |name: &str| {
-            own.iter().any(|(prefix, _)| {
-                name.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-                    lstms_of_names([rest]).iter().any(|(prefix, _)| prefix.is_empty())
-                })
-            })
-        };
-        for (name, array) in self.file.tensors.iter().filter(|(name, _)| !is_own(name)) {
-            write!(f, "\n  {name} {:?}", array.shape())?;
+        for (name, shape) in self.others() {
+            write!(f, "\n  {name} {shape:?}")?;
         }
         if let Some(problem) = &self.no_forecaster {
             write!(f, "\n  not one model: {problem}")?;

@@ -3,7 +3,7 @@
 //! sizes whose product is too large, and nested text of any depth.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{Read, clipped};
@@ -14,11 +14,12 @@ use crate::tensor::Array;
 /// What is said of something, or why not.
 type Said<T> = std::result::Result<T, String>;
 
-/// How many times an archive's bytes its arrays may take together, and what they may in any case.
-const UNPACKED: (u64, u64) = (4, 1 << 20);
+/// How many times an archive's bytes its arrays may take together, and what they may in any case: zeros of an
+/// optimizer or of pruning pack well.
+const UNPACKED: (u64, u64) = (16, 16 << 20);
 
 /// Bytes of a header, at most.
-const MAX_HEADER: usize = 4096;
+const MAX_HEADER: u32 = 4096;
 
 /// Sizes of a shape, at most: what NumPy has.
 const MAX_DIMENSIONS: usize = 64;
@@ -35,23 +36,30 @@ pub(super) fn read(path: &Path, len: u64) -> Result<Read> {
     let mut read = Read::of(Checkpoint::default());
     "an archive of NumPy arrays".clone_into(&mut read.kind);
     for index in 0..archive.len() {
-        let entry = archive.by_index(index).map_err(broken)?;
-        let name = entry.name().map_err(broken)?.into_owned();
+        let name = archive.name_for_index(index).map(|name| name.map(|name| name.into_owned()));
+        let name = name.transpose().map_err(broken)?.unwrap_or_default();
+        let mut entry = match archive.by_index(index) {
+            Ok(entry) => entry,
+            Err(error @ zip::result::ZipError::UnsupportedArchive(_)) => {
+                read.left_out.push(format!("{}: {error}", clipped(&name)));
+                continue;
+            }
+            Err(error) => return Err(broken(error)),
+        };
         let Some(name) = name.strip_suffix(".npy") else {
             read.left_out.push(format!("{}, which is no array", clipped(&name)));
             continue;
         };
-        let expected = usize::try_from(entry.size().min(room)).unwrap_or(0);
-        let mut bytes = Vec::with_capacity(expected);
-        let unpacked = entry.take(room + 1).read_to_end(&mut bytes);
-        unpacked.map_err(|error| refused(format!("{} isn't whole: {error}", clipped(name))))?;
-        room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            refused(format!("its arrays unpack to more than {} times the file", UNPACKED.0))
-        })?;
-        let problem = |problem: String| refused(format!("{}: {problem}", clipped(name)));
-        let (header, start) = header(&bytes).map_err(problem)?;
-        bytes.drain(..start);
-        one(name, header, bytes, &mut read.file).map_err(problem)?;
+        let size = entry.size();
+        let problem = match one(name, &mut entry, (size, &mut room), &mut read.file) {
+            Ok(()) => continue,
+            Err(problem) => problem,
+        };
+        let problem = format!("{}: {problem}", clipped(name));
+        if room == 0 {
+            return Err(refused(problem));
+        }
+        read.left_out.push(problem);
     }
     Ok(read)
 }
@@ -65,24 +73,25 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// An array's header, and where its elements begin.
-fn header(bytes: &[u8]) -> Said<(Header, usize)> {
-    let not_one = || "it isn't a whole NumPy array".to_owned();
-    let [0x93, b'N', b'U', b'M', b'P', b'Y', version, _, rest @ ..] = bytes else {
-        return Err(not_one());
+/// An array's header; what is read next are its elements.
+fn header(entry: &mut impl io::Read) -> Said<Header> {
+    let not_whole = |error: io::Error| format!("it isn't whole: {error}");
+    let mut start = [0; 8];
+    entry.read_exact(&mut start).map_err(not_whole)?;
+    let [0x93, b'N', b'U', b'M', b'P', b'Y', version @ 1..=3, _] = start else {
+        return Err("it is no NumPy array".to_owned());
     };
-    let (len, start) = match (version, rest) {
-        (1, [a, b, ..]) => (u32::from(u16::from_le_bytes([*a, *b])), 10),
-        (2 | 3, [a, b, c, d, ..]) => (u32::from_le_bytes([*a, *b, *c, *d]), 12),
-        _ => return Err(not_one()),
-    };
-    let end = usize::try_from(len).ok().and_then(|len| len.checked_add(start));
-    let end = end.filter(|&end| end <= bytes.len()).ok_or_else(not_one)?;
-    let text = std::str::from_utf8(&bytes[start..end]).map_err(|_| not_one())?;
-    if text.len() > MAX_HEADER {
-        return Err(format!("its header has {} bytes, and {MAX_HEADER} may be", text.len()));
+    let mut len = [0; 4];
+    let bytes = if version == 1 { 2 } else { 4 };
+    entry.read_exact(&mut len[..bytes]).map_err(not_whole)?;
+    let len = u32::from_le_bytes(len);
+    if len > MAX_HEADER {
+        return Err(format!("its header has {len} bytes, and {MAX_HEADER} may be"));
     }
-    Ok((described(text).ok_or_else(|| format!("its header is {:?}", clipped(text)))?, end))
+    let mut text = Vec::new();
+    entry.take(u64::from(len)).read_to_end(&mut text).map_err(not_whole)?;
+    let text = String::from_utf8_lossy(&text);
+    described(&text).ok_or_else(|| format!("its header is {:?}", clipped(&text)))
 }
 
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, or another type than one of numbers as its text.
@@ -110,9 +119,15 @@ fn described(text: &str) -> Option<Header> {
     (shape.len() <= MAX_DIMENSIONS).then_some(Header { dtype, fortran, shape })
 }
 
-/// Takes an array of numbers in, or says why not.
-fn one(name: &str, header: Header, bytes: Vec<u8>, file: &mut Checkpoint) -> Said<()> {
-    let Header { dtype, fortran, shape } = header;
+/// Takes an array of numbers in, an entry of so many bytes, or says why not: where `room` is used up then, its
+/// archive is too large.
+fn one(
+    name: &str,
+    entry: &mut impl io::Read,
+    (size, room): (u64, &mut u64),
+    file: &mut Checkpoint,
+) -> Said<()> {
+    let Header { dtype, fortran, shape } = header(entry)?;
     let mut left = |reason: Reason| {
         let (name, dtype, shape) = (name.to_owned(), clipped(&dtype), shape.clone());
         file.left_out.push(LeftOut { name, dtype, shape, reason });
@@ -122,19 +137,27 @@ fn one(name: &str, header: Header, bytes: Vec<u8>, file: &mut Checkpoint) -> Sai
         "<f4" | ">f4" => ("F32", 4),
         "<f2" | ">f2" => ("F16", 2),
         "<f8" | ">f8" => ("F64", 8),
-        // What JAX's bfloat16 becomes in a file: two bytes of no type.
-        "|V2" | "bfloat16" => ("BF16", 2),
+        // What ml_dtypes' bfloat16 becomes in a file: two bytes of no type.
+        "|V2" | "<V2" | "bfloat16" => ("BF16", 2),
         _ => return left(Reason::Type),
     };
     let elements = shape.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
     let wanted = elements.and_then(|elements| elements.checked_mul(width));
-    if wanted != Some(bytes.len()) {
-        return Err(format!("{shape:?} of {dtype} isn't what its {} bytes hold", bytes.len()));
-    }
-    if bytes.is_empty() {
+    let wanted = wanted.ok_or_else(|| format!("its shape is {shape:?}"))?;
+    if wanted == 0 {
         return left(Reason::Empty);
     }
-    let mut bytes = bytes;
+    if wanted as u64 > *room {
+        *room = 0;
+        return Err(format!("arrays unpack to more than {} times the archive", UNPACKED.0));
+    }
+    let mut bytes = Vec::with_capacity(wanted.min(usize::try_from(size).unwrap_or(0)));
+    let whole = entry.take(wanted as u64 + 1).read_to_end(&mut bytes);
+    whole.map_err(|error| format!("it isn't whole: {error}"))?;
+    if wanted != bytes.len() {
+        return Err(format!("{shape:?} of {dtype} isn't what its bytes hold"));
+    }
+    *room -= wanted as u64;
     // In this machine's order.
     if dtype.starts_with('>') != cfg!(target_endian = "big") {
         bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);

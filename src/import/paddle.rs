@@ -5,57 +5,53 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::Said;
 use super::library::Library;
-use super::{clipped, transposed};
+use super::{Read, clipped, some, transposed};
 use crate::tensor::Array;
 
 /// The tensors by name, a module's behind a dot.
 type Named = BTreeMap<String, Array>;
 
-/// Turns what is Paddle's, if the file is: `said` where the caller says whose it is, `format` what the file does.
-pub(super) fn turned(
-    named: &mut Named,
-    said: Option<Library>,
-    format: Option<&str>,
-    converted: &mut Vec<String>,
-) -> Said<()> {
+/// Turns what is Paddle's, if the file is: `said` where the caller says whose it is. Gives whether it is.
+pub(super) fn turned(named: &mut Named, said: Option<Library>, read: &mut Read) -> Said<bool> {
     if said.is_some_and(|library| library != Library::Paddle) {
-        return Ok(());
+        return Ok(false);
     }
-    let layers = layers(named);
-    let doubled = |lstm: &&String| named.contains_key(&format!("{lstm}.weight_ih_l0"));
-    let by_cells: BTreeSet<String> = layers.keys().filter(doubled).cloned().collect();
-    let projected = named.keys().any(|name| name.ends_with(".weight_ho"));
+    let format = read.file.metadata.get("format").map(String::as_str);
+    // The layers of an LSTM have two names each; cells in a list have one.
+    let is_doubled = |cell: &Cell| named.contains_key(&joined(&cell.lstm, "weight_ih_l0"));
+    let layers: Vec<Cell> = cells(named).into_iter().filter(is_doubled).collect();
+    let projected = named.keys().any(|name| leaf(name) == "weight_ho");
     let is_paddle = said.is_some()
         || format.is_some_and(|format| ["pd", "paddle"].contains(&format))
-        || !by_cells.is_empty()
+        || !layers.is_empty()
         || projected;
-    for (lstm, cells) in &layers {
-        if !is_paddle {
-            continue;
-        }
-        // The names of the whole stand over other tensors where a cell has five.
-        let flat = |name: &String| {
-            let rest = name.strip_prefix(lstm.as_str()).and_then(|rest| rest.strip_prefix('.'));
-            rest.is_some_and(|rest| !rest.contains('.') && rest.contains("_l"))
-        };
-        named.retain(|name, _| !flat(name));
-        for (cell, end) in cells {
-            for (from, to) in [
-                ("weight_ih", "weight_ih"),
-                ("weight_hh", "weight_hh"),
-                ("bias_ih", "bias_ih"),
-                ("bias_hh", "bias_hh"),
-                ("weight_ho", "weight_hr"),
-            ] {
-                let Some(array) = named.remove(&format!("{cell}.{from}")) else { continue };
-                let array = if from == "weight_ho" { transposed(&array)? } else { array };
-                named.insert(format!("{lstm}.{to}_{end}"), array);
-            }
-        }
-        converted.push(format!("{}: of Paddle's two names of a tensor the cell's", clipped(lstm)));
+    let lstms: BTreeSet<String> = layers.iter().map(|cell| cell.lstm.clone()).collect();
+    // The names of the whole stand over other tensors where a cell has five.
+    named.retain(|name, _| {
+        let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+        !(lstms.contains(module) && last.contains("_l"))
+    });
+    if !lstms.is_empty() {
+        let names = some(lstms.iter().map(|lstm| if lstm.is_empty() { "LSTM" } else { lstm }));
+        read.converted.push(format!("{names}: of Paddle's two names of a tensor the cell's"));
     }
-    let is_flat_bias =
-        |name: &str| name.rsplit('.').next().is_some_and(|n| n.starts_with("bias_ih_l"));
+    for Cell { module, lstm, end } in layers {
+        for name in ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_ho"] {
+            let Some(array) = named.remove(&joined(&module, name)) else { continue };
+            let name = if name == "weight_ho" { "weight_hr" } else { name };
+            let array = if name == "weight_hr" { transposed(&array)? } else { array };
+            named.insert(joined(&lstm, &format!("{name}_{end}")), array);
+        }
+    }
+    let projections: Vec<String> =
+        named.keys().filter(|name| leaf(name) == "weight_ho").cloned().collect();
+    for name in projections {
+        let Some(array) = named.remove(&name) else { continue };
+        let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+        named.insert(joined(module, "weight_hr"), transposed(&array)?);
+    }
+    both_directions(named, read);
+    let is_flat_bias = |name: &str| leaf(name).starts_with("bias_ih_l");
     let other = named.iter().find(|(name, array)| is_flat_bias(name) && array.shape().len() == 2);
     if let Some((name, _)) = other {
         return Err(format!(
@@ -64,45 +60,80 @@ pub(super) fn turned(
             clipped(name)
         ));
     }
-    linear_layers(named, is_paddle, said, converted)
+    linear_layers(named, is_paddle, read)?;
+    Ok(is_paddle)
 }
 
-/// The cells of LSTMs, such as `lstm.0.cell_fw`, and what the names of their tensors end in.
-fn layers(named: &Named) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut layers = BTreeMap::<String, Vec<(String, String)>>::new();
+fn leaf(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// A name in a module.
+fn joined(module: &str, name: &str) -> String {
+    if module.is_empty() { name.to_owned() } else { format!("{module}.{name}") }
+}
+
+/// A cell such as `lstm.0.cell_fw`.
+struct Cell {
+    module: String,
+    /// What it would be a layer of.
+    lstm: String,
+    /// What the names of its tensors would end in.
+    end: String,
+}
+
+fn cells(named: &Named) -> Vec<Cell> {
+    let mut cells = Vec::new();
     for name in named.keys() {
-        let Some(cell) = name.strip_suffix(".weight_ih") else { continue };
-        let Some((layer, kind)) = cell.rsplit_once('.') else { continue };
+        let Some(module) = name.strip_suffix(".weight_ih") else { continue };
+        let Some((layer, kind)) = module.rsplit_once('.') else { continue };
         let reverse = match kind {
             "cell" | "cell_fw" => "",
             "cell_bw" => "_reverse",
             _ => continue,
         };
-        let Some((lstm, number)) = layer.rsplit_once('.') else { continue };
+        let (lstm, number) = layer.rsplit_once('.').unwrap_or(("", layer));
         if number.parse::<u32>().is_ok() {
             let end = format!("l{number}{reverse}");
-            layers.entry(lstm.to_owned()).or_default().push((cell.to_owned(), end));
+            cells.push(Cell { module: module.to_owned(), lstm: lstm.to_owned(), end });
         }
     }
-    layers
+    cells
+}
+
+/// Two cells `cell_fw` and `cell_bw` of a `BiRNN` are one layer.
+fn both_directions(named: &mut Named, read: &mut Read) {
+    let modules: Vec<String> = named
+        .keys()
+        .filter_map(|name| name.strip_suffix("cell_bw.weight_ih"))
+        .map(|module| module.trim_end_matches('.').to_owned())
+        .filter(|module| named.contains_key(&joined(module, "cell_fw.weight_ih")))
+        .collect();
+    for module in modules {
+        for (cell, end) in [("cell_fw", "l0"), ("cell_bw", "l0_reverse")] {
+            for name in ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"] {
+                let from = joined(&module, &format!("{cell}.{name}"));
+                let Some(array) = named.remove(&from) else { continue };
+                named.insert(joined(&module, &format!("{name}_{end}")), array);
+            }
+        }
+        read.converted.push(format!("{}: both directions, by their names", clipped(&module)));
+    }
 }
 
 /// Turns weights `[in, out]`, which a bias `[out]` tells where both sizes differ.
-fn linear_layers(
-    named: &mut Named,
-    is_paddle: bool,
-    said: Option<Library>,
-    converted: &mut Vec<String>,
-) -> Said<()> {
+fn linear_layers(named: &mut Named, is_paddle: bool, read: &mut Read) -> Said<()> {
     // Matrices with a bias as long as their columns; whether also as long as their rows.
     let mut columns = Vec::new();
+    let mut without = Vec::new();
     for (name, array) in named.iter() {
         let Some(module) = name.strip_suffix(".weight") else { continue };
-        let bias = named.get(&format!("{module}.bias"));
-        if let (&[rows, width], Some(bias)) = (array.shape(), bias)
-            && *bias.shape() == [width]
-        {
-            columns.push((name.clone(), rows == width));
+        match (array.shape(), named.get(&format!("{module}.bias"))) {
+            (&[rows, width], Some(bias)) if *bias.shape() == [width] => {
+                columns.push((name.clone(), rows == width));
+            }
+            (&[rows, width], None) => without.push((name.clone(), rows, width)),
+            _ => {}
         }
     }
     let seen = columns.iter().any(|(_, square)| !square);
@@ -114,7 +145,24 @@ fn linear_layers(
             clipped(name)
         ));
     }
-    if !seen && !is_paddle || columns.is_empty() || said == Some(Library::Pytorch) {
+    if is_paddle {
+        // Without a bias it may be an embedding, which stays as it is: that one is as wide as what an LSTM reads.
+        let (reads, gives) = widths(named);
+        for (name, rows, width) in without {
+            match (reads.contains(&width), gives.contains(&rows)) {
+                (false, true) => columns.push((name, false)),
+                (true, true) => {
+                    let problem = format!(
+                        "{} [{rows}, {width}] may be an embedding or a linear layer without a bias",
+                        clipped(&name)
+                    );
+                    read.no_forecaster.get_or_insert(problem);
+                }
+                _ => {}
+            }
+        }
+    }
+    if !seen && !is_paddle || columns.is_empty() {
         return Ok(());
     }
     for (name, _) in &columns {
@@ -122,6 +170,25 @@ fn linear_layers(
             *array = transposed(array)?;
         }
     }
-    converted.push(format!("linear layers transposed, which are [in, out]: {}", columns.len()));
+    let names = some(columns.iter().map(|(name, _)| name.as_str()));
+    read.converted.push(format!("[in, out] transposed: {names}"));
     Ok(())
+}
+
+/// How wide what the LSTMs read is, and what they give.
+fn widths(named: &Named) -> (BTreeSet<usize>, BTreeSet<usize>) {
+    let (mut reads, mut gives) = (BTreeSet::new(), BTreeSet::new());
+    for (name, array) in named {
+        let &[_, width] = array.shape() else { continue };
+        let last = leaf(name);
+        if last.starts_with("weight_ih") {
+            reads.insert(width);
+        } else if last.starts_with("weight_hh") {
+            let both = named
+                .keys()
+                .any(|other| other.starts_with(name.as_str()) && other.ends_with("_reverse"));
+            gives.insert(if both { 2 * width } else { width });
+        }
+    }
+    (reads, gives)
 }

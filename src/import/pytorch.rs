@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use pytorch_reader::{DType, FileFormat, PickleValue, PytorchError, PytorchReader};
+use pytorch_reader::{DType, FileFormat, PickleValue, PytorchError, PytorchReader, Tensor};
 
 use super::{Read, some};
 use crate::checkpoint::{Checkpoint, LeftOut, Reason, floats};
@@ -64,19 +65,20 @@ pub(super) fn read(path: &Path, len: u64) -> Result<Read> {
 
     let mut found = Read { kind: kind.to_owned(), ..Read::of(Checkpoint::default()) };
     let (mut total, mut others) = (0u64, BTreeMap::<String, usize>::new());
+    let mut wanted = Vec::new();
     for (full, tensor) in tensors {
         let Some(name) = full.strip_prefix(&own).map(str::to_owned) else {
             *others.entry(key(&full).unwrap_or(full)).or_default() += 1;
             continue;
         };
         let shape = tensor.shape().to_vec();
-        let (dtype, width) = match tensor.dtype() {
-            DType::F32 => ("F32", 4),
-            DType::F16 => ("F16", 2),
-            DType::BF16 => ("BF16", 2),
-            DType::F64 => ("F64", 8),
+        let dtype = match tensor.dtype() {
+            DType::F32 => "F32",
+            DType::F16 => "F16",
+            DType::BF16 => "BF16",
+            DType::F64 => "F64",
             // A mask of pruning may be one.
-            DType::Bool | DType::U8 if name.ends_with("_mask") => ("U8", 1),
+            DType::Bool | DType::U8 if name.ends_with("_mask") => MASK,
             other => {
                 let dtype = format!("{other:?}");
                 found.file.left_out.push(LeftOut { name, dtype, shape, reason: Reason::Type });
@@ -95,20 +97,18 @@ pub(super) fn read(path: &Path, len: u64) -> Result<Read> {
             );
             return Err(Error::Import { path: path.to_owned(), problem });
         }
-        let bytes = tensor.read().map_err(|error| failed(PytorchError::Io(error)))?;
-        let values = match width {
-            1 => Ok(bytes.iter().map(|&byte| f32::from(byte)).collect()),
-            _ => floats(&name, dtype, bytes),
-        };
-        match values {
-            Ok(values) => {
+        wanted.push(Wanted { name, dtype, tensor });
+    }
+    for (Wanted { name, dtype, tensor }, values) in read_all(wanted) {
+        match values.map_err(|error| failed(PytorchError::Io(error)))? {
+            Ok(array) => {
                 if dtype == "F64" {
                     found.file.rounded.push(name.clone());
                 }
-                found.file.tensors.push((name, Array::new(values, &shape)?));
+                found.file.tensors.push((name, array?));
             }
             Err(reason) => {
-                let dtype = dtype.to_owned();
+                let (dtype, shape) = (dtype.to_owned(), tensor.shape().to_vec());
                 found.file.left_out.push(LeftOut { name, dtype, shape, reason });
             }
         }
@@ -124,6 +124,65 @@ pub(super) fn read(path: &Path, len: u64) -> Result<Read> {
         found.left_out.push(some(said.iter().map(String::as_str)));
     }
     Ok(found)
+}
+
+/// A mask's type, one byte an element.
+const MASK: &str = "U8";
+
+/// A tensor that is read, and its type.
+struct Wanted {
+    name: String,
+    dtype: &'static str,
+    tensor: Tensor,
+}
+
+/// A tensor's numbers, or why it hasn't any, or why it couldn't be read.
+type Values = io::Result<std::result::Result<Result<Array>, Reason>>;
+
+impl Wanted {
+    fn values(&self) -> Values {
+        let Wanted { name, dtype, tensor } = self;
+        let bytes = tensor.read()?;
+        Ok(match *dtype {
+            "F32" => Ok(Array::of_bytes(bytes, tensor.shape())),
+            MASK => {
+                let values = bytes.iter().map(|&byte| f32::from(byte)).collect();
+                Ok(Array::new(values, tensor.shape()))
+            }
+            _ => floats(name, dtype, bytes).map(|values| Array::new(values, tensor.shape())),
+        })
+    }
+}
+
+/// Bytes from which a second thread reads.
+const LARGE: usize = 1 << 22;
+
+/// Reads tensors, large ones on two threads: half of the time the system clears memory for them.
+fn read_all(wanted: Vec<Wanted>) -> Vec<(Wanted, Values)> {
+    let bytes: usize = wanted.iter().map(|wanted| wanted.tensor.byte_len()).sum();
+    let threads = if bytes < LARGE { 1 } else { 2 };
+    let queue = Mutex::new(wanted.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut read = Vec::new();
+        while let Some((place, wanted)) = next() {
+            let values = wanted.values();
+            read.push((place, (wanted, values)));
+        }
+        read
+    };
+    let mut read = std::thread::scope(|scope| {
+        // Where the system starts none, this one does it all.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let helpers: Vec<_> = (1..threads).filter_map(start).collect();
+        let mut read = work();
+        for helper in helpers {
+            read.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        read
+    });
+    read.sort_unstable_by_key(|(place, _)| *place);
+    read.into_iter().map(|(_, read)| read).collect()
 }
 
 /// Whether a name is that of an LSTM's tensor that something stands in the place of.

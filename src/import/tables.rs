@@ -1,24 +1,17 @@
-//! Tensors of other libraries in files of named arrays: cells found by what each library calls them, the layers
-//! around them, and stacks that their names say.
+//! Tensors of other libraries in files of named arrays: cells found by what each library calls them, and the layers
+//! around them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cells::{CONVENTIONS, Convention, Said};
+use super::cells::{CONVENTIONS, Convention, Said, Sure};
 use super::library::Library;
+use super::stacks::{Found, stacks};
 use super::{Read, clipped, paddle, some, transposed};
-use crate::checkpoint::StateDict;
 use crate::model::LoadOptions;
 use crate::tensor::Array;
 
 /// The tensors by name, a module's behind a dot.
 type Named = BTreeMap<String, Array>;
-
-/// A cell that was found: its module, whose it is, and its tensors under PyTorch's names without an end.
-struct Found {
-    module: String,
-    convention: &'static Convention,
-    tensors: StateDict,
-}
 
 /// Brings the tensors of a library that isn't PyTorch into PyTorch's names and layouts; `said` is the library, where
 /// the caller knows it.
@@ -26,6 +19,8 @@ pub(super) fn converted(read: &mut Read, said: Option<Library>) -> Said<()> {
     if said == Some(Library::Pytorch) {
         return Ok(());
     }
+    let forget = said != Some(Library::Tensorflow1Zero);
+    let said = if forget { said } else { Some(Library::Tensorflow1) };
     let mut named = Named::new();
     for (name, array) in std::mem::take(&mut read.file.tensors) {
         let plain = dotted(&name);
@@ -33,47 +28,47 @@ pub(super) fn converted(read: &mut Read, said: Option<Library>) -> Said<()> {
             return Err(format!("two of its tensors are called {} here", clipped(&dotted(&name))));
         }
     }
-    // What an optimizer keeps of a tensor stands behind that one's name.
-    let of_tensor =
-        |name: &String| name.match_indices('.').any(|(at, _)| named.contains_key(&name[..at]));
-    let kept: Vec<String> = named.keys().filter(|name| of_tensor(name)).cloned().collect();
-    // TensorFlow 1 keeps those beside the others: beta1_power, global_step.
-    let scalars = named.iter().filter(|(_, array)| array.shape().is_empty());
-    let kept: Vec<String> = kept.into_iter().chain(scalars.map(|(name, _)| name.clone())).collect();
+    let kept: Vec<String> = named.keys().filter(|name| is_slot(name, &named)).cloned().collect();
     if !kept.is_empty() {
-        read.left_out.push(format!("of optimizers: {}", some(kept.iter().map(String::as_str))));
+        let names = some(kept.iter().map(String::as_str));
+        read.left_out.push(format!("of optimizers and averages: {names}"));
         named.retain(|name, _| !kept.contains(name));
     }
-    let format = read.file.metadata.get("format").map(String::as_str);
-    paddle::turned(&mut named, said, format, &mut read.converted)?;
+    let is_paddle = paddle::turned(&mut named, said, read)?;
     let mut found = Vec::new();
     for convention in &CONVENTIONS {
         if said.is_none_or(|library| library == convention.library) {
-            of_convention(convention, said, &mut named, &mut found)?;
+            of_convention(convention, (said, forget), &mut named, &mut found)?;
         }
     }
-    if found.is_empty() && said != Some(Library::Paddle) {
+    if found.is_empty() && !is_paddle {
         unsure(&named)?;
     }
     let libraries: BTreeSet<Library> = found.iter().map(|cell| cell.convention.library).collect();
     let mut said_of = BTreeMap::<String, Vec<&str>>::new();
     for cell in &found {
         let module = if cell.module.is_empty() { "the cell" } else { &cell.module };
-        said_of.entry(cell.convention.said(&cell.module)).or_default().push(module);
+        said_of.entry(cell.convention.said(&cell.module, forget)).or_default().push(module);
     }
     for (said, modules) in said_of {
         read.converted.push(format!("{}: {said}", some(modules.into_iter())));
     }
-    if libraries.contains(&Library::Keras) || libraries.contains(&Library::Tensorflow1) {
-        let note = "activations, of which the file says nothing: sigmoid and tanh are taken";
-        read.left_out.push(note.to_owned());
+    for note in libraries.iter().filter_map(|library| unsaid(*library)) {
+        read.left_out.push(format!("what the file doesn't say: {note}"));
     }
     let linears = linear_layers(&mut named, &libraries)?;
     let tables = embeddings(&mut named, &libraries)?;
     if !linears.is_empty() {
-        read.converted.push(format!("{} linear layers transposed", linears.len()));
+        let names = some(linears.iter().map(String::as_str));
+        read.converted.push(format!("kernels transposed: {names}"));
     }
     let cells = stacks(found);
+    for lstm in cells.backward {
+        read.converted.push(format!("{lstm} reads from the end, by its name"));
+        let prefix = if lstm.is_empty() { lstm } else { format!("{lstm}.") };
+        read.own.push((prefix, LoadOptions::new().reverse()));
+    }
+    let cells = cells.tensors;
     let lstms = super::lstms_of_names(cells.iter().map(|(name, _)| name.as_str()));
     // What is an embedding is known here.
     if let ([table], [(lstm, _)], [head]) = (&*tables, &*lstms, &*linears) {
@@ -83,12 +78,55 @@ pub(super) fn converted(read: &mut Read, said: Option<Library>) -> Said<()> {
     Ok(())
 }
 
-/// `params/lstm/kernel:0`, `['lstm']['kernel']` and `.lstm.kernel` with dots alone.
+/// `params/lstm/kernel:0`, `['lstm']['kernel'].value` and `.lstm.kernel` with dots alone.
 fn dotted(name: &str) -> String {
     let name = name.strip_suffix(":0").unwrap_or(name);
+    let name = match name.strip_suffix(".value") {
+        Some(path) if path.ends_with(']') => path,
+        _ => name,
+    };
     let plain = name.replace(['/', '['], ".").replace(['\'', '"', ']'], "");
     let parts: Vec<&str> = plain.split('.').filter(|part| !part.is_empty()).collect();
     parts.join(".")
+}
+
+/// Whether it is what an optimizer of TensorFlow 1 keeps, of a tensor or of itself.
+fn is_slot(name: &str, named: &Named) -> bool {
+    const SLOTS: [&str; 8] = [
+        "Adam",
+        "Momentum",
+        "RMSProp",
+        "Adagrad",
+        "Adadelta",
+        "Ftrl",
+        "GradientDescent",
+        "ExponentialMovingAverage",
+    ];
+    let (tensor, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let plain = match last.rsplit_once('_') {
+        Some((plain, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain,
+        _ => last,
+    };
+    let of_itself = ["beta1_power", "beta2_power", "global_step"].contains(&last);
+    of_itself || SLOTS.contains(&plain) && named.contains_key(tensor)
+}
+
+/// What plays a part in a library's model and is in no file of its weights.
+fn unsaid(library: Library) -> Option<&'static str> {
+    Some(match library {
+        Library::Tensorflow1 => {
+            "activations (sigmoid and tanh are taken), a forget_bias other than 1 (`--as tensorflow1-zero` for 0), \
+             cell_clip, wrappers such as ResidualWrapper"
+        }
+        Library::Keras => {
+            "activations (sigmoid and tanh are taken), go_backwards, merge_mode (concat is taken), what a head has \
+             besides linear layers"
+        }
+        Library::Flax => {
+            "activations (sigmoid and tanh are taken), reverse, what a head has besides linear layers"
+        }
+        _ => return None,
+    })
 }
 
 /// A name in a module.
@@ -108,7 +146,7 @@ fn modules(named: &Named, convention: &Convention) -> Vec<String> {
 /// Takes the cells of a convention out of the tensors.
 fn of_convention(
     convention: &'static Convention,
-    said: Option<Library>,
+    (said, forget): (Option<Library>, bool),
     named: &mut Named,
     found: &mut Vec<Found>,
 ) -> Said<()> {
@@ -117,17 +155,16 @@ fn of_convention(
         .filter(|other| other.needs == convention.needs)
         .map(|other| other.library)
         .collect();
-    let mut modules = modules(named, convention);
-    if convention.shared {
-        // Where some say so by their names, those are all.
-        let by_name: Vec<String> =
-            modules.iter().filter(|module| convention.says_lstm(module)).cloned().collect();
-        if !by_name.is_empty() || said.is_none() {
-            modules = by_name;
+    for module in chosen(modules(named, convention), convention, said) {
+        let get = |name: &str| named.get(&joined(&module, name));
+        if let Sure::With(name) = convention.sure
+            && (get("bias_ih").is_some()
+                || get("bias_hh").is_some()
+                || said.is_none() && get(name).is_none())
+        {
+            continue;
         }
-    }
-    for module in modules {
-        let cell = convention.cell(&module, |name| named.get(&joined(&module, name)));
+        let cell = convention.cell(&module, forget, get);
         let Some(tensors) = cell.map_err(|error| format!("{}: {error}", clipped(&module)))? else {
             continue;
         };
@@ -137,20 +174,21 @@ fn of_convention(
             .chain(convention.may)
             .map(|name| joined(&module, name))
             .collect();
-        if let Some(other) = named.keys().find(|name| is_in(name, &module) && !own.contains(*name))
-        {
-            // A module with an LSTM's name that has other modules in it.
-            if convention.shared && !convention.says_lstm(&module) {
-                continue;
+        let others = || named.keys().filter(|name| is_in(name, &module) && !own.contains(*name));
+        match (convention.sure, others().next()) {
+            // A module that has other modules in it.
+            (Sure::Module, Some(_)) => continue,
+            (_, Some(other)) if !module.is_empty() => {
+                let library = convention.library;
+                return Err(format!("{} is no tensor of an LSTM of {library}'s", clipped(other)));
             }
-            let library = convention.library;
-            return Err(format!("{} is no tensor of an LSTM of {library}'s", clipped(other)));
+            _ => {}
         }
         if said.is_none() && rivals.len() > 1 {
             let ways: Vec<String> =
                 rivals.iter().map(|library| format!("{library} ({})", library.name())).collect();
             return Err(format!(
-                "{} has tensors {} as several libraries keep them, in other orders of gates: say which with \
+                "{} has tensors {}, bias as several libraries keep them, in other orders of gates: say which with \
                  import::open_as or `--as`: {}",
                 if module.is_empty() { "it" } else { &module },
                 convention.needs.join(", "),
@@ -163,9 +201,32 @@ fn of_convention(
     Ok(())
 }
 
-/// Whether a tensor is of a module that is not all of the file.
+/// The modules that are taken for cells: those whose tensors tell, whose names do, or that may be, where the caller
+/// says so.
+fn chosen(mut modules: Vec<String>, convention: &Convention, said: Option<Library>) -> Vec<String> {
+    if convention.sure != Sure::Module {
+        return modules;
+    }
+    if said.is_none() {
+        modules.retain(|module| convention.says_lstm(module));
+        return modules;
+    }
+    modules.retain(|module| convention.may_be_lstm(module));
+    // What dynamic_rnn runs stands in its scope; a linear layer rarely does.
+    let in_rnn = |module: &String| {
+        module.rsplit_once('.').is_some_and(|(outer, _)| {
+            outer.split('.').any(|part| part.contains("rnn") || ["fw", "bw"].contains(&part))
+        })
+    };
+    if convention.library == Library::Tensorflow1 && modules.iter().any(in_rnn) {
+        modules.retain(|module| in_rnn(module) || convention.says_lstm(module));
+    }
+    modules
+}
+
+/// Whether a tensor is of a module, or of all of the file.
 fn is_in(name: &str, module: &str) -> bool {
-    !module.is_empty() && name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+    module.is_empty() || name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// An error that asks, where tensors may be an LSTM's and their names don't tell.
@@ -173,10 +234,21 @@ fn unsure(named: &Named) -> Said<()> {
     if !super::lstms_of_names(named.keys().map(String::as_str)).is_empty() {
         return Ok(());
     }
-    for convention in CONVENTIONS.iter().filter(|convention| convention.shared) {
+    if let Some(name) = named.keys().find(|name| name.ends_with("kernel.part_0")) {
+        return Err(format!(
+            "{} is a part of a kernel, which a partitioner has cut: join the parts along the axis that it was cut \
+             along, under the name before `/part_0`",
+            clipped(name)
+        ));
+    }
+    for convention in CONVENTIONS.iter().filter(|convention| convention.sure == Sure::Module) {
         let maybe = |module: &String| {
-            let cell = convention.cell(module, |name| named.get(&joined(module, name)));
-            matches!(cell, Ok(Some(_)))
+            let get = |name: &str| named.get(&joined(module, name));
+            let own = convention.needs.len()
+                + convention.may.iter().filter(|name| get(name).is_some()).count();
+            let alone = named.keys().filter(|name| is_in(name, module)).count() == own;
+            let cell = convention.cell(module, true, get);
+            convention.may_be_lstm(module) && alone && matches!(cell, Ok(Some(_)))
         };
         let modules: Vec<String> = modules(named, convention).into_iter().filter(maybe).collect();
         if !modules.is_empty() {
@@ -192,7 +264,7 @@ fn unsure(named: &Named) -> Said<()> {
     Ok(())
 }
 
-/// Turns the linear layers that stand beside the cells, and says which they are.
+/// Turns the kernels that stand beside the cells, and says of which modules they are.
 fn linear_layers(named: &mut Named, libraries: &BTreeSet<Library>) -> Said<Vec<String>> {
     let mut linears = Vec::new();
     for library in libraries {
@@ -203,6 +275,10 @@ fn linear_layers(named: &mut Named, libraries: &BTreeSet<Library>) -> Said<Vec<S
         };
         for module in modules_with(named, weight) {
             let name = joined(&module, weight);
+            // A recurrent layer of another kind stays what it is.
+            if named.contains_key(&joined(&module, "recurrent_kernel")) {
+                continue;
+            }
             let Some(array) = named.get(&name).filter(|array| array.shape().len() == 2) else {
                 continue;
             };
@@ -250,123 +326,4 @@ fn put(named: &mut Named, name: String, array: Array) -> Said<()> {
         None => Ok(()),
         Some(_) => Err(format!("two of its tensors would be {}", clipped(&name))),
     }
-}
-
-/// Where a cell stands in its LSTM.
-struct Place {
-    lstm: String,
-    layer: usize,
-    reverse: bool,
-}
-
-impl Place {
-    /// By the names of TensorFlow 1, Keras and Flax, where a part of them says it: `rnn.multi_rnn_cell.cell_1.lstm_cell`,
-    /// `bidirectional_rnn.bw.lstm_cell`, `bidirectional.backward_lstm.lstm_cell`.
-    fn of(module: &str, library: Library) -> Option<Place> {
-        let parts: Vec<&str> = module.split('.').collect();
-        let at = |name: &str| parts.iter().position(|part| *part == name);
-        let number = |part: &str| part.strip_prefix("cell_")?.parse::<usize>().ok();
-        match library {
-            Library::Tensorflow1 => {
-                let direction = parts
-                    .iter()
-                    .position(|part| ["fw", "bw"].contains(part))
-                    .filter(|&n| n > 0 && parts[n - 1].starts_with("bidirectional_rnn"));
-                let multi = at("multi_rnn_cell").filter(|n| n + 2 < parts.len());
-                let stack = at("stack_bidirectional_rnn").filter(|n| n + 2 < parts.len());
-                match (direction, multi, stack) {
-                    // Of a bidirectional stack each layer reads both directions of the one below.
-                    (Some(d), None, Some(s)) => Some(Place {
-                        lstm: parts[..=s].join("."),
-                        layer: number(parts[s + 1])?,
-                        reverse: parts[d] == "bw",
-                    }),
-                    // A stack in each direction, of which neither reads the other, isn't one of PyTorch's.
-                    (_, Some(m), None) => Some(Place {
-                        lstm: parts[..=m].join("."),
-                        layer: number(parts[m + 1])?,
-                        reverse: false,
-                    }),
-                    (Some(d), None, None) => Some(Place {
-                        lstm: parts[..d].join("."),
-                        layer: 0,
-                        reverse: parts[d] == "bw",
-                    }),
-                    _ => None,
-                }
-            }
-            Library::Keras | Library::Flax => {
-                let directions =
-                    |part: &&str| part.starts_with("forward_") || part.starts_with("backward_");
-                let n = parts.iter().position(directions)?;
-                let reverse = parts[n].starts_with("backward_");
-                Some(Place { lstm: parts[..n].join("."), layer: 0, reverse })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The cells as LSTMs: those whose names say that they belong together and whose sizes let them as one, the others
-/// each alone.
-fn stacks(found: Vec<Found>) -> StateDict {
-    let mut stacks = BTreeMap::<String, BTreeMap<(usize, bool), Found>>::new();
-    let mut alone = Vec::new();
-    for cell in found {
-        match Place::of(&cell.module, cell.convention.library) {
-            Some(Place { lstm, layer, reverse }) if !lstm.is_empty() => {
-                let twice = stacks.entry(lstm).or_default().insert((layer, reverse), cell);
-                alone.extend(twice);
-            }
-            _ => alone.push(cell),
-        }
-    }
-    let mut tensors = StateDict::new();
-    for (lstm, cells) in stacks {
-        if !is_stack(&cells) {
-            alone.extend(cells.into_values());
-            continue;
-        }
-        for ((layer, reverse), cell) in cells {
-            let end = format!("_l{layer}{}", if reverse { "_reverse" } else { "" });
-            tensors.extend(under(&lstm, &end, cell.tensors));
-        }
-    }
-    for cell in alone {
-        tensors.extend(under(&cell.module, "_l0", cell.tensors));
-    }
-    tensors
-}
-
-fn under(module: &str, end: &str, tensors: StateDict) -> impl Iterator<Item = (String, Array)> {
-    tensors.into_iter().map(move |(name, array)| (joined(module, &format!("{name}{end}")), array))
-}
-
-/// Whether cells are the layers of one LSTM: none missing, of the same tensors and sizes, each reading what the one
-/// below gives.
-fn is_stack(cells: &BTreeMap<(usize, bool), Found>) -> bool {
-    let both = cells.keys().any(|(_, reverse)| *reverse);
-    let directions = if both { 2 } else { 1 };
-    let places = cells.keys().enumerate();
-    let whole = places.into_iter().all(|(n, &(layer, reverse))| {
-        (layer, usize::from(reverse)) == (n / directions, n % directions)
-    });
-    let shapes = |cell: &Found| -> Vec<(String, Vec<usize>)> {
-        let shape = |(name, array): &(String, Array)| (name.clone(), array.shape().to_vec());
-        cell.tensors.iter().map(shape).collect()
-    };
-    let Some(first) = cells.values().next().map(shapes) else { return false };
-    // The width of the state: R of `weight_hh [4H, R]`.
-    let state = first.iter().find(|(name, _)| name == "weight_hh").map_or(0, |(_, shape)| shape[1]);
-    let fits = |(&(layer, _), cell): (&(usize, bool), &Found)| {
-        shapes(cell).iter().zip(&first).all(|((name, shape), (as_first, first))| {
-            let input = if layer == 0 { first[first.len() - 1] } else { directions * state };
-            name == as_first
-                && match name.as_str() {
-                    "weight_ih" => *shape == [first[0], input],
-                    _ => shape == first,
-                }
-        }) && cell.tensors.len() == first.len()
-    };
-    whole && cells.len() % directions == 0 && cells.iter().all(fits)
 }

@@ -13,7 +13,7 @@ use super::sessions::{InUse, SessionCache};
 use super::sessions::{Ready, RecordedSessions};
 use super::state_dict::{Found, Given, Only, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
-use crate::device::{Buffer, Device, Wait};
+use crate::device::{Buffer, Device, Wait, room};
 use crate::error::{Error, Result};
 use crate::plan::{
     Activation, Answer, Bias, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape,
@@ -44,7 +44,7 @@ pub(crate) struct Network {
 type Placed<'a> = (&'a Parameter, Found<'a>);
 
 /// Parameters that are written at a time, where one tensor hasn't more.
-const PART: usize = 1 << 18;
+const PART: usize = 1 << 20;
 
 impl Network {
     pub(crate) fn new(
@@ -281,33 +281,20 @@ impl Network {
     /// Writes all parameters, in their order in the flat buffer: in parts, since a whole one more on the
     /// host would be as large as the model.
     fn write_parts(&self, tensors: &[Placed<'_>], to: &Buffer) -> Result<()> {
-        // All the memory that it takes: nothing is written where that isn't there.
-        let longest = tensors.iter().flat_map(|(entry, ..)| entry.parts(PART)).map(|(_, len)| len);
-        let most = longest.max().unwrap_or(0).max(PART.min(self.table.len));
-        let (mut part, mut start) = (room(most)?, 0);
-        for (entry, (_, array, second)) in tensors {
-            let mut within = 0;
+        let mut parts = Vec::new();
+        for &(entry, (_, first, second)) in tensors {
+            let mut start = entry.start;
             for (columns, len) in entry.parts(PART) {
-                // Between the last one and this there are zeros.
-                let first = entry.start + within;
-                let mut at = first - start;
-                if at + len > most {
-                    self.device.write(to, start, &part)?;
-                    part.clear();
-                    (start, at) = (first, 0);
-                }
-                part.resize(at + len, 0.0);
-                let values = &mut part[at..];
-                let data = array.data();
-                entry.reorder_part(columns.clone(), |from, to| values[to - within] = data[from]);
-                if let Some(second) = second {
-                    let data = second.data();
-                    entry.reorder_part(columns, |from, to| values[to - within] += data[from]);
-                }
-                within += len;
+                parts.push((start..start + len, (entry, columns, first, second)));
+                start += len;
             }
         }
-        self.device.write(to, start, &part)
+        self.device.fill(to, parts, |(entry, columns, first, second), part| {
+            entry.put(columns.clone(), first.data(), part);
+            if let Some(second) = second {
+                entry.add(columns, second.data(), part);
+            }
+        })
     }
 
     /// What its files say of it.
@@ -359,7 +346,7 @@ impl Network {
             flat.resize(self.table.len, 0.0);
             for (entry, (_, array, _)) in self.table.entries.iter().zip(found) {
                 let values = &mut flat[entry.start..][..entry.len];
-                entry.reorder(|from, to| values[to] = array.data()[from]);
+                entry.put(0..entry.numel() / entry.shape[0], array.data(), values);
             }
             Ok(flat)
         })
@@ -516,14 +503,4 @@ pub(super) fn of_path<T>(path: &Path, made: Result<T>) -> Result<T> {
         Err(e @ (Error::Value { .. } | Error::Overflow { .. })) => refused(e.to_string()),
         other => other,
     }
-}
-
-/// A vector with room for so many parameters, where there is memory for it.
-fn room(len: usize) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
-        adapter: "the host".to_owned(),
-        operation: format!("gathering {len} parameters"),
-    })?;
-    Ok(values)
 }

@@ -203,11 +203,6 @@ impl Parameter {
         out
     }
 
-    /// Calls with each element's position in PyTorch and on the device.
-    pub(crate) fn reorder(&self, each: impl FnMut(usize, usize)) {
-        self.reorder_part(0..self.numel() / self.shape[0], each);
-    }
-
     /// Parts of it, of about so many elements on the device each, one behind the other: as columns of PyTorch's matrix,
     /// of which those of gates may be put elsewhere one by one, and how long each part is.
     pub(crate) fn parts(&self, elements: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
@@ -224,26 +219,70 @@ impl Parameter {
         })
     }
 
-    /// Calls with the positions of the elements of some columns of PyTorch's matrix.
-    pub(crate) fn reorder_part(&self, part: Range<usize>, mut each: impl FnMut(usize, usize)) {
+    /// Puts the elements of some columns of PyTorch's matrix where the device has them: `to` is that part of it.
+    pub(crate) fn put(&self, part: Range<usize>, torch: &[f32], to: &mut [f32]) {
+        self.each_of(part, torch, to, |to, from| *to = from);
+    }
+
+    /// The same, added to what is there.
+    pub(crate) fn add(&self, part: Range<usize>, torch: &[f32], to: &mut [f32]) {
+        self.each_of(part, torch, to, |to, from| *to += from);
+    }
+
+    fn each_of(
+        &self,
+        part: Range<usize>,
+        torch: &[f32],
+        to: &mut [f32],
+        each: impl Fn(&mut f32, f32),
+    ) {
+        let rows = self.shape[0];
+        let (columns, hidden) = (self.numel() / rows, rows / 4);
+        if self.layout != Layout::Gates {
+            return self.reorder(|from, at| each(&mut to[at], torch[from]));
+        }
+        // In tiles, a line of the cache of each row on one side and whole lines on the other: sizes are powers of two
+        // mostly, and lines as far apart as these push each other out of the cache.
+        const UNITS: usize = 4;
+        const WIDTH: usize = 16;
+        let mut tile = [0.0; WIDTH * UNITS * 4];
+        for first in (0..hidden).step_by(UNITS) {
+            let units = UNITS.min(hidden - first);
+            for start in part.clone().step_by(WIDTH) {
+                let width = WIDTH.min(part.end - start);
+                for unit in 0..units {
+                    for gate in 0..4 {
+                        let row = (gate * hidden + first + unit) * columns + start;
+                        let row = &torch[row..row + width];
+                        for (k, &value) in row.iter().enumerate() {
+                            tile[k * UNITS * 4 + unit * 4 + gate] = value;
+                        }
+                    }
+                }
+                for k in 0..width {
+                    let at = ((start - part.start + k) * hidden + first) * 4;
+                    let to = to[at..at + units * 4].iter_mut();
+                    to.zip(&tile[k * UNITS * 4..]).for_each(|(to, from)| each(to, *from));
+                }
+            }
+        }
+    }
+
+    /// Calls with each element's position in PyTorch and on the device.
+    fn reorder(&self, mut each: impl FnMut(usize, usize)) {
         let rows = self.shape[0];
         let columns = self.numel() / rows;
         match self.layout {
             Layout::Plain => (0..self.len).for_each(|i| each(i, i)),
             Layout::Gates => {
                 let hidden = rows / 4;
-                // In blocks that fit the fastest cache on either side: a matrix turned row by row takes several times
-                // as long.
-                const BLOCK: usize = 16;
-                for first in (0..hidden).step_by(BLOCK) {
-                    for start in part.clone().step_by(BLOCK) {
-                        for k in start..part.end.min(start + BLOCK) {
-                            for unit in first..hidden.min(first + BLOCK) {
-                                for gate in 0..4 {
-                                    let row = gate * hidden + unit;
-                                    each(row * columns + k, (k * hidden + unit) * 4 + gate);
-                                }
-                            }
+                for k in 0..columns {
+                    for unit in 0..hidden {
+                        for gate in 0..4 {
+                            each(
+                                (gate * hidden + unit) * columns + k,
+                                (k * hidden + unit) * 4 + gate,
+                            );
                         }
                     }
                 }
