@@ -214,10 +214,40 @@ fn text(start: &[u8]) -> Option<Kind> {
             "download the file itself, whose address is another one (on Hugging Face it has \
           `resolve` where the page's has `blob`)",
         )
+    } else if begun.starts_with(b"<") && has(&lower, b"<net name=") {
+        (
+            "a model of OpenVINO",
+            "its weights are in another file, cut and renamed: take the model that it was made of, an ONNX file or \
+             a checkpoint",
+        )
     } else if begun.starts_with(b"<") {
         ("an XML text", "it holds no tensors")
+    } else if begun.starts_with(b"7767517") {
+        (
+            "a model of ncnn",
+            "its weights are in another file: take the model that it was made of, an ONNX file or a checkpoint",
+        )
     } else if begun.starts_with(b"{") && has(start, b"weight_map") {
         ("the index of a model in several files", "read those that it names")
+    } else if begun.starts_with(b"{")
+        && (has(start, b"modelTopology") || has(start, b"weightsManifest"))
+    {
+        (
+            "a model of TensorFlow.js",
+            "make a file of Keras of it: tensorflowjs_converter --input_format tfjs_layers_model --output_format \
+             keras model.json model.h5",
+        )
+    } else if begun.starts_with(b"{") && has(start, b"\"in_shape\"") && has(start, b"\"layers\"") {
+        (
+            "a model of RTNeural",
+            "save what it lists as `weights` of an LSTM, a kernel, a recurrent kernel and a bias, as lstm/kernel, \
+             lstm/recurrent_kernel and lstm/bias with numpy.savez, and a dense layer's as dense/kernel and dense/bias",
+        )
+    } else if begun.starts_with(b"{") && has(start, b"\"architecture\"") {
+        (
+            "a model of Neural Amp Modeler, or another JSON text",
+            "take the checkpoint that it was exported from",
+        )
     } else if begun.starts_with(b"{") || begun.starts_with(b"[") {
         ("a JSON text", "it holds no tensors that are read here")
     } else {

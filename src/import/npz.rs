@@ -97,8 +97,8 @@ fn header(entry: &mut impl io::Read) -> Said<Header> {
 /// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, or another type than one of numbers as its text.
 fn described(text: &str) -> Option<Header> {
     let value = |key: &str| {
-        let rest = text.split_once(&format!("'{key}'"))?.1.trim_start();
-        Some(rest.strip_prefix(':')?.trim_start())
+        // The key itself, not a field of that name.
+        Some(text.split_once(&format!("'{key}':"))?.1.trim_start())
     };
     let dtype = value("descr")?;
     let dtype = match dtype.strip_prefix('\'') {
@@ -146,6 +146,9 @@ fn one(
     let wanted = wanted.ok_or_else(|| format!("its shape is {shape:?}"))?;
     if wanted == 0 {
         return left(Reason::Empty);
+    }
+    if wanted as u64 > size {
+        return Err(format!("{shape:?} of {dtype} isn't what its {size} bytes hold"));
     }
     if wanted as u64 > *room {
         *room = 0;

@@ -137,6 +137,23 @@ pub fn keras_files() -> Vec<Vec<u8>> {
     names.map(|name| std::fs::read(folder.join(name)).unwrap()).to_vec()
 }
 
+/// Archives of arrays, and safetensors with the names of other libraries.
+pub fn named_arrays() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/import");
+    let names = [
+        "jax/haiku_lstm.npz",
+        "jax/flax_bidirectional.safetensors",
+        "mlx/mlx_nobias.npz",
+        "npz/compressed.npz",
+        "npz/fortran.npz",
+        "npz_claims/odd.npz",
+        "paddle/paddle_projected.safetensors",
+        "tf1/tf1_bidirectional.npz",
+        "tf1/tf1_projected.npz",
+    ];
+    names.map(|name| std::fs::read(folder.join(name)).unwrap()).to_vec()
+}
+
 /// Some bytes changed, taken out, said again or put in.
 pub fn mutated_bytes(random: &mut Random, file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();

@@ -7,6 +7,7 @@ mod cases;
 mod files;
 mod keras;
 mod memory;
+mod npz;
 mod onnx;
 #[path = "../common/random.rs"]
 #[allow(dead_code, reason = "other suites use the rest")]
@@ -93,6 +94,13 @@ fn mutated_keras_files() {
     driven(6, &files, 10_000, files::mutated_bytes, bodies::import);
 }
 
+#[test]
+fn mutated_named_arrays() {
+    let files = files::named_arrays();
+    assert!(files.iter().all(|file| bodies::import(file)));
+    driven(7, &files, 10_000, files::mutated_bytes, bodies::import);
+}
+
 /// What bodies write is in memory: it mustn't stay there.
 #[test]
 fn folders_go_with_their_threads() {
@@ -112,7 +120,10 @@ fn write_corpus() {
         ("checkpoint", files::checkpoints()),
         ("trainer_state", files::states()),
         ("csv", files::tables()),
-        ("import", [files::imports(), files::onnx_models(), files::keras_files()].concat()),
+        ("import_pytorch", files::imports()),
+        ("import_onnx", files::onnx_models()),
+        ("import_keras", files::keras_files()),
+        ("import_arrays", files::named_arrays()),
     ];
     for (name, files) in folders {
         let folder =

@@ -329,7 +329,7 @@ fn files_of_other_kinds_are_named() {
     };
     let hdf5 = b"\x89HDF\r\n\x1a\n\0\0\0\0";
     let text = |text: &str| text.as_bytes().to_vec();
-    let cases: [(Vec<u8>, &[&str]); 26] = [
+    let cases: [(Vec<u8>, &[&str]); 31] = [
         (Vec::new(), &["empty", "cut short"]),
         (
             zip("archive/data.pkl", "archive/data/0"),
@@ -351,6 +351,20 @@ fn files_of_other_kinds_are_named() {
         (b"\x1c\0\0\0TFL3\x14\0 \0".to_vec(), &["TFLite"]),
         (b"PAR1\x15\x04\x15\x10".to_vec(), &["Parquet"]),
         (b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec(), &["compressed", "unpack"]),
+        (
+            text("{\"modelTopology\": {}, \"weightsManifest\": []}"),
+            &["TensorFlow.js", "tensorflowjs_converter"],
+        ),
+        (text("{\"in_shape\": [null, 1], \"layers\": []}"), &["RTNeural", "lstm/recurrent_kernel"]),
+        (
+            text("{\"version\": \"0.5.4\", \"architecture\": \"LSTM\"}"),
+            &["Neural Amp Modeler", "checkpoint"],
+        ),
+        (
+            text("<?xml version=\"1.0\"?>\n<net name=\"m\" version=\"11\">"),
+            &["OpenVINO", "an ONNX file"],
+        ),
+        (text("7767517\n3 3\nInput in 0 1 in\n"), &["ncnn", "an ONNX file"]),
         (
             text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1234\n"),
             &["Git LFS", "git lfs pull"],
