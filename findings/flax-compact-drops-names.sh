@@ -2,7 +2,7 @@
 # PyPI flax 0.12.8 (flax.linen), jax 0.10.2.
 #
 # nn.RNN(nn.LSTMCell(4), name="encoder") within a method that is @nn.compact keeps its weights as LSTMCell_0, beside
-# the RNN and not within it: the name that was given is nowhere among the parameters. The same line in setup() gives
+# the RNN and not within it: the name that was given is nowhere among the parameters. In setup() the same layer is
 # encoder/cell. With nn.Bidirectional it loses more: its two cells are LSTMCell_0 and LSTMCell_1, as those of two layers
 # one above the other are, and where the input is as wide as the state the shapes are the same too. So weights of the
 # one go into the other without an error, and nothing in a file of them tells which it is. A cell with parent=None

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # PyPI flax 0.12.8 (flax.serialization), jax 0.10.2, numpy 2.4.6, on a little-endian machine.
 #
-# flax.serialization.to_bytes and msgpack_serialize take a numpy array of the other byte order, such as ">f4", which is
-# what many old weights in .npy and HDF5 files are, without a word. They write its bytes as they lie and its type by the
+# flax.serialization.to_bytes and msgpack_serialize take a numpy array of the other byte order, such as ">f4", which
+# old weights in .npy and HDF5 files may be in, without a word. They write its bytes as they lie and its type by the
 # name "float32", which says nothing of the order, so what from_bytes and msgpack_restore give back has the right shape
-# and type and other numbers, most of them tiny. numpy.save keeps the order, jax.numpy.asarray refuses such an array,
+# and type and other numbers, mostly tiny ones. numpy.save keeps the order, jax.numpy.asarray refuses such an array,
 # and safetensors.numpy 0.8.0 turns it. array.astype(numpy.float32) before saving mends it.
 #
 # Needs Python 3.11 or newer with venv and pip.

@@ -2,11 +2,11 @@
 # PyPI mlx[cpu] 0.32.4, beside safetensors 0.8.0.
 #
 # The safetensors files that MLX's save_weights and save_safetensors write hold "__metadata__": null, where the format
-# has an object of strings or leaves the key out, so a reader that takes every entry but an object for a tensor, or the
-# metadata for an object, stumbles. And the header isn't padded: where it ends is where the numbers begin, which of the
-# f32 of an LSTM is as often as not an address that isn't a multiple of 4, so that a mapped file can't be read in place
-# as f32 where alignment counts (a Float32Array over the buffer in JavaScript, a slice of f32 in Rust). The safetensors
-# library writes the same arrays without the key, and pads its header to 8 bytes. Both read both.
+# has an object of strings or no such key, so a reader that takes it for an object stumbles. And the header isn't
+# padded: the f32 begin at whatever byte it ends, which is a multiple of 4 by luck alone and changes with the length of
+# a layer's name. A file that is mapped can't be read in place as f32 then, where alignment counts (a Float32Array over
+# the buffer in JavaScript, a slice of f32 in Rust). The safetensors library writes the same arrays without the key and
+# pads its header to 8 bytes. Either library reads the other's file.
 #
 # Needs Python 3.11 or newer with venv and pip, on Linux.
 set -euo pipefail
@@ -49,8 +49,9 @@ for name in ("a", "ab", "abc", "abcd"):
     save_file(arrays, "other.safetensors")
     other_entries, other_start = header("other.safetensors")
     print(
-        f"{name}: MLX writes __metadata__ {json.dumps(entries.get('__metadata__', 'not'))}, numbers from byte {start};",
-        f"safetensors {json.dumps(other_entries.get('__metadata__', 'not'))}, from byte {other_start}",
+        f"{name}: MLX's __metadata__ is {json.dumps(entries.get('__metadata__', 'not there'))},",
+        f"its numbers begin at byte {start}; safetensors' is",
+        f"{json.dumps(other_entries.get('__metadata__', 'not there'))}, its numbers begin at byte {other_start}",
     )
     assert "__metadata__" in entries and entries["__metadata__"] is None
     assert "__metadata__" not in other_entries and other_start % 8 == 0

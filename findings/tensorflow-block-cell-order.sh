@@ -4,7 +4,7 @@
 # The operation's own text gives the columns of its matrix as `[i, f, ci, o] = xh * w + b`. What it computes takes them
 # as i, ci, f, o: the candidate stands second and the forget gate third. All four are H wide, so weights laid out by
 # the text run without an error and give other numbers. The outputs show it too: `f` is the sigmoid of the third
-# quarter. (The text of BlockLSTMV2, which has yet another order, mentions the true one in passing.)
+# quarter. (BlockLSTMV2 does take i, f, ci, o, and its text says in passing that this one doesn't.)
 #
 # Needs Python 3.11 or newer with venv and pip.
 set -euo pipefail

@@ -27,9 +27,9 @@ use session::SessionKind;
 #[cfg(not(any(feature = "cpu", feature = "gpu")))]
 compile_error!("gatefold needs the feature `cpu`, the feature `gpu`, or both");
 
-/// Parameters that are written to a GPU at a time, where one part hasn't more.
-#[cfg(feature = "gpu")]
-const FILLED: usize = 1 << 18;
+/// Elements that [`Device::fill`] writes to a GPU at a time, where one part hasn't more: so many at most are written
+/// at once, before or after whatever else is.
+pub(crate) const FILLED: usize = 1 << 20;
 
 /// A vector with room for so many parameters, where there is memory for it.
 pub(crate) fn room(len: usize) -> Result<Vec<f32>> {

@@ -13,7 +13,7 @@ use super::sessions::{InUse, SessionCache};
 use super::sessions::{Ready, RecordedSessions};
 use super::state_dict::{Found, Given, Only, Sorted, Wanted};
 use crate::checkpoint::{self, Checkpoint};
-use crate::device::{Buffer, Device, Wait, room};
+use crate::device::{Buffer, Device, FILLED, Wait, room};
 use crate::error::{Error, Result};
 use crate::plan::{
     Activation, Answer, Bias, Head, Parameter, ParameterTable, Plan, Role, Sequences, StackShape,
@@ -42,9 +42,6 @@ pub(crate) struct Network {
 
 /// A parameter and its tensor.
 type Placed<'a> = (&'a Parameter, Found<'a>);
-
-/// Parameters that are written at a time, where one tensor hasn't more.
-const PART: usize = 1 << 20;
 
 impl Network {
     pub(crate) fn new(
@@ -257,7 +254,7 @@ impl Network {
     fn write_tensors(&self, tensors: Vec<Found<'_>>) -> Result<()> {
         let mut tensors: Vec<Placed<'_>> = self.table.entries.iter().zip(tensors).collect();
         tensors.sort_unstable_by_key(|(entry, _)| entry.start);
-        let whole = self.device.is_cpu() || self.table.len <= PART;
+        let whole = self.device.is_cpu() || self.table.len <= FILLED;
         let elsewhere = match whole {
             true => None,
             false => Some(self.device.create_buffer("new parameters", self.table.len)?),
@@ -284,7 +281,7 @@ impl Network {
         let mut parts = Vec::new();
         for &(entry, (_, first, second)) in tensors {
             let mut start = entry.start;
-            for (columns, len) in entry.parts(PART) {
+            for (columns, len) in entry.parts(FILLED) {
                 parts.push((start..start + len, (entry, columns, first, second)));
                 start += len;
             }

@@ -77,23 +77,23 @@ fn several(file: &str, lstms: &[(&str, &str)]) {
 
 #[test]
 fn flax_computes_what_it_computed() {
-    one("jax/flax_cell", "lstm.cell", true);
-    one("jax/flax_compact", "LSTMCell_0", true);
-    one("jax/flax_optimized", "lstm.cell", true);
-    one("jax/flax_bidirectional", "both", false);
-    one("jax/nnx_cell", "lstm.cell", true);
-    one("jax/nnx_optimized", "lstm.cell", true);
+    one("jax_libraries/flax_cell", "lstm.cell", true);
+    one("jax_libraries/flax_compact", "LSTMCell_0", true);
+    one("jax_libraries/flax_optimized", "lstm.cell", true);
+    one("jax_libraries/flax_bidirectional", "both", false);
+    one("jax_libraries/nnx_cell", "lstm.cell", true);
+    one("jax_libraries/nnx_optimized", "lstm.cell", true);
     // Made on one line, the outer one first.
     several(
-        "jax/flax_inline",
+        "jax_libraries/flax_inline",
         &[("params.LSTMCell_1", "LSTMCell_1"), ("params.LSTMCell_0", "LSTMCell_0")],
     );
 }
 
 #[test]
 fn haiku_adds_one_to_the_forget_gate() {
-    one("jax/haiku_lstm", "lstm", true);
-    several("jax/haiku_deep", &[("lstm", "lstm"), ("lstm_1", "lstm_1")]);
+    one("jax_libraries/haiku_lstm", "lstm", true);
+    several("jax_libraries/haiku_deep", &[("lstm", "lstm"), ("lstm_1", "lstm_1")]);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn tensorflow_1_adds_one_to_the_forget_gate() {
 
 #[test]
 fn what_may_mean_two_things_is_asked() {
-    let results = Golden::read("import/jax");
+    let results = Golden::read("import/jax_libraries");
     let refused = |name: &str, words: &str| {
         let error = import::open(path(name)).map(drop).unwrap_err();
         assert!(matches!(error, Error::Import { .. }), "{error:?}");
@@ -143,7 +143,7 @@ fn what_may_mean_two_things_is_asked() {
         import::open_as(path(name), library).unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     for name in ["equinox_cell", "equinox_keystr"] {
-        let file = format!("jax/{name}");
+        let file = format!("jax_libraries/{name}");
         refused(&file, "Equinox (equinox) or coremltools (coreml)");
         let model = said(&file, Library::Equinox);
         computes(&model, "cell", &results, name);
@@ -152,8 +152,8 @@ fn what_may_mean_two_things_is_asked() {
         let other = said(&file, Library::Coreml).lstm("cell").unwrap().state_dict();
         assert_ne!(other, model.lstm("cell").unwrap().state_dict());
     }
-    refused("jax/haiku_named", "core; if they are, say so with import::open_as or `--as haiku`");
-    let model = said("jax/haiku_named", Library::Haiku);
+    refused("jax_libraries/haiku_named", "core; if they are, say so with import::open_as or `--as haiku`");
+    let model = said("jax_libraries/haiku_named", Library::Haiku);
     computes(&model, "core", &results, "haiku_named");
     predicts(&model, &LoadOptions::new(), &results, "haiku_named");
 
@@ -170,7 +170,7 @@ fn what_is_said_has_to_be_so() {
         let error = result.map(drop).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
-    refused(import::open_as(path("jax/flax_cell"), Library::Haiku), "no LSTM is among its tensors");
+    refused(import::open_as(path("jax_libraries/flax_cell"), Library::Haiku), "no LSTM is among its tensors");
     let file = golden::folder().join("import/pytorch/one_layer.pth");
     refused(import::open_as(file, Library::Flax), "says itself what it holds");
     assert!("chainer".parse::<Library>().unwrap_err().contains("no library that is known here"));

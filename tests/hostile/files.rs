@@ -141,8 +141,8 @@ pub fn keras_files() -> Vec<Vec<u8>> {
 pub fn named_arrays() -> Vec<Vec<u8>> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/import");
     let names = [
-        "jax/haiku_lstm.npz",
-        "jax/flax_bidirectional.safetensors",
+        "jax_libraries/haiku_lstm.npz",
+        "jax_libraries/flax_bidirectional.safetensors",
         "mlx/mlx_nobias.npz",
         "npz/compressed.npz",
         "npz/fortran.npz",

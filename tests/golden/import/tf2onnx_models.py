@@ -5,8 +5,9 @@
     PYTHONHASHSEED=0 env/bin/python tests/golden/import/tf2onnx_models.py
 
 tf2onnx/NAME.onnx is a file as people have it: of Keras 3's `export` (through `from_function` where the batch is
-fixed, which `export` frees), or where the name ends in `_2` of tf_keras through `from_keras`. tf2onnx.safetensors holds for each NAME an input `x [B, T, I]` (or `tokens [B, T]`, all in f32)
-and the model's `out`, with which ONNX Runtime agrees; not so for `wrong_NAME`, whose file computes something else.
+fixed, which `export` frees), or where the name ends in `_2` of tf_keras through `from_keras`; names in it differ from
+run to run. tf2onnx.safetensors holds for each NAME an input `x [B, T, I]` (or `tokens [B, T]`, all in f32) and the
+model's `out`, with which ONNX Runtime agrees; not so for `wrong_NAME`, whose file computes something else.
 """
 
 import logging
@@ -185,7 +186,8 @@ written("normed", chain(lstm(6), layer("BatchNormalization"), dense))
 written("flat", chain(lstm(6, return_sequences=True), layer("Flatten"), dense), shape=(None, T, I))
 written("repeated", chain(lstm(7), layer("RepeatVector", T), lstm(6, return_sequences=True), dense))
 written("softmax_time", chain(lstm(6, return_sequences=True), layer("Softmax", axis=1)))
-written("channels", chain(lstm(6, return_sequences=True), layer("GlobalAveragePooling1D", "channels_first"), dense), shape=(None, T, I))
+channels = layer("GlobalAveragePooling1D", "channels_first")
+written("channels", chain(sequences, channels, dense), shape=(None, T, I))
 written("first", lambda of, x: of.layers.Dense(2)(of.layers.LSTM(6, return_sequences=True)(x)[:, 0]))
 
 

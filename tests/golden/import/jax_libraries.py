@@ -2,7 +2,7 @@
 
     python3 -m venv env && env/bin/pip install jax==0.10.2 jaxlib==0.10.2 flax==0.12.8 dm-haiku==0.0.17 \
         equinox==0.13.8 safetensors==0.8.0 numpy==2.4.6
-    JAX_PLATFORMS=cpu env/bin/python tests/golden/import/jax_models.py
+    JAX_PLATFORMS=cpu env/bin/python tests/golden/import/jax_libraries.py
 
 None of these libraries has a format of its own for safetensors or npz, so names are made as people make them:
   flax_*    flatten_dict of params with '.', or of all variables with '/'
@@ -11,7 +11,7 @@ None of these libraries has a format of its own for safetensors or npz, so names
   haiku_*   f"{module}/{name}"
   equinox_* jax.tree_util.keystr of each leaf's path, plain or as it is ('.cell.weight_ih')
 
-jax/NAME.{safetensors,npz} is such a file; jax.safetensors holds for each NAME an input `x [B, T, I]` (or
+jax_libraries/NAME.{safetensors,npz} is such a file; jax_libraries.safetensors holds for each NAME an input `x [B, T, I]` (or
 `tokens [B, T]`), the LSTM's outputs `y [B, T, H]` and with a head the prediction `out [B, O]` from the last of them. Of
 several LSTMs each has an input and outputs of its own, `NAME.LSTM.x` and `NAME.LSTM.y`.
 """
@@ -33,7 +33,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
-OUT = HERE / "jax"
+OUT = HERE / "jax_libraries"
 shutil.rmtree(OUT, ignore_errors=True)
 OUT.mkdir()
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -251,5 +251,5 @@ for name, named_by, inputs, hidden in [("equinox_cell", plain, 3, 5), ("equinox_
     y, out = jax.vmap(model)(x)
     kept(name, x=x, y=y, out=out)
 
-save_file(results, HERE / "jax.safetensors")
+save_file(results, HERE / "jax_libraries.safetensors")
 print(len(results), "arrays;", sum(f.stat().st_size for f in OUT.iterdir()), "bytes of models")
