@@ -143,6 +143,15 @@ impl Model {
         if options.alone {
             return Ok(Model::Alone(alone.build(device)?));
         }
+        if let Some(why) = model.not_one_model() {
+            return Err(gatefold::Error::Value {
+                operation: "convert",
+                name: "the file".to_owned(),
+                expected: "one model; --lstm-alone, with --lstm NAME, takes an LSTM out of it"
+                    .to_owned(),
+                got: why.to_owned(),
+            });
+        }
         match model.all().len() > 1 || model.others().next().is_some() {
             true => {
                 let whole = model.forecaster_as(device, &options.of_model(model)?)?;

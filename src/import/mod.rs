@@ -369,6 +369,11 @@ impl Imported {
         Forecaster::from_any(device, &self.file, &options.over(&self.options))
     }
 
+    /// Why what the file has is no model of an LSTM with its head: then its LSTMs are there one by one.
+    pub fn not_one_model(&self) -> Option<&str> {
+        self.no_forecaster.as_deref()
+    }
+
     /// All tensors of the file under PyTorch's names, in PyTorch's layouts.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.file

@@ -376,3 +376,101 @@ fn what_cannot_be_read_of_keras_is_said() {
         assert!(error.contains(said), "{file}: {error}");
     }
 }
+
+/// A model that tf2onnx has written, of Keras 3 or of tf_keras.
+fn tf2onnx(name: &str) -> Result<Imported, Error> {
+    import::open(golden::folder().join(format!("import/tf2onnx/{name}.onnx")))
+}
+
+#[test]
+fn models_of_tf2onnx_compute_what_keras_computed() {
+    let results = Golden::read("import/tf2onnx");
+    for name in [
+        "backwards",
+        "backwards_2",
+        "both",
+        "both_2",
+        "both_every",
+        "both_every_2",
+        "both_hard_2",
+        "both_max",
+        "both_max_2",
+        "both_mean",
+        "both_mean_2",
+        "both_stacked",
+        "both_stacked_2",
+        "cell",
+        "distributed_2",
+        "ends",
+        "every",
+        "every_2",
+        "fixed",
+        "fixed_2",
+        "fixed_backwards",
+        "fixed_both",
+        "fixed_both_every",
+        "fixed_both_mean",
+        "fixed_distributed_2",
+        "fixed_every",
+        "fixed_stacked",
+        "fixed_words",
+        "hard_2",
+        "last",
+        "mean",
+        "mean_2",
+        "one_layer",
+        "one_layer_2",
+        "opset_12",
+        "opset_18",
+        "opset_9",
+        "relu",
+        "saved",
+        "softmax",
+        "stacked",
+        "stacked_2",
+        "time",
+        "time_backwards",
+        "time_both_every",
+        "words",
+        "words_2",
+        "words_whole_2",
+    ] {
+        predicts_as(tf2onnx(name), name, &results, "out");
+    }
+}
+
+#[test]
+fn what_tf2onnx_writes_and_is_no_model_is_named() {
+    for (name, said) in [
+        // The outputs of a sequence that was turned round stand in its order.
+        ("backwards_every", "its prediction is made by MatMul"),
+        ("channels", "its prediction is made by GlobalAveragePool"),
+        ("decoder", "begins with states that are made by the final cell state"),
+        ("first", "its prediction is made by MatMul"),
+        ("fixed_distributed", "its prediction is made by Gemm"),
+        ("flat", "its prediction is made by Reshape"),
+        ("normed", "its prediction is made by Mul"),
+        ("opset_17", "differ in more than their size"),
+        ("repeated", "its LSTM stands on Tile"),
+        ("softmax_time", "its prediction is made by Softmax"),
+        ("states", "none of its outputs is a prediction"),
+        ("summed", "its prediction is made by Add"),
+        ("time_distributed", "its prediction is made by MatMul"),
+        ("wrong_distributed", "its prediction is made by Range"),
+    ] {
+        let model = tf2onnx(name).unwrap();
+        let why = model.not_one_model().unwrap_or_else(|| panic!("{name}: {model}"));
+        assert!(why.contains(said), "{name}: {why}");
+        assert!(model.forecaster(&Device::cpu()).is_err());
+    }
+    for (name, said) in [
+        ("other_backward", "has other activations in one direction"),
+        ("refused_dropout_2", "a cell in a loop"),
+        ("refused_hard", "its operators are Add, And"),
+        ("refused_masked", "a cell in a loop"),
+        ("refused_unrolled", "the timesteps one after the other, 5 of them"),
+    ] {
+        let error = tf2onnx(name).map(drop).unwrap_err().to_string();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+}

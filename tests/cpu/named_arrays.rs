@@ -152,7 +152,10 @@ fn what_may_mean_two_things_is_asked() {
         let other = said(&file, Library::Coreml).lstm("cell").unwrap().state_dict();
         assert_ne!(other, model.lstm("cell").unwrap().state_dict());
     }
-    refused("jax_libraries/haiku_named", "core; if they are, say so with import::open_as or `--as haiku`");
+    refused(
+        "jax_libraries/haiku_named",
+        "core; if they are, say so with import::open_as or `--as haiku`",
+    );
     let model = said("jax_libraries/haiku_named", Library::Haiku);
     computes(&model, "core", &results, "haiku_named");
     predicts(&model, &LoadOptions::new(), &results, "haiku_named");
@@ -170,7 +173,10 @@ fn what_is_said_has_to_be_so() {
         let error = result.map(drop).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
-    refused(import::open_as(path("jax_libraries/flax_cell"), Library::Haiku), "no LSTM is among its tensors");
+    refused(
+        import::open_as(path("jax_libraries/flax_cell"), Library::Haiku),
+        "no LSTM is among its tensors",
+    );
     let file = golden::folder().join("import/pytorch/one_layer.pth");
     refused(import::open_as(file, Library::Flax), "says itself what it holds");
     assert!("chainer".parse::<Library>().unwrap_err().contains("no library that is known here"));
@@ -181,7 +187,7 @@ fn what_is_said_has_to_be_so() {
 
 #[test]
 fn arrays_of_every_type_and_order_are_read() {
-    for name in ["f4", "f8", "f2", "big", "big_f8", "bf16", "fortran", "compressed"] {
+    for name in ["f4", "f8", "f2", "big", "big_f8", "bf16", "bf16_named", "fortran", "compressed"] {
         one(&format!("npz/{name}"), "rnn", false);
         let said = opened(&format!("npz/{name}")).to_string();
         assert!(said.contains("left out: steps [3] is <i8"), "{said}");

@@ -301,6 +301,15 @@ impl<'a> Trace<'a> {
                 axes[at] = Axis::One;
                 self.last(what, axes)
             }
+            (Axis::Time, what) if (start, end, step) == (0, 1, 1) => {
+                self.gather_of(Seen { what, axes }, at, &[0], false)
+            }
+            // One of two directions.
+            (Axis::Parts(2), What::Outputs(layer)) => {
+                let (direction, 1, _) = slice(2, start, end, step)? else { return None };
+                axes[at] = Axis::One;
+                Some(Value::Seen(Seen { what: What::OneWay(layer, direction), axes }))
+            }
             (Axis::Parts(size), What::States(parts)) => {
                 let (first, count, step) = slice(size, start, end, step)?;
                 let place = |n: usize| (first as isize + n as isize * step) as usize;
@@ -347,6 +356,7 @@ impl<'a> Trace<'a> {
             }
             What::Outputs(layer) => What::Head(Read::Of(layer, Readout::LastOutput), Vec::new()),
             What::OneWay(layer, 0) if !self.layers[layer].reverse => What::States(vec![(layer, 0)]),
+            What::Turned(layer) => What::States(vec![(layer, 0)]),
             _ => return None,
         };
         Some(Value::Seen(Seen { what, axes }))
@@ -527,6 +537,12 @@ impl<'a> Trace<'a> {
             Axis::Parts(_) | Axis::One => Axis::Parts(size),
             _ => return None,
         };
+        if let ([a, b], Axis::Units(_)) = (&*seen, axes[at])
+            && let (What::OneWay(layer, 0), What::OneWay(other, 1)) = (&a.what, &b.what)
+            && layer == other
+        {
+            return Some(Value::Seen(Seen { what: What::Outputs(*layer), axes: joined }));
+        }
         let pair = match &*seen {
             [a, b] => match (&a.what, &b.what) {
                 (What::Outputs(a), What::Outputs(b)) => Some((*a, *b)),

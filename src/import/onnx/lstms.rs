@@ -16,7 +16,7 @@ impl<'a> Trace<'a> {
                 self.left_out.insert(said.clone());
                 vec![Value::unknown(&said); 3]
             }
-            Ok((layer, batch_first)) => {
+            Ok((layer, batch_first, turned)) => {
                 let (number, hidden) = (self.layers.len(), layer.hidden);
                 let parts = layer.directions.len();
                 self.layers.push(layer);
@@ -31,8 +31,9 @@ impl<'a> Trace<'a> {
                     false => vec![part, Axis::Rows, units],
                 };
                 let states = What::States((0..parts).map(|d| (number, d)).collect());
+                let outputs = if turned { What::Turned(number) } else { What::Outputs(number) };
                 vec![
-                    Value::Seen(Seen { what: What::Outputs(number), axes }),
+                    Value::Seen(Seen { what: outputs, axes }),
                     Value::Seen(Seen { what: states, axes: of_states }),
                     Value::unknown("the final cell state"),
                 ]
@@ -45,7 +46,7 @@ impl<'a> Trace<'a> {
         node: &Node,
         inputs: Vec<Option<Value>>,
         name: Option<String>,
-    ) -> Result<(Layer, bool), String> {
+    ) -> Result<(Layer, bool, bool), String> {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().flatten();
         let [x, w, r, b, lengths, h, c, p] = [(); 8].map(|()| next());
@@ -79,6 +80,11 @@ impl<'a> Trace<'a> {
         let mut layer = Layer::of(node, weights, self.opset)?;
         layer.name = name;
         let batch_first = node.int("layout").is_some_and(|layout| layout == 1);
+        let (x, turned) = forward(x, batch_first);
+        if turned && (layer.directions.len() == 2 || layer.reverse) {
+            return Err("reads a sequence that is turned round in two directions".to_owned());
+        }
+        layer.reverse |= turned;
         let sizes = self.sizes_of(&x, batch_first);
         self.known = match self.layers.is_empty() {
             true => sizes,
@@ -118,7 +124,7 @@ impl<'a> Trace<'a> {
         if lengths.is_some() {
             self.left_out.insert("lengths of sequences: they are given with a call".to_owned());
         }
-        Ok((layer, batch_first))
+        Ok((layer, batch_first, turned))
     }
 
     /// The timesteps and the rows of what goes into a layer, where it is an input whose sizes are declared.
@@ -168,6 +174,9 @@ impl<'a> Trace<'a> {
             }
             (What::Head(..), _) => {
                 From::Other("a linear layer or a function of each number".to_owned())
+            }
+            (What::Backward(..) | What::Turned(_), _) => {
+                From::Other("a sequence that is turned round".to_owned())
             }
             (What::States(_) | What::OneWay(..) | What::First(_), _) => {
                 From::Other("states of a layer".to_owned())
@@ -238,6 +247,18 @@ impl<'a> Trace<'a> {
         self.notes
             .insert("a layer forward and one in reverse made one of both directions".to_owned());
         Some(number)
+    }
+}
+
+/// What goes into a layer, as it was before it was turned round in time, and whether it was.
+fn forward(x: Option<Value>, batch_first: bool) -> (Option<Value>, bool) {
+    match x {
+        Some(Value::Seen(Seen { what: What::Backward(what, at), axes }))
+            if axes.get(usize::from(batch_first)) == Some(&at) =>
+        {
+            (Some(Value::Seen(Seen { what: *what, axes })), true)
+        }
+        x => (x, false),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod constant;
 mod heads;
+mod idioms;
 mod layer;
 mod layouts;
 mod lstms;

@@ -7,7 +7,7 @@ use super::constant::{AXES, Beside, Budget, is_float};
 use super::layouts::reduce;
 use super::proto::{Graph, Info, Node};
 use super::seen::{Axis, Seen, Value, What, constant};
-use super::sizes::{cast, chosen, shape_of};
+use super::sizes::{cast, chosen, product, shape_of};
 use super::trace::Trace;
 use crate::import::clipped;
 
@@ -154,6 +154,23 @@ impl<'a> Trace<'a> {
         inputs: Vec<Option<Value>>,
     ) -> Result<Vec<Value>, String> {
         let first = inputs.first().cloned().flatten();
+        match (operator, &first, inputs.get(1)) {
+            ("Gather", Some(Value::Constant(table)), Some(Some(Value::Unknown(_))))
+                if table.shape.len() == 2 =>
+            {
+                if let Some(tokens) = self.tokens_behind(&node.input[1], table.shape[0]) {
+                    let inputs = [first, Some(tokens)];
+                    let [table, _] = &inputs;
+                    let found = table.clone().map(|table| self.gather(node, table, &inputs));
+                    return Ok(found.transpose()?.flatten().into_iter().collect());
+                }
+            }
+            ("ReverseSequence", Some(Value::Seen(seen)), _) => {
+                let turned = self.reversed(node, seen.clone());
+                return Ok(vec![turned.unwrap_or_else(|| Value::unknown(&node.said()))]);
+            }
+            _ => {}
+        }
         // What nobody knows is known no better behind an operator.
         let unknown = inputs.iter().flatten().find(|value| matches!(value, Value::Unknown(_)));
         if let (Some(unknown), false) = (unknown, operator == "Shape") {
@@ -197,6 +214,9 @@ impl<'a> Trace<'a> {
             }
             ("Gemm" | "MatMul" | "MatMulInteger", Some(Value::Seen(seen))) => {
                 self.linear(node, seen, &inputs)?
+            }
+            ("ReduceProd", Some(sizes @ (Value::Sizes(..) | Value::Constant(_)))) => {
+                product(node, &sizes)
             }
             ("Equal" | "Where", Some(_)) => chosen(&inputs),
             ("Add" | "Sub" | "Mul" | "Div", Some(_)) => self.arithmetic(node, operator, &inputs)?,

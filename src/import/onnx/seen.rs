@@ -54,8 +54,12 @@ pub(super) enum What {
     OneHot(Rc<str>),
     /// Rows of a table, by an input of the graph.
     Embedding(Rc<Embedding>),
+    /// One of these, turned round along an axis.
+    Backward(Box<What>, Axis),
     /// All outputs of a layer.
     Outputs(usize),
+    /// All outputs of a layer that reads from the end, the one of the last timestep first.
+    Turned(usize),
     /// All outputs of a layer in one of its directions.
     OneWay(usize, usize),
     /// A layer's outputs at the first timestep.

@@ -71,6 +71,14 @@ pub(super) fn shape_of(node: &Node, value: &Value) -> Value {
     }
 }
 
+/// The product of some sizes.
+pub(super) fn product(node: &Node, sizes: &Value) -> Option<Value> {
+    let (sizes, scalar) = sizes.sizes().filter(|(sizes, _)| sizes.len() <= 64)?;
+    let all = sizes.into_iter().try_fold(1i64, |all, size| all.checked_mul(size?));
+    let scalar = scalar || node.int("keepdims") == Some(0);
+    Some(Value::Sizes(vec![all], scalar))
+}
+
 /// Sizes that are compared, as 1 and 0, and sizes by such.
 pub(super) fn chosen(inputs: &[Option<Value>]) -> Option<Value> {
     let all: Option<Vec<_>> = inputs.iter().map(|value| value.as_ref()?.sizes()).collect();

@@ -6,8 +6,10 @@
 npz/NAME.npz has PyTorch's names; npz.safetensors holds for each NAME `x [B, T, I]` and the outputs `y`.
 """
 
+import io
 import pathlib
 import shutil
+import zipfile
 
 import numpy as np
 import torch
@@ -35,6 +37,18 @@ def saved(name, stored, back, save=np.savez):
     results[f"{name}.y"] = np.ascontiguousarray(copy(x)[0].detach().numpy())
 
 
+def named_as_now(path, **arrays):
+    """With the type that ml_dtypes has for it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            described = np.lib.format.header_data_from_array_1_0(array)
+            if described["descr"] == "|V2":
+                described["descr"] = "<V2"
+            np.lib.format.write_array_header_1_0(buffer, described)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (2026, 1, 1, 0, 0, 0)), buffer.getvalue() + array.tobytes())
+
+
 def single(array):
     return array.astype(np.float32)
 
@@ -54,6 +68,7 @@ saved("big", lambda array: array.astype(">f4"), single)
 saved("big_f8", lambda array: array.astype(">f8"), single)
 # ml_dtypes' bfloat16 is of no type in a file.
 saved("bf16", upper_half, from_upper_half)
+saved("bf16_named", upper_half, from_upper_half, named_as_now)
 saved("fortran", np.asfortranarray, single)
 saved("compressed", single, single, np.savez_compressed)
 save_file(results, HERE / "npz.safetensors")
