@@ -253,6 +253,8 @@ impl Read {
         let lstms = lstms.collect::<Result<Vec<_>>>();
         let lstms = lstms.map_err(|error| match error {
             Error::StateDict { problem } => refused(problem),
+            // Of settings that no model may have.
+            error @ (Error::Value { .. } | Error::Overflow { .. }) => refused(error.to_string()),
             other => other,
         })?;
         if lstms.is_empty() {

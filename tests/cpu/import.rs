@@ -474,3 +474,30 @@ fn what_tf2onnx_writes_and_is_no_model_is_named() {
         assert!(error.contains(said), "{name}: {error}");
     }
 }
+
+#[test]
+fn what_looks_like_an_idiom_is_none() {
+    let opened = |name: &str| {
+        let path = golden::folder().join(format!("import/onnx_idioms/{name}.onnx"));
+        import::open(path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let turned = opened("turned");
+    assert!(
+        turned.not_one_model().is_none()
+            && turned.all()[0].config().to_string().contains("reverse")
+    );
+    let words = opened("words");
+    assert!(words.not_one_model().is_none() && words.to_string().contains("[7, 3]"), "{words}");
+    for (name, said) in [
+        ("turned_as_many_as_rows", "ReverseSequence"),
+        ("turned_by_lengths", "ReverseSequence"),
+        ("turned_rows", "a sequence that is turned round"),
+        ("words_bound", "Less"),
+        ("words_more", "Less"),
+        ("words_other", "Less"),
+    ] {
+        let model = opened(name);
+        let why = model.not_one_model().unwrap_or_else(|| panic!("{name}: {model}"));
+        assert!(why.contains(said), "{name}: {why}");
+    }
+}

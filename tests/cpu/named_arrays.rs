@@ -437,3 +437,18 @@ fn paddle_is_told_by_what_it_has() {
     let flat = lines_of(&[paddle("lstm", "_l0", 3, 5), flat], None);
     assert!(flat.contains("stand over other tensors"), "{flat}");
 }
+
+#[test]
+fn a_model_that_may_not_be_is_a_problem_of_its_file() {
+    let wide: [(&str, &[usize]); 3] = [
+        ("lstm.weight_ih_l0", &[20, 3]),
+        ("lstm.weight_hh_l0", &[20, 8]),
+        ("lstm.weight_hr_l0", &[8, 5]),
+    ];
+    let (_folder, path) = made(&wide);
+    let error = import::open(&path).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Import { .. }), "{error:?}");
+    assert!(error.to_string().contains("proj_size"), "{error}");
+    let error = gatefold::Lstm::load(&Device::cpu(), &path).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Checkpoint { .. }), "{error:?}");
+}
