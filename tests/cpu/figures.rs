@@ -88,7 +88,7 @@ const PAGES: &[(&str, &[Held])] = &[
         "docs/import.md",
         &[
             (
-                "seen with PyTorch 2.15, onnx 1.23, ONNX Runtime 1.32",
+                "seen with PyTorch 2.15, onnx 1.23, ONNX Runtime 1.32,",
                 "tests/golden/import/onnx_models.py",
                 "install torch==2.15.0 onnx==1.23.2 onnxruntime==1.32.0",
             ),
@@ -105,6 +105,8 @@ const PAGES: &[(&str, &[Held])] = &[
             ("in files of Keras 2 the order", "tests/cpu/import.rs", "tf_keras/hard.keras"),
             ("The forget gate's 1 is in", "", ""),
             ("seen with PyTorch 2.15", "tests/golden/import/pytorch.py", "install torch==2.15.0"),
+            ("tf2onnx 1.17", "tests/golden/import/tf2onnx_models.py", "tf2onnx==1.17.0"),
+            ("hard sigmoid of Keras 3", "", ""),
             ("Flax 0.12 linen, nnx", "tests/golden/import/jax_libraries.py", "flax==0.12.8"),
             ("Haiku 0.0.17", "tests/golden/import/jax_libraries.py", "dm-haiku==0.0.17"),
             ("Equinox 0.13", "tests/golden/import/jax_libraries.py", "equinox==0.13.8"),

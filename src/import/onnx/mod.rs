@@ -79,7 +79,7 @@ fn without_layers(model: &Model, graph: &Graph, built: &Built) -> String {
     let count = |names: &[&str]| all.iter().filter(|n| names.contains(&&*n.op_type)).count();
     let own: HashSet<&str> = model.functions.iter().map(|f| f.name.as_str()).collect();
     let advice = "import the weights from a file of the framework itself, or export a model of its LSTM \
-                  layer (nn.LSTM, not a loop over nn.LSTMCell)";
+                  layer (of PyTorch nn.LSTM, not a loop over nn.LSTMCell; of Keras take the .keras file)";
     match () {
         () if count(&["LSTM", "DynamicQuantizeLSTM"]) > 0 => {
             let said = built.left_out.iter().map(String::as_str);
@@ -93,7 +93,10 @@ fn without_layers(model: &Model, graph: &Graph, built: &Built) -> String {
         () if count(&["GRU", "RNN"]) > 0 => {
             "it has no LSTM: its recurrent layers are GRUs or plain ones".to_owned()
         }
-        () if count(&["Loop", "Scan"]) > 0 && count(&["Sigmoid", "HardSigmoid"]) > 0 => {
+        () if count(&["Loop", "Scan"]) > 0
+            && count(&["MatMul", "Gemm"]) > 1
+            && count(&["Tanh"]) > 0 =>
+        {
             format!("it has no LSTM operator: its exporter has written a cell in a loop; {advice}")
         }
         () if count(&["Sigmoid"]) >= 3 && count(&["Tanh"]) >= 2 => format!(
