@@ -3,7 +3,8 @@
 #
 # A model of LSTM(return_sequences=True) and TimeDistributed(Dense) over a free time axis, written with
 # model.export(format="onnx"), gives as many steps as the batch has rows: of B rows of T steps, the first B steps where
-# B < T, without an error or a warning; right where B = T; and where B > T the file fails as it runs.
+# B < T, without an error; all where B = T; and where B > T the file fails as it runs. The export succeeds; that a node
+# is "missing output shape", which it warns of many times, is all it says.
 # TimeDistributed.call takes the shape before it swaps the axes of batch and time, and counts its steps by that shape's
 # first axis, so a tf.function of the model with the time free does the same before any ONNX. Called on arrays, whose
 # number of steps is known, or in its place a Dense alone, which does the same, the model is right.
@@ -18,13 +19,17 @@ python3 -m venv env
 env/bin/pip install --quiet tf2onnx==1.17.0 tensorflow_cpu==2.21.0 keras==3.15.0 tf_keras==2.21.0 \
     onnx==1.23.2 onnxruntime==1.32.0 numpy==2.4.6
 cat >rows.py <<'PYTHON'
+import logging
+
 import keras
 import numpy
 import onnxruntime
 import tensorflow as tf
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 steps, width, hidden = 5, 4, 6
 rng = numpy.random.default_rng(0)
+logging.disable(logging.WARNING)
 onnxruntime.set_default_logger_severity(4)
 
 
@@ -43,7 +48,7 @@ def outcome(function, x, right):
     """The number of steps that come out, 0 where it fails; those that do come out are right."""
     try:
         out = numpy.asarray(function(x))
-    except Exception:
+    except (tf.errors.InvalidArgumentError, Fail):
         return 0
     assert out.shape[0] == right.shape[0] and out.shape[1] <= steps, out.shape
     assert abs(out - right[:, : out.shape[1]]).max() < 1e-5

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # PyPI tf2onnx 1.17.0, with tf_keras 2.21.0, tensorflow_cpu 2.21.0, onnx 1.23.2; onnxruntime 1.32.0 runs the files.
 #
-# An LSTM of tf_keras whose recurrent activation is any product, sum and clip, such as clip(x / 6 + 0.5, 0, 1), becomes
-# ONNX's LSTM with HardSigmoid and neither alpha nor beta, which is clip(0.2 x + 0.5, 0, 1): the pattern that is there
-# for Keras' own "hard_sigmoid" looks at the operations and not at their four constants. There is neither an error nor
-# a warning, and the file computes what the same weights with "hard_sigmoid" do. In the file nothing is left of the
+# An LSTM of tf_keras whose recurrent activation is a product, a sum and a clip, such as clip(x / 6 + 0.5, 0, 1),
+# becomes ONNX's LSTM with HardSigmoid and neither alpha nor beta, which is clip(0.2 x + 0.5, 0, 1): the pattern that is
+# there for Keras' own "hard_sigmoid" looks at the operations and not at their four constants. There is neither an error
+# nor a warning, and the file computes what the same weights with "hard_sigmoid" do. In the file nothing is left of the
 # constants, so a reader can't tell. The same function written as relu6(x + 3) / 6 comes out as a loop, and right.
 #
 # Needs Python 3.11 or newer with venv and pip.
@@ -60,7 +60,7 @@ ways = {
 lines, wrong = [], []
 for name, activation in ways.items():
     keras_out, file_out, attributes = of(activation)
-    activations = [[str(name, "ascii") for name in each["activations"].strings] for each in attributes]
+    activations = [[str(one, "ascii") for one in each["activations"].strings] for each in attributes]
     constants = [each.keys() & {"activation_alpha", "activation_beta"} for each in attributes]
     off = apart(keras_out, file_out)
     lines.append(f"  {name}: {activations or 'no LSTM'}, off by {off:.2g}")

@@ -355,7 +355,8 @@ const PAGES: &[(&str, &[Held])] = &[
 ];
 
 /// What is no figure: names of types and of things, none and one.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
+    "tf2onnx",
     "0",
     "1",
     "f16",
