@@ -26,6 +26,7 @@ pub struct Array<T = f32> {
 /// Elements, or the bytes of a file that are such as they stand: a copy of them takes as long as to read them.
 enum Elements<T> {
     Own(Vec<T>),
+    #[cfg(feature = "import-pytorch")]
     Bytes(Vec<u8>, fn(&[u8]) -> &[T]),
 }
 
@@ -35,6 +36,7 @@ impl<T> Deref for Elements<T> {
     fn deref(&self) -> &[T] {
         match self {
             Elements::Own(elements) => elements,
+            #[cfg(feature = "import-pytorch")]
             Elements::Bytes(bytes, as_elements) => as_elements(bytes),
         }
     }
@@ -130,7 +132,8 @@ impl<T> Array<T> {
     {
         match self.data {
             Elements::Own(data) => data,
-            bytes => bytes.to_vec(),
+            #[cfg(feature = "import-pytorch")]
+            Elements::Bytes(bytes, as_elements) => as_elements(&bytes).to_vec(),
         }
     }
 }

@@ -126,6 +126,9 @@ impl Stacks {
     }
 }
 
+/// A tensor's name and its sizes.
+type Shaped = (String, Vec<usize>);
+
 /// Whether cells, in the order of layers, are those of one LSTM: none missing or twice, of the same tensors and sizes,
 /// each reading what the one below gives. `one_way`: all in one direction, whichever.
 fn is_stack(cells: &[(Place, Found)], one_way: bool) -> bool {
@@ -140,7 +143,7 @@ fn is_stack(cells: &[(Place, Found)], one_way: bool) -> bool {
     if !whole || cells.len() != directions * layers || cells.len() < 2 && !one_way {
         return false;
     }
-    let shapes = |cell: &Found| -> Vec<(String, Vec<usize>)> {
+    let shapes = |cell: &Found| -> Vec<Shaped> {
         let shape = |(name, array): &(String, Array)| (name.clone(), array.shape().to_vec());
         cell.tensors.iter().map(shape).collect()
     };
@@ -150,16 +153,14 @@ fn is_stack(cells: &[(Place, Found)], one_way: bool) -> bool {
     // The width of the state: R of `weight_hh [4H, R]`.
     let state = first.iter().find(|(name, _)| name == "weight_hh").map_or(0, |(_, shape)| shape[1]);
     cells.iter().all(|(other, cell)| {
-        let fits = |((name, shape), (as_first, of_first)): (
-            &(String, Vec<usize>),
-            &(String, Vec<usize>),
-        )| {
+        let fits = |(own, first): (&Shaped, &Shaped)| {
+            let rows = first.1[0];
             let input =
-                if other.layer == 0 { of_first[of_first.len() - 1] } else { directions * state };
-            name == as_first
-                && match name.as_str() {
-                    "weight_ih" => *shape == [of_first[0], input],
-                    _ => shape == of_first,
+                if other.layer == 0 { first.1[first.1.len() - 1] } else { directions * state };
+            own.0 == first.0
+                && match own.0.as_str() {
+                    "weight_ih" => own.1 == [rows, input],
+                    _ => own.1 == first.1,
                 }
         };
         let own = shapes(cell);

@@ -390,7 +390,7 @@ fn names_are_what_they_look_like() {
     // Without a bias its names are PyTorch's as well.
     let plain: Vec<(String, Vec<usize>)> =
         cell[..2].iter().map(|(name, shape)| (name.replace("_l0", ""), shape.clone())).collect();
-    assert!(!lines_of(&[plain.clone()], None).contains("converted"));
+    assert!(!lines_of(std::slice::from_ref(&plain), None).contains("converted"));
     let coreml = lines_of(&[plain], Some(Library::Coreml));
     assert!(coreml.contains("coremltools's, gates put in order"), "{coreml}");
 }
