@@ -184,9 +184,7 @@ fn widths(named: &Named) -> (BTreeSet<usize>, BTreeSet<usize>) {
         if last.starts_with("weight_ih") {
             reads.insert(width);
         } else if last.starts_with("weight_hh") {
-            let both = named
-                .keys()
-                .any(|other| other.starts_with(name.as_str()) && other.ends_with("_reverse"));
+            let both = named.contains_key(&format!("{name}_reverse"));
             gives.insert(if both { 2 * width } else { width });
         }
     }

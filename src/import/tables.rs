@@ -2,6 +2,7 @@
 //! around them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::cells::{CONVENTIONS, Convention, Said, Sure};
 use super::library::Library;
@@ -32,7 +33,7 @@ pub(super) fn converted(read: &mut Read, said: Option<Library>) -> Said<()> {
     if !kept.is_empty() {
         let names = some(kept.iter().map(String::as_str));
         read.left_out.push(format!("of optimizers and averages: {names}"));
-        named.retain(|name, _| !kept.contains(name));
+        kept.iter().for_each(|name| drop(named.remove(name)));
     }
     let is_paddle = paddle::turned(&mut named, said, read)?;
     let mut found = Vec::new();
@@ -174,8 +175,8 @@ fn of_convention(
             .chain(convention.may)
             .map(|name| joined(&module, name))
             .collect();
-        let others = || named.keys().filter(|name| is_in(name, &module) && !own.contains(*name));
-        match (convention.sure, others().next()) {
+        let other = names_in(named, &module).find(|name| !own.contains(*name));
+        match (convention.sure, other) {
             // A module that has other modules in it.
             (Sure::Module, Some(_)) => continue,
             (_, Some(other)) if !module.is_empty() => {
@@ -195,7 +196,7 @@ fn of_convention(
                 ways.join(" or ")
             ));
         }
-        named.retain(|name, _| !own.contains(name));
+        own.iter().for_each(|name| drop(named.remove(name)));
         found.push(Found { module, convention, tensors });
     }
     Ok(())
@@ -224,9 +225,11 @@ fn chosen(mut modules: Vec<String>, convention: &Convention, said: Option<Librar
     modules
 }
 
-/// Whether a tensor is of a module, or of all of the file.
-fn is_in(name: &str, module: &str) -> bool {
-    module.is_empty() || name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+/// The names of the tensors of a module, or of all of the file.
+fn names_in<'a>(named: &'a Named, module: &str) -> impl Iterator<Item = &'a String> {
+    let start = if module.is_empty() { String::new() } else { format!("{module}.") };
+    let from = (Bound::Included(start.clone()), Bound::Unbounded);
+    named.range(from).map(|(name, _)| name).take_while(move |name| name.starts_with(&start))
 }
 
 /// An error that asks, where tensors may be an LSTM's and their names don't tell.
@@ -246,7 +249,7 @@ fn unsure(named: &Named) -> Said<()> {
             let get = |name: &str| named.get(&joined(module, name));
             let own = convention.needs.len()
                 + convention.may.iter().filter(|name| get(name).is_some()).count();
-            let alone = named.keys().filter(|name| is_in(name, module)).count() == own;
+            let alone = names_in(named, module).take(own + 1).count() == own;
             let cell = convention.cell(module, true, get);
             convention.may_be_lstm(module) && alone && matches!(cell, Ok(Some(_)))
         };
