@@ -388,6 +388,7 @@ fn models_of_tf2onnx_compute_what_keras_computed() {
     for name in [
         "backwards",
         "backwards_2",
+        "bare",
         "both",
         "both_2",
         "both_every",
@@ -468,6 +469,7 @@ fn what_tf2onnx_writes_and_is_no_model_is_named() {
         ("refused_dropout_2", "a cell in a loop"),
         ("refused_hard", "a cell in a loop"),
         ("refused_masked", "a cell in a loop"),
+        ("refused_masked_2", "a cell in a loop"),
         ("refused_unrolled", "the timesteps one after the other, 5 of them"),
     ] {
         let error = tf2onnx(name).map(drop).unwrap_err().to_string();
