@@ -180,13 +180,13 @@ pub(super) fn named(
 }
 
 /// The quarters of `values` in another order: first the one that `order` names first.
-pub(super) fn quarters(values: &[f32], order: [usize; 4]) -> Vec<f32> {
+pub(crate) fn quarters(values: &[f32], order: [usize; 4]) -> Vec<f32> {
     let size = values.len() / 4;
     order.iter().flat_map(|&q| &values[q * size..][..size]).copied().collect()
 }
 
 /// `[rows, columns]` as `[columns, rows]`.
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let column = |c: usize| (0..rows).map(move |r| values[r * columns + c]);
     (0..columns).flat_map(column).collect()
 }

@@ -48,6 +48,7 @@ pub use file::{Checkpoint, LeftOut, Reason, parse, read, read_part, write};
 pub use gates::{GateLayout, GateNames, from_gates, to_gates};
 pub use keras::{KerasLstm, from_keras, to_keras};
 pub(crate) use kind::{Kind, ends};
+pub(crate) use layer::{quarters, transposed};
 pub use onnx::{OnnxLstm, from_onnx, peepholes_from_onnx, to_onnx};
 #[cfg(feature = "import-onnx")]
 pub(crate) use replace::replace;

@@ -1,9 +1,19 @@
 //! What each library calls the tensors of an LSTM's cell, how they stand, and how they become PyTorch's.
 
+use std::collections::BTreeMap;
+
 use super::library::Library;
 use super::transposed;
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{self, StateDict, quarters};
 use crate::tensor::Array;
+
+/// Tensors by name, a module's behind a dot.
+pub(super) type Named = BTreeMap<String, Array>;
+
+/// A name in a module.
+pub(super) fn joined(module: &str, name: &str) -> String {
+    if module.is_empty() { name.to_owned() } else { format!("{module}.{name}") }
+}
 
 /// What is said of something, or why not.
 pub(super) type Said<T> = std::result::Result<T, String>;
@@ -48,41 +58,35 @@ enum Form {
     Joined { order: Order },
 }
 
+/// Flax's cell of matrices for each gate, of these names.
+const fn of_flax(needs: &'static [&'static str]) -> Convention {
+    let may = &["hi.bias", "hf.bias", "hg.bias", "ho.bias"];
+    Convention { library: Library::Flax, needs, may, sure: Sure::Names, form: Form::Gates }
+}
+
 /// Two conventions may take the same names: then a file doesn't say which is meant.
 pub(super) const CONVENTIONS: [Convention; 10] = [
-    Convention {
-        library: Library::Flax,
-        needs: &[
-            "ii.kernel",
-            "if.kernel",
-            "ig.kernel",
-            "io.kernel",
-            "hi.kernel",
-            "hf.kernel",
-            "hg.kernel",
-            "ho.kernel",
-        ],
-        may: &["hi.bias", "hf.bias", "hg.bias", "ho.bias"],
-        sure: Sure::Names,
-        form: Form::Gates,
-    },
+    of_flax(&[
+        "ii.kernel",
+        "if.kernel",
+        "ig.kernel",
+        "io.kernel",
+        "hi.kernel",
+        "hf.kernel",
+        "hg.kernel",
+        "ho.kernel",
+    ]),
     // Of nnx: `if` is a word of Python's.
-    Convention {
-        library: Library::Flax,
-        needs: &[
-            "ii.kernel",
-            "if_.kernel",
-            "ig.kernel",
-            "io.kernel",
-            "hi.kernel",
-            "hf.kernel",
-            "hg.kernel",
-            "ho.kernel",
-        ],
-        may: &["hi.bias", "hf.bias", "hg.bias", "ho.bias"],
-        sure: Sure::Names,
-        form: Form::Gates,
-    },
+    of_flax(&[
+        "ii.kernel",
+        "if_.kernel",
+        "ig.kernel",
+        "io.kernel",
+        "hi.kernel",
+        "hf.kernel",
+        "hg.kernel",
+        "ho.kernel",
+    ]),
     // OptimizedLSTMCell of nnx.
     Convention {
         library: Library::Flax,
@@ -147,7 +151,7 @@ pub(super) const CONVENTIONS: [Convention; 10] = [
 const CUDNN: &str = "cudnn_compatible_lstm_cell";
 
 /// The last part of a module's name, without the number of a second one.
-fn plain(module: &str) -> &str {
+pub(super) fn plain(module: &str) -> &str {
     let last = module.rsplit('.').next().unwrap_or(module);
     match last.rsplit_once('_') {
         Some((plain, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain,
@@ -250,14 +254,9 @@ impl Matrix {
 
     /// Blocks of rows in PyTorch's order.
     fn ordered(mut self, order: Order) -> Matrix {
-        self.values = ordered(&self.values, order);
+        self.values = quarters(&self.values, order);
         self
     }
-}
-
-fn ordered(values: &[f32], order: Order) -> Vec<f32> {
-    let block = values.len() / 4;
-    order.iter().flat_map(|&at| &values[at * block..][..block]).copied().collect()
 }
 
 /// A cell of parts, if they fit each other: `[4H, I]`, `[4H, R]`, `[4H]`.
@@ -296,7 +295,7 @@ fn two(
         let [ih, hh] = [ih?, hh?].map(|array| Matrix::of(array, turned));
         let rows = hh.as_ref()?.rows;
         let bias = match bias {
-            Some(bias) if *bias.shape() == [rows] => Some(ordered(bias.data(), order)),
+            Some(bias) if *bias.shape() == [rows] => Some(quarters(bias.data(), order)),
             Some(_) => return None,
             None => None,
         };
@@ -358,11 +357,10 @@ fn one(
         }
         let (ih, hh) = joined?.data().split_at((rows - state) * columns);
         let part = |values: &[f32], rows: usize| {
-            let values =
-                (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect();
+            let values = checkpoint::transposed(values, rows, columns);
             Matrix { rows: columns, columns: rows, values }.ordered(order)
         };
-        let mut bias = ordered(bias.data(), order);
+        let mut bias = quarters(bias.data(), order);
         bias[hidden..2 * hidden].iter_mut().for_each(|bias| *bias += forget);
         let (ih, hh) = (part(ih, rows - state), part(hh, state));
         let mut cell = fitting(ih, hh, Some(bias), Some(state))?;

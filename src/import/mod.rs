@@ -302,8 +302,7 @@ fn transposed(matrix: &Array) -> std::result::Result<Array, String> {
     let &[rows, columns] = matrix.shape() else {
         return Err(format!("a matrix has shape {:?}", matrix.shape()));
     };
-    let at = |i: usize| matrix.data()[i % rows * columns + i / rows];
-    Array::new((0..rows * columns).map(at).collect(), &[columns, rows])
+    Array::new(checkpoint::transposed(matrix.data(), rows, columns), &[columns, rows])
         .map_err(|error| error.to_string())
 }
 

@@ -1,15 +1,11 @@
 //! Paddle's files: PyTorch's names, over other tensors where a layer has a projection; and linear layers that are
 //! `[in, out]`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::cells::Said;
+use super::cells::{Named, Said, joined};
 use super::library::Library;
 use super::{Read, clipped, some, transposed};
-use crate::tensor::Array;
-
-/// The tensors by name, a module's behind a dot.
-type Named = BTreeMap<String, Array>;
 
 /// Turns what is Paddle's, if the file is: `said` where the caller says whose it is. Gives whether it is.
 pub(super) fn turned(named: &mut Named, said: Option<Library>, read: &mut Read) -> Said<bool> {
@@ -66,11 +62,6 @@ pub(super) fn turned(named: &mut Named, said: Option<Library>, read: &mut Read) 
 
 fn leaf(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
-}
-
-/// A name in a module.
-fn joined(module: &str, name: &str) -> String {
-    if module.is_empty() { name.to_owned() } else { format!("{module}.{name}") }
 }
 
 /// A cell such as `lstm.0.cell_fw`.

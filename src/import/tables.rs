@@ -4,15 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::cells::{CONVENTIONS, Convention, Said, Sure};
+use super::cells::{CONVENTIONS, Convention, Named, Said, Sure, joined, plain};
 use super::library::Library;
 use super::stacks::{Found, stacks};
 use super::{Read, clipped, paddle, some, transposed};
 use crate::model::LoadOptions;
 use crate::tensor::Array;
-
-/// The tensors by name, a module's behind a dot.
-type Named = BTreeMap<String, Array>;
 
 /// Brings the tensors of a library that isn't PyTorch into PyTorch's names and layouts; `said` is the library, where
 /// the caller knows it.
@@ -104,12 +101,8 @@ fn is_slot(name: &str, named: &Named) -> bool {
         "ExponentialMovingAverage",
     ];
     let (tensor, last) = name.rsplit_once('.').unwrap_or(("", name));
-    let plain = match last.rsplit_once('_') {
-        Some((plain, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain,
-        _ => last,
-    };
     let of_itself = ["beta1_power", "beta2_power", "global_step"].contains(&last);
-    of_itself || SLOTS.contains(&plain) && named.contains_key(tensor)
+    of_itself || SLOTS.contains(&plain(name)) && named.contains_key(tensor)
 }
 
 /// What plays a part in a library's model and is in no file of its weights.
@@ -128,11 +121,6 @@ fn unsaid(library: Library) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-/// A name in a module.
-fn joined(module: &str, name: &str) -> String {
-    if module.is_empty() { name.to_owned() } else { format!("{module}.{name}") }
 }
 
 /// The modules that have all tensors of a convention, by name.

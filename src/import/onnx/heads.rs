@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::constant::{Constant, axis};
+use super::constant::{Constant, axes_of, axis};
 use super::proto::Node;
-use super::seen::{Axis, Linear, Module, Seen, Value, What, constant};
+use super::seen::{Axis, Linear, Module, Read, Seen, Value, What, constant};
 use super::trace::{Trace, path};
-use crate::plan::Nonlinearity;
+use crate::plan::{Nonlinearity, Readout};
 
 impl<'a> Trace<'a> {
     pub(super) fn dropout(&self, node: &Node, inputs: &[Option<Value>], seen: Seen) -> Value {
@@ -290,4 +290,28 @@ pub(super) fn spread(constant: Constant, outputs: usize) -> Option<Vec<f32>> {
         1 => Some(vec![constant.scalar()?; outputs]),
         _ => None,
     }
+}
+
+/// The mean or the maximum of a layer's outputs over time.
+pub(super) fn reduce(
+    node: &Node,
+    seen: Seen,
+    inputs: &[Option<Value>],
+    mean: bool,
+) -> Option<Value> {
+    let said = match inputs.get(1).cloned().flatten() {
+        Some(axes) => axes.ints()?,
+        None => node.ints("axes")?.to_vec(),
+    };
+    let Seen { what: What::Outputs(layer), mut axes } = seen else { return None };
+    let [at] = *axes_of(&said, axes.len())? else { return None };
+    if axes[at] != Axis::Time {
+        return None;
+    }
+    match node.int("keepdims").unwrap_or(1) {
+        0 => drop(axes.remove(at)),
+        _ => axes[at] = Axis::One,
+    }
+    let readout = if mean { Readout::MeanOverTime } else { Readout::MaxOverTime };
+    Some(Value::Seen(Seen { what: What::Head(Read::Of(layer, readout), Vec::new()), axes }))
 }

@@ -577,26 +577,3 @@ impl<'a> Trace<'a> {
         Some(Value::Seen(Seen { what: What::States(parts), axes: joined }))
     }
 }
-
-pub(super) fn reduce(
-    node: &Node,
-    seen: Seen,
-    inputs: &[Option<Value>],
-    mean: bool,
-) -> Option<Value> {
-    let said = match inputs.get(1).cloned().flatten() {
-        Some(axes) => axes.ints()?,
-        None => node.ints("axes")?.to_vec(),
-    };
-    let Seen { what: What::Outputs(layer), mut axes } = seen else { return None };
-    let [at] = *axes_of(&said, axes.len())? else { return None };
-    if axes[at] != Axis::Time {
-        return None;
-    }
-    match node.int("keepdims").unwrap_or(1) {
-        0 => drop(axes.remove(at)),
-        _ => axes[at] = Axis::One,
-    }
-    let readout = if mean { Readout::MeanOverTime } else { Readout::MaxOverTime };
-    Some(Value::Seen(Seen { what: What::Head(Read::Of(layer, readout), Vec::new()), axes }))
-}

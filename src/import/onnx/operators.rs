@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::constant::{AXES, Beside, Budget, is_float};
-use super::layouts::reduce;
+use super::heads::reduce;
 use super::proto::{Graph, Info, Node};
 use super::seen::{Axis, Seen, Value, What, constant};
 use super::sizes::{cast, chosen, product, shape_of};
